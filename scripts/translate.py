@@ -1,0 +1,9 @@
+"""Translate lines; the same as ``seq2seq translate``."""
+
+import sys
+
+from seq2seq.cli import main
+
+if __name__ == "__main__":
+    sys.argv.insert(1, "translate")
+    main()

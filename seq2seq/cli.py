@@ -1,0 +1,248 @@
+"""The command line: seq2seq train | translate | evaluate | score | selfcheck.
+
+Heavy imports stand inside the commands that need them, so that ``--help`` answers at once. A user's error is one line
+on the standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+
+from seq2seq import __version__
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Recurrent sequence to sequence."
+)
+
+
+class Format(str, Enum):
+    """What translate and evaluate print."""
+
+    text = "text"
+    jsonl = "jsonl"
+
+
+class ReportFormat(str, Enum):
+    """What evaluate prints."""
+
+    text = "text"
+    json = "json"
+
+
+class Device(str, Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Model = Annotated[str, typer.Argument(help="A model directory, or a run directory.", metavar="MODEL")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to run; auto takes a GPU if there is one.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 leaves it to torch.")]
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    help="Train a model: seq2seq train [KEY=VALUE ...]; seq2seq train --help lists the keys.",
+)
+def train(context: typer.Context) -> None:
+    """Hand the arguments to Hydra."""
+    from seq2seq.training.command import train_command
+
+    with _user_errors():
+        train_command(context.args)
+
+
+@app.command()
+def translate(
+    model: Model,
+    input: Annotated[Path | None, typer.Option(help="Source lines; default: the standard input.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write; default: the standard output.")] = None,
+    beam_size: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.")] = None,
+    n_best: Annotated[int, typer.Option(min=1, help="Translations a line; above 1 needs --format jsonl.")] = 1,
+    length_penalty: Annotated[float | None, typer.Option(min=0, help="a of log P / |Y|^a.")] = None,
+    max_length_ratio: Annotated[float | None, typer.Option(min=0, help="Longest output per source piece.")] = None,
+    min_length: Annotated[int | None, typer.Option(min=0, help="Least pieces of the output.")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded source pieces searched at once.")] = None,
+    format: Annotated[Format, typer.Option(help="text, or JSON lines with scores and alignment.")] = Format.text,
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Translate lines. Flags not given take the model's saved search settings."""
+    with _user_errors():
+        if n_best > 1 and format is not Format.jsonl:
+            raise ValueError("--n-best above 1 gives several translations a line and needs --format jsonl")
+        from seq2seq.corpus import read_lines
+        from seq2seq.stream import chunks
+
+        translator = _load(model, device, threads)
+        changed = {
+            "beam_size": beam_size,
+            "length_penalty": length_penalty,
+            "max_length_ratio": max_length_ratio,
+            "min_length": min_length,
+            "batch_tokens": batch_tokens,
+        }
+        for key, value in changed.items():
+            if value is not None:
+                setattr(translator.search_config, key, value)
+        lines = read_lines(input if input else sys.stdin.buffer, *([] if input else ["standard input"]))
+        with _output(output) as stream:
+            first = 1
+            for chunk in chunks(lines):
+                for best in translator.search(chunk, n_best=n_best, first_line=first):
+                    if format is Format.jsonl:
+                        found: Any = [t.as_dict() for t in best]
+                        text = json.dumps(found if n_best > 1 else found[0], ensure_ascii=False)
+                    else:
+                        text = best[0].translation
+                    stream.write(text.encode() + b"\n")
+                stream.flush()
+                first += len(chunk)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str | None, typer.Argument(help="A model to translate --src with.", metavar="[MODEL]")] = None,
+    src: Annotated[Path | None, typer.Option(help="Source lines, with MODEL.")] = None,
+    hyp: Annotated[Path | None, typer.Option(help="Translations to score, instead of MODEL and --src.")] = None,
+    ref: Annotated[list[Path] | None, typer.Option(help="Reference lines; may be given several times.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="bleu, chrf or ter; may be given several times.")] = None,
+    tokenize: Annotated[str | None, typer.Option(help="sacreBLEU's tokenizer for BLEU: 13a, none, zh, char...")] = None,
+    lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
+    format: Annotated[ReportFormat, typer.Option(help="text or json.")] = ReportFormat.text,
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Score translations, or a model on source and reference."""
+    with _user_errors():
+        from seq2seq import evaluate as scoring
+        from seq2seq.corpus import read_lines
+
+        if not ref:
+            raise ValueError("evaluate needs --ref FILE")
+        if (hyp is None) == (model is None) or (src is None) != (model is None):
+            raise ValueError("evaluate takes either MODEL with --src FILE, or --hyp FILE")
+        if hyp is not None:
+            hypotheses = list(read_lines(hyp))
+        else:
+            assert src is not None
+            assert model is not None
+            sources = list(read_lines(src))
+            hypotheses = _load(model, device, threads).translate(sources)
+        references = []
+        for path in ref:
+            references.append(list(read_lines(path)))
+            if len(references[-1]) != len(hypotheses):
+                raise ValueError(
+                    f"{hyp or src} has {len(hypotheses)} lines but {path} has {len(references[-1])}; "
+                    "they must match line by line"
+                )
+        scores = scoring.score(
+            hypotheses, references, metrics=tuple(metric or ["bleu"]), tokenize=tokenize, lowercase=lowercase
+        )
+        typer.echo(scoring.report(scores, format.value))
+
+
+@app.command()
+def score(
+    model: Model,
+    src: Annotated[Path, typer.Option(help="Source lines.")],
+    tgt: Annotated[Path, typer.Option(help="Target lines.")],
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Print the log-probability of every target line: natural log, whole sentence with its end."""
+    with _user_errors():
+        from seq2seq.corpus import read_lines
+
+        sources, targets = list(read_lines(src)), list(read_lines(tgt))
+        if len(sources) != len(targets):
+            raise ValueError(
+                f"{src} has {len(sources)} lines but {tgt} has {len(targets)}; they must match line by line"
+            )
+        for token_log_probs in _load(model, device, threads).score(sources, targets):
+            typer.echo(f"{sum(token_log_probs):.6f}")
+
+
+@app.command()
+def selfcheck(model: Model, device: DeviceOption = Device.auto, threads: ThreadsOption = 0) -> None:
+    """Check on this very model that padding, batching, search and scoring agree; exit 1 if they do not."""
+    with _user_errors():
+        from seq2seq.selfcheck import run_checks
+
+        checks = run_checks(_load(model, device, threads))
+        for check in checks:
+            typer.echo(f"{'ok    ' if check.passed else 'FAILED'}  {check.law:<4} {check.text}")
+        if not all(check.passed for check in checks):
+            raise typer.Exit(1)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"seq2seq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+
+
+def _load(model: str, device: Device, threads: int) -> Any:
+    import torch
+
+    from seq2seq.translator import Translator
+
+    if threads:
+        torch.set_num_threads(threads)
+    return Translator.load(model, device=device.value)
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        stream = path.open("wb")
+    except OSError as error:
+        raise ValueError(f"{path} can't be written: {error.strerror}") from error
+    with stream:
+        yield stream
+
+
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    """Print what a user can mend as one line, and leave with 2."""
+    try:
+        yield
+    except ValueError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(2) from error
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; keep the exit quiet
+        raise typer.Exit(0) from None
+
+
+def main() -> None:
+    """Run a command."""
+    run: Callable[[], None] = app
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Every setting with its default, its range and one line of explanation.
+
+The dataclasses are the schema; the YAML files under ``conf/`` only state differences from them. Hydra composes the two,
+``from_container`` turns the result into dataclasses once, and plain dataclasses travel from there on. Holds no logic
+beyond checking that values are possible.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
+ATTENTIONS = ("none", "dot", "general", "scaled_dot", "additive")
+BRIDGES = ("linear", "last", "mean", "zero")
+TIES = ("none", "inputs", "output", "all")
+TOKENIZERS = ("unigram", "bpe", "word", "char")
+
+
+def _setting(default: Any, *, choices: tuple[str, ...] = (), least: float | None = None, below: float | None = None) -> Any:
+    """A field with the values it may take: one of ``choices``, or a number >= ``least`` and < ``below``."""
+    return field(default=default, metadata={"choices": choices, "least": least, "below": below})
+
+
+@dataclass
+class FilesConfig:
+    """One side of the data: ``src`` and ``tgt`` (parallel files), or ``file`` (records). Each a name or a list of names."""
+
+    src: Any = None  # lines of source text; .gz allowed
+    tgt: Any = None  # lines of target text, parallel to src
+    file: Any = None  # .jsonl or .tsv records holding both; .gz allowed
+
+
+@dataclass
+class DataConfig:
+    root: str = "."  # where relative file names start
+    train: FilesConfig = field(default_factory=FilesConfig)
+    valid: FilesConfig = field(default_factory=FilesConfig)
+    test: FilesConfig = field(default_factory=FilesConfig)  # scored when training ends, if given
+    src_field: str = "src"  # JSONL key; TSV column number from 0, or name in the header line
+    tgt_field: str = "tgt"
+    max_source_length: int = _setting(256, least=1)  # pieces
+    max_target_length: int = _setting(256, least=1)  # pieces
+    too_long: str = _setting("drop", choices=("drop", "cut"))  # what happens to longer training pairs
+    valid_lines: int = _setting(0, least=0)  # validate on the first so many lines; 0: all
+
+
+@dataclass
+class TokenizerConfig:
+    type: str = _setting("unigram", choices=TOKENIZERS)
+    vocab_size: int = _setting(8000, least=5)  # at most; smaller text may give fewer
+    shared: bool = True  # one vocabulary for both sides
+    normalization: str = _setting("identity", choices=("identity", "nfkc", "nmt_nfkc"))  # SentencePiece's rule names
+
+
+@dataclass
+class ModelConfig:
+    cell: str = _setting("lstm", choices=CELLS)
+    embedding_size: int = _setting(256, least=1)
+    hidden_size: int = _setting(256, least=1)  # decoder
+    encoder_hidden_size: int | None = _setting(None, least=1)  # both directions together; default hidden_size
+    attention_size: int | None = _setting(None, least=1)  # width of query and keys; default hidden_size
+    encoder_layers: int = _setting(1, least=1)
+    decoder_layers: int = _setting(1, least=1)
+    bidirectional: bool = True
+    residual: bool = False  # add a layer's input to its output, between layers of one width
+    attention: str = _setting("additive", choices=ATTENTIONS)
+    tie_embeddings: str = _setting("none", choices=TIES)  # inputs: src = tgt; output: tgt = output layer; all: both
+    bridge: str = _setting("linear", choices=BRIDGES)  # how the encoder starts the decoder
+    dropout: float = _setting(0.3, least=0, below=1)  # on embeddings, between layers, on outputs
+    dropout_kind: str = _setting("ordinary", choices=("ordinary", "locked"))  # locked: one mask a sentence, all steps
+    recurrent_dropout: float = _setting(0.0, least=0, below=1)  # on h before the h-to-h product, one mask a sentence
+    weight_drop: float = _setting(0.0, least=0, below=1)  # on the h-to-h weights, one mask a batch
+
+
+@dataclass
+class LossConfig:
+    label_smoothing: float = _setting(0.1, least=0, below=1)
+
+
+@dataclass
+class TrainConfig:
+    max_updates: int = _setting(20000, least=1)
+    max_epochs: int = _setting(0, least=0)  # 0: no limit
+    batch_tokens: int = _setting(2048, least=1)  # rows times the longer padded side, at most
+    accumulate: int = _setting(1, least=1)  # batches in one update
+    optimizer: str = _setting("adam", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = _setting(1e-3, least=0)
+    weight_decay: float | None = _setting(None, least=0)  # default 0.01 with adamw, else 0
+    warmup: int = _setting(0, least=0)  # updates over which the rate climbs from 0
+    schedule: str = _setting("constant", choices=("constant", "inverse_sqrt", "plateau"))
+    plateau_factor: float = _setting(0.5, least=0, below=1)  # plateau: the rate after a validation without gain
+    clip_norm: float = _setting(5.0, least=0)  # of the whole gradient; 0: off
+    valid_every: int = _setting(500, least=1)  # updates
+    patience: int = _setting(10, least=0)  # validations without gain before stopping; 0: never stop early
+    metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # which model is kept
+    log_every: int = _setting(50, least=1)  # updates
+    seed: int = _setting(1, least=0)
+    device: str = _setting("auto", choices=("auto", "cpu", "cuda"))
+    threads: int = _setting(0, least=0)  # CPU threads; 0: torch's choice
+    resume: str = _setting("auto", choices=("auto", "never"))
+
+
+@dataclass
+class SearchConfig:
+    beam_size: int = _setting(5, least=1)
+    length_penalty: float = _setting(1.0, least=0)  # a of score = log P / |Y|^a, |Y| with the end of sentence
+    max_length_ratio: float = _setting(2.0, least=0)  # a translation has at most
+    max_length_extra: int = _setting(10, least=1)  # ratio * source pieces + extra pieces
+    min_length: int = _setting(0, least=0)  # pieces before the end of sentence
+    batch_tokens: int = _setting(4096, least=1)  # padded source pieces searched at once
+
+
+@dataclass
+class Config:
+    name: str = "run"
+    run_dir: str = "runs/${name}"
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+
+def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
+    """Make the dataclass ``kind`` from nested plain values and check every one of them.
+
+    Raises:
+        ValueError: an unknown key (named with the nearest known one), a wrong type or a value out of range.
+    """
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise ValueError(unknown_key(prefix + key, [prefix + name for name in hints]))
+    made = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_container(typing.cast(type, hints[name]), value or {}, f"{prefix}{name}.")
+        made[name] = value
+    result = kind(**made)
+    for item in dataclasses.fields(kind):
+        _check(prefix + item.name, getattr(result, item.name), hints[item.name], item.metadata)
+    return result
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The message for a mistyped key."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"there is no setting {key}; the nearest is {near[0]}" if near else f"there is no setting {key}"
+
+
+def keys(kind: type = Config, prefix: str = "") -> list[str]:
+    """Every dotted key of the schema."""
+    names = []
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            names += [prefix + name, *keys(typing.cast(type, hint), f"{prefix}{name}.")]
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _check(key: str, value: Any, hint: Any, limits: typing.Mapping[str, Any]) -> None:
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if not limits or (value is None and type(None) in kinds):
+        return
+    if limits["choices"]:
+        if value not in limits["choices"]:
+            raise ValueError(f"{key} must be one of {', '.join(limits['choices'])}, but is {value}")
+        return
+    number = isinstance(value, (int, float) if float in kinds else int) and not isinstance(value, bool)
+    least, below = limits["least"], limits["below"]
+    if not number or (least is not None and value < least) or (below is not None and value >= below):
+        wanted = "a number" if float in kinds else "a whole number"
+        bounds = f" of at least {least}" + (f" and below {below}" if below is not None else "")
+        raise ValueError(f"{key} must be {wanted}{bounds}, but is {value}")

@@ -1,0 +1,196 @@
+"""One time step of the four recurrent cells, and a stack of them over a packed (B, L, W) state.
+
+The gates are ordered as in torch's layers (LSTM: i f g o; GRU: r z n), so weights can be exchanged with ``nn.LSTM``,
+``nn.GRU`` and ``nn.RNN``. What a step adds to its input projection is only the part that depends on the past: the
+caller projects known inputs for all time steps at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seq2seq.layers.dropout import drop_weight, locked_mask
+
+
+def _lstm(gates: Tensor, state: Tensor, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    _, c = state.chunk(2, dim=-1)
+    i, f, g, o = (gates + F.linear(masked, weight, bias)).chunk(4, dim=-1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.cat((torch.sigmoid(o) * torch.tanh(c), c), dim=-1)
+
+
+def _gru(gates: Tensor, state: Tensor, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    r_x, z_x, n_x = gates.chunk(3, dim=-1)
+    r_h, z_h, n_h = F.linear(masked, weight, bias).chunk(3, dim=-1)
+    n = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
+    return n + torch.sigmoid(z_x + z_h) * (state - n)
+
+
+def _rnn_tanh(gates: Tensor, state: Tensor, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.tanh(gates + F.linear(masked, weight, bias))
+
+
+def _rnn_relu(gates: Tensor, state: Tensor, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.relu(gates + F.linear(masked, weight, bias))
+
+
+class Cell(NamedTuple):
+    """A kind of cell.
+
+    ``step(gates, state, masked, weight, bias)`` maps the projected input (B, G*H), the packed state (B, W), the h part
+    of the state after recurrent dropout (B, H) and the h-to-h parameters (G*H, H), (G*H,) to the next state (B, W).
+    """
+
+    step: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    gates: int  # G
+    parts: int  # W / H
+    layer: Callable[..., nn.RNNBase]  # torch's layer with the same formula
+
+
+CELLS = {
+    "rnn_tanh": Cell(_rnn_tanh, 1, 1, lambda *a, **k: nn.RNN(*a, nonlinearity="tanh", **k)),
+    "rnn_relu": Cell(_rnn_relu, 1, 1, lambda *a, **k: nn.RNN(*a, nonlinearity="relu", **k)),
+    "gru": Cell(_gru, 3, 1, nn.GRU),
+    "lstm": Cell(_lstm, 4, 2, nn.LSTM),
+}
+
+
+def find_cell(name: str) -> Cell:
+    """Look a cell up by name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in CELLS:
+        raise ValueError(f"model.cell must be one of {', '.join(CELLS)}, but is {name}")
+    return CELLS[name]
+
+
+def init_recurrent(name: str, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> None:
+    """Initialise one layer in place: Glorot for x-to-h, orthogonal for h-to-h, forget gate open, ReLU at the identity.
+
+    Sources: Glorot & Bengio 2010; Saxe et al. 2014; Jozefowicz et al. 2015 (forget bias 1); Le et al. 2015 (identity).
+    """
+    width = weight_hh.shape[1]
+    with torch.no_grad():
+        bias.zero_()
+        for rows in weight_ih.split(width):
+            nn.init.xavier_uniform_(rows)
+        for rows in weight_hh.split(width):
+            nn.init.eye_(rows) if name == "rnn_relu" else nn.init.orthogonal_(rows)
+        if name == "lstm":
+            bias[width : 2 * width] = 1.0
+
+
+class Prepared(NamedTuple):
+    """What stays the same over all steps of one batch: weights after weight drop and the locked masks."""
+
+    weights: list[Tensor]  # per layer, (G*H, H)
+    recurrent: list[Tensor | None]  # per layer, (B, H): on h before the h-to-h product
+    between: list[Tensor | None]  # per layer but the first, (B, H): on the input from the layer below
+
+
+class StackedCell(nn.Module):
+    """One time step of L layers.
+
+    >>> stack = StackedCell("gru", input_size=8, hidden_size=16, num_layers=2)
+    >>> gates = stack.project(torch.zeros(3, 8))
+    >>> output, hidden = stack(gates, torch.zeros(3, 2, 16), stack.prepare(3))
+
+    Args:
+        dropout: between layers; ``locked`` draws its mask once a sentence instead of once a step.
+        recurrent_dropout: on h before the h-to-h product, one mask a sentence.
+        weight_drop: on the h-to-h weights, one mask a batch.
+        residual: add each upper layer's input to its output (Wu et al. 2016, section 3.1).
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        *,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        dropout: float = 0.0,
+        locked: bool = False,
+        recurrent_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.cell = find_cell(cell)
+        self.hidden_size = hidden_size
+        self.state_size = hidden_size * self.cell.parts
+        self.dropout = dropout
+        self.locked = locked
+        self.recurrent_dropout = recurrent_dropout
+        self.weight_drop = weight_drop
+        self.residual = residual
+        gates = self.cell.gates * hidden_size
+        self.inputs = nn.ModuleList(
+            nn.Linear(input_size if layer == 0 else hidden_size, gates) for layer in range(num_layers)
+        )
+        self.weight_hh = nn.ParameterList(nn.Parameter(torch.empty(gates, hidden_size)) for _ in range(num_layers))
+        self.bias_hh = nn.ParameterList(nn.Parameter(torch.zeros(gates)) for _ in range(num_layers))
+        for linear, weight in zip(self.inputs, self.weight_hh, strict=True):
+            init_recurrent(cell, linear.weight, weight, linear.bias)
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """The part of the first layer's gates that its input makes: (..., input_size) -> (..., G*H)."""
+        return self.inputs[0](inputs)
+
+    def prepare(self, rows: int) -> Prepared:
+        """Draw the masks for one batch of ``rows`` sentences; without effect in evaluation."""
+        layers = range(len(self.inputs))
+        weights = [drop_weight(weight, self.weight_drop, self.training) for weight in self.weight_hh]
+
+        def masks(p: float) -> list[Tensor | None]:
+            if not self.training or p == 0:
+                return [None for _ in layers]
+            return [locked_mask(rows, self.hidden_size, p, weights[0]) for _ in layers]
+
+        return Prepared(weights, masks(self.recurrent_dropout), masks(self.dropout if self.locked else 0.0))
+
+    def forward(self, gates: Tensor, hidden: Tensor, prepared: Prepared) -> tuple[Tensor, Tensor]:
+        """Advance all layers by one step.
+
+        Args:
+            gates: (B, G*H) from ``project``, plus whatever else enters the first layer.
+            hidden: (B, L, W) packed states.
+
+        Returns:
+            output of the top layer (B, H); next states (B, L, W).
+        """
+        states = []
+        output = gates
+        for layer, state in enumerate(hidden.unbind(dim=1)):
+            if layer > 0:
+                below = self._drop_between(output, prepared.between[layer])
+                gates = self.inputs[layer](below)
+            masked = state[:, : self.hidden_size]
+            mask = prepared.recurrent[layer]
+            if mask is not None:
+                masked = masked * mask
+            state = self.cell.step(gates, state, masked, prepared.weights[layer], self.bias_hh[layer])
+            states.append(state)
+            top = state[:, : self.hidden_size]
+            output = top + below if self.residual and layer > 0 else top
+        return output, torch.stack(states, dim=1)
+
+    def _drop_between(self, output: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None:
+            return output * mask
+        return F.dropout(output, self.dropout, self.training and not self.locked)
+
+
+def uniform_(weight: Tensor, size: int) -> Tensor:
+    """Initialise embeddings in place, uniform with standard deviation 1/sqrt(size)."""
+    bound = math.sqrt(3 / size)
+    with torch.no_grad():
+        return weight.uniform_(-bound, bound)

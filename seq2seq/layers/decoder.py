@@ -1,0 +1,179 @@
+"""The attention decoder: how it starts, one step, all steps of a known target, and the readout.
+
+One step serves training and search. Order (See et al. 2017): s_t = cell([x_t; c_{t-1}], s_{t-1}), then s_t looks at the
+source and gives c_t. The readout is never fed back, so in training it runs once over all steps.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.layers.attention import Memory, NoAttention
+from seq2seq.layers.cells import Prepared, StackedCell
+from seq2seq.layers.dropout import SequenceDropout
+from seq2seq.layers.encoder import Encoded
+
+
+class DecoderState(NamedTuple):
+    """What changes with every token."""
+
+    hidden: Tensor  # (B, L, W), packed
+    context: Tensor  # (B, M)
+    weights: Tensor  # (B, S), where the last step looked
+
+    def select(self, rows: Tensor) -> DecoderState:
+        """The state of some rows, in that order."""
+        return DecoderState(*(tensor.index_select(0, rows) for tensor in self))
+
+
+class Trace(NamedTuple):
+    """All steps of a known target."""
+
+    outputs: Tensor  # (B, T, H)
+    contexts: Tensor  # (B, T, M)
+    weights: Tensor  # (B, T, S)
+
+
+class Decoder(nn.Module):
+    """A stack of cells fed with the last token and the last context, and an attention.
+
+    Args:
+        stack: its input is the embedding alone; the context enters by a projection of its own, so that the embeddings
+            of a known target are projected once for all steps.
+        memory_size: M.
+    """
+
+    def __init__(self, stack: StackedCell, attention: NoAttention | nn.Module, *, memory_size: int) -> None:
+        super().__init__()
+        self.stack = stack
+        self.attention = attention
+        self.context_gates = nn.Linear(memory_size, stack.cell.gates * stack.hidden_size, bias=False)
+        for rows in self.context_gates.weight.data.split(stack.hidden_size):
+            nn.init.xavier_uniform_(rows)
+
+    def start(self, hidden: Tensor, memory: Memory) -> DecoderState:
+        """The state before the first token: no weights yet, and no context unless it is the constant summary."""
+        context = memory.summary if isinstance(self.attention, NoAttention) else torch.zeros_like(memory.summary)
+        return DecoderState(hidden, context, torch.zeros_like(memory.mask, dtype=torch.float32))
+
+    def step(
+        self, gates: Tensor, state: DecoderState, memory: Memory, prepared: Prepared
+    ) -> tuple[Tensor, DecoderState]:
+        """Advance by one token.
+
+        Args:
+            gates: (B, G*H), ``stack.project`` of the token's embedding.
+
+        Returns:
+            output s_t (B, H); the next state.
+        """
+        gates = gates + self.context_gates(state.context)
+        output, hidden = self.stack(gates, state.hidden, prepared)
+        context, weights = self.attention(output, memory)
+        return output, DecoderState(hidden, context, weights)
+
+    def unroll(self, embedded: Tensor, state: DecoderState, memory: Memory) -> Trace:
+        """Take the same step for every token of a known target: embedded (B, T, E)."""
+        prepared = self.stack.prepare(embedded.shape[0])
+        outputs, contexts, weights = [], [], []
+        for gates in self.stack.project(embedded).unbind(dim=1):
+            output, state = self.step(gates, state, memory, prepared)
+            outputs.append(output)
+            contexts.append(state.context)
+            weights.append(state.weights)
+        return Trace(torch.stack(outputs, dim=1), torch.stack(contexts, dim=1), torch.stack(weights, dim=1))
+
+
+class Readout(nn.Module):
+    """Logits from s_t, c_t and x_t: W tanh(U [s_t; c_t; x_t]) (Bahdanau et al. 2015, section A.2.2, with tanh).
+
+    Args:
+        embedding_size: E, also the width before the output layer, so that its weights can be the embeddings.
+        banned: ids that are never produced; their logits are set so low that their probability is 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        output_size: int,
+        memory_size: int,
+        embedding_size: int,
+        vocab_size: int,
+        banned: tuple[int, ...],
+        dropout: float = 0.0,
+        locked: bool = False,
+    ) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(output_size + memory_size + embedding_size, embedding_size)
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        self.logits = nn.Linear(embedding_size, vocab_size)
+        nn.init.xavier_uniform_(self.hidden.weight)
+        nn.init.zeros_(self.hidden.bias)
+        nn.init.xavier_uniform_(self.logits.weight)
+        nn.init.zeros_(self.logits.bias)
+        self.register_buffer("banned", torch.tensor(banned), persistent=False)
+
+    def features(self, outputs: Tensor, contexts: Tensor, embedded: Tensor) -> Tensor:
+        """(B, T, H), (B, T, M), (B, T, E) -> (B, T, E), what the output layer sees."""
+        return self.dropout(torch.tanh(self.hidden(torch.cat((outputs, contexts, embedded), dim=-1))))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., E) -> (..., V)."""
+        logits: Tensor = self.logits(features)
+        return logits.index_fill_(-1, self.banned, -1e9)
+
+
+class Bridge(nn.Module):
+    """How the encoder starts the decoder; depths and widths may differ.
+
+    ``linear``: h = tanh(W h_backward_1) of the top encoder layer (Bahdanau et al. 2015, section A.2.2; the forward
+    state of a unidirectional encoder). ``mean``: the same from the mean of the values (Sennrich et al. 2017, Nematus).
+    ``last``: layer l takes the final states of encoder layer l, or of the top one, both directions side by side.
+    ``zero``: nothing is handed on. The LSTM's cell is handed on by a map of its own, without tanh since it is unbounded.
+    """
+
+    def __init__(
+        self, kind: str, *, stack: StackedCell, num_layers: int, memory_size: int, direction_size: int, parts: int
+    ) -> None:
+        super().__init__()
+        if kind not in ("linear", "last", "mean", "zero"):
+            raise ValueError(f"model.bridge must be one of linear, last, mean, zero, but is {kind}")
+        if kind == "last" and memory_size != stack.hidden_size:
+            raise ValueError(
+                f"model.bridge=last hands states on as they are, but the encoder is {memory_size} wide and the decoder "
+                f"{stack.hidden_size}; set model.encoder_hidden_size={stack.hidden_size} or model.bridge=linear"
+            )
+        self.kind = kind
+        self.num_layers = num_layers
+        self.hidden_size = stack.hidden_size
+        self.parts = parts
+        size = {"linear": direction_size, "mean": memory_size}.get(kind)
+        self.maps = nn.ModuleList(nn.Linear(size, num_layers * stack.hidden_size) for _ in range(parts) if size)
+        for linear in self.maps:
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        """The decoder's first packed state (B, L, W)."""
+        rows = encoded.values.shape[0]
+        if self.kind == "zero":
+            return encoded.values.new_zeros(rows, self.num_layers, self.hidden_size * self.parts)
+        if self.kind == "last":
+            layers = [min(layer, encoded.final.shape[1] - 1) for layer in range(self.num_layers)]
+            final = encoded.final[:, layers]  # (B, L, D, W)
+            # (B, L, D, P, H/D) -> (B, L, P, D, H/D): h of both directions, then c of both
+            return final.unflatten(3, (self.parts, -1)).transpose(2, 3).flatten(2)
+        if self.kind == "mean":
+            real = encoded.mask.unsqueeze(2)
+            mean = (encoded.values * real).sum(dim=1) / real.sum(dim=1)
+            sources = [mean] * self.parts
+        else:
+            sources = list(encoded.final[:, -1, -1].chunk(self.parts, dim=-1))
+        h, *c = [
+            linear(source).unflatten(1, (self.num_layers, self.hidden_size))
+            for linear, source in zip(self.maps, sources, strict=True)
+        ]
+        return torch.cat((torch.tanh(h), *c), dim=-1)

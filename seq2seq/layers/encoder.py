@@ -1,0 +1,141 @@
+"""The recurrent encoder: embedding, then uni- or bidirectional layers over packed sequences.
+
+torch's own layers (cuDNN, oneDNN) run it; only recurrent dropout, which masks h between the steps of a sentence, needs
+the loop over time in ``_loop``. Imports nothing of the decoder: how a summary starts it is the bridge's matter.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seq2seq.layers.cells import find_cell, init_recurrent
+from seq2seq.layers.dropout import SequenceDropout, drop_weight, locked_mask
+
+
+class Encoded(NamedTuple):
+    """What the encoder knows of a batch."""
+
+    values: Tensor  # (B, S, M)
+    mask: Tensor  # (B, S), True = real
+    final: Tensor  # (B, L, D, W), the packed state after the last real step of each of D directions
+
+
+class Encoder(nn.Module):
+    """L recurrent layers, each over the one below.
+
+    Args:
+        hidden_size: M, of both directions together.
+        dropout: before each layer (so on the embeddings too) and on the values.
+        residual: add a layer's input to its output where the widths agree and it is not the first.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        *,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+        locked: bool = False,
+        recurrent_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.cell = find_cell(cell)
+        self.directions = 2 if bidirectional else 1
+        if hidden_size % self.directions:
+            raise ValueError(
+                f"model.encoder_hidden_size counts both directions and must be even, but is {hidden_size}; "
+                "change it or set model.bidirectional=false"
+            )
+        self.hidden_size = hidden_size
+        self.direction_size = hidden_size // self.directions
+        self.recurrent_dropout = recurrent_dropout
+        self.weight_drop = weight_drop
+        self.residual = residual
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        self.layers = nn.ModuleList(
+            self.cell.layer(
+                input_size if layer == 0 else hidden_size,
+                self.direction_size,
+                batch_first=True,
+                bidirectional=bidirectional,
+            )
+            for layer in range(num_layers)
+        )
+        for layer in self.layers:
+            for direction in self._suffixes:
+                weights = [getattr(layer, f"{name}_l0{direction}") for name in ("weight_ih", "weight_hh", "bias_ih")]
+                init_recurrent(cell, *weights)
+                nn.init.zeros_(getattr(layer, f"bias_hh_l0{direction}"))
+
+    @property
+    def _suffixes(self) -> tuple[str, ...]:
+        return ("", "_reverse")[: self.directions]
+
+    def forward(self, embedded: Tensor, lengths: Tensor) -> Encoded:
+        """Read the source.
+
+        Args:
+            embedded: (B, S, E).
+            lengths: (B,) real positions of each row, at least 1, on the CPU.
+        """
+        positions = torch.arange(embedded.shape[1], device=embedded.device)
+        mask = positions < lengths.to(embedded.device).unsqueeze(1)
+        values = embedded
+        final = []
+        for number, layer in enumerate(self.layers):
+            below = self.dropout(values)
+            if self.training and self.recurrent_dropout > 0:
+                values, state = self._loop(layer, below, mask)
+            else:
+                values, state = self._packed(layer, below, lengths)
+            if self.residual and number > 0:
+                values = values + below * mask.unsqueeze(2)
+            final.append(state)
+        return Encoded(self.dropout(values), mask, torch.stack(final, dim=1))
+
+    def _packed(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one layer by torch: (B, S, I) -> (B, S, M) with zeros at padding, and the final state (B, D, W)."""
+        packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=False)
+        if self.training and self.weight_drop > 0:
+            dropped = {
+                f"weight_hh_l0{suffix}": drop_weight(getattr(layer, f"weight_hh_l0{suffix}"), self.weight_drop, True)
+                for suffix in self._suffixes
+            }
+            output, state = torch.func.functional_call(layer, dropped, (packed,))
+        else:
+            output, state = layer(packed)
+        state = torch.cat(state, dim=-1) if isinstance(state, tuple) else state  # (D, B, W)
+        values, _ = pad_packed_sequence(output, batch_first=True, total_length=sequence.shape[1])
+        return values, state.transpose(0, 1)
+
+    def _loop(self, layer: nn.Module, sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The same with one recurrent dropout mask a sentence, step by step; only in training."""
+        outputs = []
+        final = []
+        rows, steps = mask.shape
+        for suffix in self._suffixes:
+            weight_ih, weight_hh, bias_ih, bias_hh = (
+                getattr(layer, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            weight_hh = drop_weight(weight_hh, self.weight_drop, self.training)
+            gates = nn.functional.linear(sequence, weight_ih, bias_ih).unbind(dim=1)
+            dropped = locked_mask(rows, self.direction_size, self.recurrent_dropout, sequence)
+            state = sequence.new_zeros(rows, self.direction_size * self.cell.parts)
+            output: list[Tensor] = [state] * steps
+            for t in reversed(range(steps)) if suffix else range(steps):
+                h = state[:, : self.direction_size]
+                real = mask[:, t : t + 1]
+                state = torch.where(real, self.cell.step(gates[t], state, h * dropped, weight_hh, bias_hh), state)
+                output[t] = state[:, : self.direction_size] * real
+            outputs.append(torch.stack(output, dim=1))
+            final.append(state)
+        return torch.cat(outputs, dim=2), torch.stack(final, dim=1)

@@ -1,0 +1,177 @@
+"""Batched beam search; with one slot it is greedy search.
+
+A beam has K slots. Each step takes the best K continuations of a sentence; one that ends with eos is finished, keeps
+its slot and is never extended, so the search of a sentence ends when every slot is finished (Bahdanau et al. 2015's
+shrinking beam). What a sentence gets depends on that sentence alone. At its maximum length only eos is allowed, so
+every hypothesis ends with eos and its log-probability is that of the whole sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+NEVER = -float("inf")
+
+
+class State(Protocol):
+    """What the step function carries from token to token; one row per hypothesis."""
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Where the last step looked (N, S), or None."""
+
+    def reorder(self: S, rows: Tensor) -> S:
+        """New row i is old row ``rows[i]`` of the same sentence."""
+
+    def select(self: S, rows: Tensor) -> S:
+        """New row i is old row ``rows[i]``; sentences may leave."""
+
+
+S = TypeVar("S", bound=State)
+Step = Callable[[Tensor, S], tuple[Tensor, S]]  # last tokens (N,), state -> log-probabilities (N, V), state
+
+
+class Hypothesis(NamedTuple):
+    """One finished translation."""
+
+    ids: list[int]  # the last one is eos
+    log_prob: float  # natural log of P(ids), eos included
+    score: float  # log_prob / len(ids)**length_penalty
+    token_log_probs: list[float]  # one per id; they sum to log_prob
+    alignment: list[int]  # most looked-at source position per id; empty if the step tells none
+    cut: bool  # eos was forced by the maximum length
+
+
+class Search(NamedTuple):
+    """What to look for."""
+
+    bos_id: int
+    eos_id: int
+    beam_size: int
+    length_penalty: float = 1.0  # a of score = log P / |Y|^a
+    min_length: int = 0  # ids before eos
+
+
+class _Beams(NamedTuple):
+    """The live part of the search."""
+
+    scores: Tensor  # (R, K) sums of log-probabilities; minus infinity in slots that are finished or empty
+    ids: Tensor  # (R, K, t)
+    log_probs: Tensor  # (R, K, t)
+    alignment: Tensor  # (R, K, t)
+
+    def take(self, sentences: Tensor, slots: Tensor) -> _Beams:
+        """Pick (R', K') slots of (R', 1) sentences."""
+        return _Beams(*(tensor[sentences, slots] for tensor in self))
+
+
+@torch.no_grad()
+def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Search) -> list[list[Hypothesis]]:
+    """Search every sentence of a batch.
+
+    Args:
+        step: maps the last tokens and the state to the log-probabilities of the next.
+        state: one row per sentence.
+        max_lengths: per sentence, ids with eos, at least 1.
+
+    Returns:
+        Per sentence its hypotheses, best score first: ``beam_size`` of them, or fewer if there are no more to be had.
+    """
+    count = len(max_lengths)
+    found: list[list[Hypothesis]] = [[] for _ in range(count)]
+    if not count:
+        return found
+    numbers = list(range(count))  # of the sentences still searched
+    tokens = torch.full((count,), search.bos_id)
+    beams: _Beams | None = None
+    for length in range(1, max(max_lengths) + 1):
+        log_probs, state = step(tokens, state)
+        if beams is None:
+            device = log_probs.device
+            empty = torch.zeros(count, 1, 0, device=device)
+            beams = _Beams(torch.zeros(count, 1, device=device), empty.long(), empty, empty.long())
+        rows, width = beams.scores.shape
+        log_probs = log_probs.view(rows, width, -1)
+        last = torch.tensor([max_lengths[number] == length for number in numbers], device=log_probs.device)
+        log_probs = _restrict(log_probs, last, length, search)
+        free = [search.beam_size - len(found[number]) for number in numbers]
+        beams, parents = _advance(beams, log_probs, state.weights, torch.tensor(free, device=log_probs.device))
+        ended = _finish(beams, numbers, found, last.tolist(), search)
+        scores = beams.scores.masked_fill(ended, NEVER)
+        beams = beams._replace(scores=scores)
+        alive = [row for row, some in enumerate((scores > NEVER).any(dim=1).tolist()) if some]
+        if not alive:
+            break
+        sentences = torch.tensor(alive, device=scores.device).unsqueeze(1)  # (R', 1)
+        slots = torch.arange(scores.shape[1], device=scores.device).unsqueeze(0)  # (1, K)
+        old_rows = (sentences * width + parents[sentences, slots]).flatten()
+        stay = len(alive) == rows and width == scores.shape[1]
+        state = state.reorder(old_rows) if stay else state.select(old_rows)
+        beams = beams.take(sentences, slots)
+        numbers = [numbers[row] for row in alive]
+        tokens = beams.ids[:, :, -1].flatten()
+    for hypotheses in found:
+        hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
+    return found
+
+
+def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> Tensor:
+    """No eos before the minimum length, nothing but eos at the maximum; the maximum wins."""
+    eos = torch.zeros(log_probs.shape[-1], dtype=torch.bool, device=log_probs.device)
+    eos[search.eos_id] = True
+    if length <= search.min_length:
+        log_probs = log_probs.masked_fill(eos & ~last.view(-1, 1, 1), NEVER)
+    return log_probs.masked_fill(~eos & last.view(-1, 1, 1), NEVER)
+
+
+def _advance(beams: _Beams, log_probs: Tensor, weights: Tensor | None, free: Tensor) -> tuple[_Beams, Tensor]:
+    """Take the best continuations of every sentence, as many as it has free slots.
+
+    Args:
+        log_probs: (R, width, V).
+        weights: (R*width, S) or None.
+        free: (R,) slots not yet finished.
+
+    Returns:
+        The beams one id longer, with K slots; and the old slot of each (R, K).
+    """
+    rows, width, vocab = log_probs.shape
+    most = int(free.max())
+    totals = (beams.scores.unsqueeze(2) + log_probs).flatten(1)  # (R, width, V) -> (R, width*V)
+    scores, chosen = totals.topk(min(most, width * vocab), dim=1)
+    ranks = torch.arange(scores.shape[1], device=scores.device)
+    scores = scores.masked_fill(ranks >= free.unsqueeze(1), NEVER)
+    parents, ids = chosen // vocab, chosen % vocab
+    sentences = torch.arange(rows, device=scores.device).unsqueeze(1)
+    if weights is None:
+        looked = torch.zeros_like(ids)
+    else:
+        looked = weights.argmax(dim=-1).view(rows, width)[sentences, parents]
+    old = beams.take(sentences, parents)
+    return _Beams(
+        scores,
+        torch.cat((old.ids, ids.unsqueeze(2)), dim=2),
+        torch.cat((old.log_probs, log_probs[sentences, parents, ids].unsqueeze(2)), dim=2),
+        torch.cat((old.alignment, looked.unsqueeze(2)), dim=2) if weights is not None else old.alignment,
+    ), parents
+
+
+def _finish(
+    beams: _Beams, numbers: list[int], found: list[list[Hypothesis]], last: list[bool], search: Search
+) -> Tensor:
+    """Collect the hypotheses that have just ended; return where they stand (R, K)."""
+    ended = (beams.ids[:, :, -1] == search.eos_id) & (beams.scores > NEVER)
+    places = ended.nonzero()
+    if len(places):
+        rows, slots = places.unbind(1)
+        finished = beams.take(rows, slots)
+        length = finished.ids.shape[1]
+        lists = (tensor.tolist() for tensor in finished)
+        for row, log_prob, ids, token_log_probs, alignment in zip(rows.tolist(), *lists, strict=True):
+            score = log_prob / length**search.length_penalty
+            found[numbers[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, alignment, last[row]))
+    return ended

@@ -1,0 +1,111 @@
+"""The train command: Hydra composes the configuration, dataclasses go on from there."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.config import Config, from_container, keys, unknown_key
+from seq2seq.training.trainer import Stopped, train
+
+PACKAGE = Path(__file__).resolve().parent.parent
+GROUPS = ("data", "model", "experiment")
+
+
+def _beside(name: str) -> Path:
+    """A folder inside the installed package, or at the top of a checkout."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+def register_schema() -> None:
+    """Tell Hydra the schema and where the bundled data lies."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("bundled_data", lambda: str(_beside("data")), replace=True)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """Plain dataclasses of a composed configuration, every value checked.
+
+    Raises:
+        ValueError: a value that is out of range or can't be resolved.
+    """
+    try:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error)) from error
+    assert isinstance(values, dict)
+    config: Config = from_container(Config, {str(key): value for key, value in values.items()})
+    return config
+
+
+def with_own_files(overrides: Sequence[str]) -> list[str]:
+    """Choose data=files where files are named and no data set or recipe is."""
+    chosen = any(re.match(r"\+?(data|experiment)=", override) for override in overrides)
+    named = any(re.match(r"\+*data\.(train|valid|test|root)\b", override) for override in overrides)
+    return [*(["data=files"] if named and not chosen else []), *overrides]
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """Compose the configuration of some overrides.
+
+    Raises:
+        ValueError: a mistyped key (the nearest is named), an unknown recipe, a value of the wrong type.
+    """
+    register_schema()
+    _check_keys(overrides)
+    with hydra.initialize_config_dir(str(_beside("conf")), version_base="1.3"):
+        try:
+            return hydra.compose("train", overrides=with_own_files(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(_plain(error)) from error
+
+
+def train_command(arguments: Sequence[str]) -> None:
+    """Run ``seq2seq train`` with Hydra's command line.
+
+    Raises:
+        ValueError: an error of the user's; it is found before Hydra starts, but for sweeps.
+    """
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    if len(overrides) == len(arguments):
+        compose(overrides)
+    register_schema()
+    sys.argv = ["seq2seq train", *(a for a in arguments if a.startswith("-")), *with_own_files(overrides)]
+    hydra.main(version_base="1.3", config_path=str(_beside("conf")), config_name="train")(_run)()
+
+
+def _run(composed: DictConfig) -> None:
+    """What Hydra calls; errors leave from here, since Hydra would print them its own way."""
+    try:
+        train(to_config(composed))
+    except ValueError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
+
+
+def _check_keys(overrides: Sequence[str]) -> None:
+    known = [*keys(), *GROUPS]
+    for override in overrides:
+        key = re.split("=", override, maxsplit=1)[0].lstrip("+~")
+        if "=" not in override and not override.startswith("~"):
+            raise ValueError(f"an argument of train is KEY=VALUE, but {override} has no =")
+        if key.split(".")[0] != "hydra" and "/" not in key and key not in known:
+            raise ValueError(unknown_key(key, known))
+
+
+def _plain(error: Exception) -> str:
+    """One sentence of Hydra's or OmegaConf's message."""
+    lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type", "Config search")))

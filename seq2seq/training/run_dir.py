@@ -1,0 +1,61 @@
+"""The run directory: made once, continued only by the same configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seq2seq.config import Config
+from seq2seq.model_dir import write
+
+CONFIG = "config.yaml"
+MAY_CHANGE = ("run_dir", "data.root", "data.test", "train.max_updates", "train.max_epochs", "train.patience") + (
+    "train.log_every",
+    "train.resume",
+    "train.device",
+    "train.threads",
+)
+
+
+def open_run(config: Config) -> Path:
+    """Make the run directory and write its configuration, or check that it can be continued.
+
+    Raises:
+        ValueError: it holds a run and train.resume=never, or a run of another configuration.
+    """
+    run = Path(config.run_dir)
+    path = run / CONFIG
+    if path.exists():
+        if config.train.resume == "never":
+            raise ValueError(f"{run} holds a run already; set name to something new, or train.resume=auto to continue")
+        _compare(run, yaml.safe_load(path.read_text(encoding="utf-8")), dataclasses.asdict(config))
+    run.mkdir(parents=True, exist_ok=True)
+    write(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True).encode())
+    return run
+
+
+def _compare(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    old, new = _flat(before), _flat(now)
+    differing = [
+        f"{key} (was {old.get(key)}, is {new.get(key)})"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)
+    ]
+    if differing:
+        raise ValueError(
+            f"{run} holds a run of another configuration: {', '.join(differing)}; "
+            "set them back to continue it, or set name to start a new run"
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,95 @@
+"""What a run must remember to go on as if it had never stopped, and the files it keeps it in.
+
+``last/state.pt`` is one file, written under a temporary name and renamed: there is always a whole one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+STATE = "state.pt"
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    update: int = 0  # updates made
+    epoch: int = 0  # from 0
+    position: int = 0  # batches of this epoch already used
+    best: float | None = None  # of train.metric
+    best_update: int = 0
+    without_gain: int = 0  # validations since the best
+    plateaus: int = 0  # validations without gain in all
+    metrics_size: int = 0  # bytes of metrics.jsonl that belong to this state
+
+
+def save_state(
+    folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer, data: str
+) -> None:
+    """Write everything that the next update depends on.
+
+    Args:
+        data: fingerprint of the training data, so that a run does not go on with other data.
+    """
+    content = {
+        "progress": dataclasses.asdict(progress),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "cpu_rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all(),
+        "data": data,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / (STATE + ".tmp")
+    torch.save(content, temporary)
+    os.replace(temporary, folder / STATE)
+
+
+def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, data: str) -> Progress:
+    """Put model, optimizer and random generators where they were.
+
+    Raises:
+        ValueError: the training data is not what it was.
+    """
+    content = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    if content["data"] != data:
+        raise ValueError(
+            f"the training data or its tokenizer is not what {folder.parent} was trained on until now; "
+            "restore it, or set name to start a new run"
+        )
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    torch.set_rng_state(content["cpu_rng"])
+    if content["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    return Progress(**content["progress"])
+
+
+class Metrics:
+    """metrics.jsonl: one JSON object a line, flushed as it comes."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Open it and cut off whatever was logged after the saved state."""
+        self.file = open(path, "a+b")  # noqa: SIM115 (open for the whole run)
+        self.file.truncate(size)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self.file.write((json.dumps(record) + "\n").encode())
+        self.file.flush()
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return os.fstat(self.file.fileno()).st_size
+
+    def close(self) -> None:
+        self.file.close()

@@ -1,0 +1,336 @@
+"""Train a model from a configuration: data, tokenizers, updates, validations, the best model kept, exact resume.
+
+``train`` reads from top to bottom. The loss is summed over the target tokens of an update and divided by their number,
+over all batches accumulated in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from seq2seq import corpus, evaluate, model_dir
+from seq2seq.batching import Batch, collate, plan_epoch
+from seq2seq.config import Config, TrainConfig
+from seq2seq.corpus import Pair
+from seq2seq.model import Seq2Seq
+from seq2seq.model_dir import Settings, Tokenizers
+from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
+from seq2seq.training.display import Display
+from seq2seq.training.run_dir import open_run
+from seq2seq.training.schedule import check_schedule, learning_rate
+from seq2seq.training.state import STATE, Metrics, Progress, load_state, save_state
+from seq2seq.translator import Translator, find_device
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+class Stopped(Exception):  # noqa: N818 (it is no error)
+    """The run was asked to stop; its state is saved."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+def train(config: Config) -> None:
+    """Train until a limit or until patience ends, keep the best model, score the test files if there are any.
+
+    Raises:
+        ValueError: settings or data that cannot work, a run directory that cannot be continued, a non-finite loss.
+        Stopped: SIGINT or SIGTERM; the state is saved.
+    """
+    check_schedule(config.train)
+    device = find_device(config.train.device)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    display = Display()
+    run = open_run(config)
+    if (run / "last" / STATE).exists():
+        display.say(f"continuing {run}")
+    valid = corpus.read_split(config.data, "valid")
+    settings = model_dir.settings_of(config)
+    tokenizers = _tokenizers(config, run, settings)
+    dataset, report = corpus.training_set(config.data, tokenizers.src, tokenizers.tgt)
+    for line in report.lines():
+        display.say(line)
+    torch.manual_seed(config.train.seed)
+    model = model_dir.build_model(settings, tokenizers).to(device)
+    trainer = Trainer(config, run, model, tokenizers, Rows(dataset), valid, display)
+    display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
+    trainer.run_updates()
+    _score_test(config, run, device, trainer.metrics, display)
+
+
+def _tokenizers(config: Config, run: Path, settings: Settings) -> Tokenizers:
+    """Those of the run if it has them, else new ones of the training side of the data."""
+    last = run / "last"
+    if (last / model_dir.CONFIG).exists():
+        return model_dir.load_settings(last)[1]
+    data = config.data
+    if config.tokenizer.shared:
+        texts = (text for side in ("src", "tgt") for text in corpus.training_text(data, side))
+        tokenizer = train_tokenizer(texts, config.tokenizer)
+        tokenizers = Tokenizers(tokenizer, tokenizer)
+    else:
+        src, tgt = (train_tokenizer(corpus.training_text(data, side), config.tokenizer) for side in ("src", "tgt"))
+        tokenizers = Tokenizers(src, tgt)
+    model_dir.save_settings(last, settings, tokenizers)
+    return tokenizers
+
+
+class Rows:
+    """The training pairs as ids, on disk; their lengths in memory."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.src_lengths = np.asarray(dataset["src_length"]) + 1  # with the end of sentence
+        self.tgt_lengths = np.asarray(dataset["tgt_length"]) + 1
+        lengths = np.concatenate((self.src_lengths, self.tgt_lengths)).astype("<i4")
+        self.fingerprint = hashlib.sha256(lengths.tobytes() + str(dataset[0]).encode()).hexdigest()
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Collate some rows."""
+        found = self.dataset[rows.tolist()]
+        return collate(found["src_ids"], found["tgt_ids"], pad_id=PAD, bos_id=BOS, eos_id=EOS)
+
+    def line_numbers(self, rows: np.ndarray) -> list[int]:
+        """Where rows stand in the training files, from 1."""
+        return sorted(self.dataset[rows.tolist()]["line"])
+
+
+class Window(NamedTuple):
+    """What is summed between two log lines."""
+
+    nll: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """The loop over updates, with validation, saving and stopping."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Path,
+        model: Seq2Seq,
+        tokenizers: Tokenizers,
+        rows: Rows,
+        valid: Sequence[Pair],
+        display: Display,
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.model = model
+        self.tokenizers = tokenizers
+        self.rows = rows
+        self.valid = valid
+        self.display = display
+        self.optimizer = make_optimizer(config.train, model)
+        self.progress = Progress()
+        if (run / "last" / STATE).exists():
+            self.progress = load_state(run / "last", model, self.optimizer, rows.fingerprint)
+        self.metrics = Metrics(run / "metrics.jsonl", self.progress.metrics_size)
+        limits = config.search
+        self.translator = Translator(model, tokenizers, limits, max_source_length=config.data.max_source_length)
+        self.window = Window()
+        self.saved_at = self.progress.update
+
+    def run_updates(self) -> None:
+        """Make updates until a limit, the patience or a signal ends them."""
+        config, progress = self.config.train, self.progress
+        if progress.update:
+            self.display.say(f"starting behind update {progress.update:,}, epoch {progress.epoch + 1}")
+        self.display.start(progress.update, config.max_updates)
+        with _signals() as signals:
+            try:
+                for group in self._groups():
+                    self._update(group)
+                    if progress.update % config.log_every == 0:
+                        self._log()
+                    if progress.update % config.valid_every == 0:
+                        self._validate()
+                        self._save()
+                    if signals:
+                        self._save()
+                        name = signal.Signals(signals[0]).name
+                        raise Stopped(
+                            signals[0],
+                            f"{name}: stopped behind update {progress.update:,}, everything is saved in {self.run}; "
+                            "the same command continues",
+                        )
+                if self.saved_at < progress.update:
+                    self._save()  # before the extra validation, which a longer run would not make
+                    self._validate()
+            finally:
+                self.display.stop()
+        self.display.say(
+            f"trained for {progress.update:,} updates; best {self.config.train.metric} {progress.best:.2f} "
+            f"at update {progress.best_update:,}, kept in {self.run / 'model'}"
+        )
+
+    def _groups(self) -> Iterator[list[np.ndarray]]:
+        """The batches of each next update, until the run is to end."""
+        config, progress = self.config.train, self.progress
+        while True:
+            plan = plan_epoch(
+                self.rows.src_lengths,
+                self.rows.tgt_lengths,
+                batch_tokens=config.batch_tokens,
+                seed=config.seed,
+                epoch=progress.epoch,
+            )
+            while progress.position < len(plan):
+                if progress.update >= config.max_updates or (config.max_epochs and progress.epoch >= config.max_epochs):
+                    return
+                if config.patience and progress.without_gain >= config.patience:
+                    self.display.say(f"no gain in {progress.without_gain} validations, the limit of train.patience")
+                    return
+                group = plan[progress.position : progress.position + config.accumulate]
+                progress.position += len(group)
+                yield group
+            progress.epoch += 1
+            progress.position = 0
+
+    def _update(self, group: list[np.ndarray]) -> None:
+        started = time.perf_counter()
+        config, progress = self.config, self.progress
+        rate = learning_rate(config.train, progress.update + 1, progress.plateaus)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        self.model.train()
+        batches = [self.rows.batch(rows).to(self.model.device) for rows in group]
+        tokens = sum(batch.target_tokens for batch in batches)
+        nll = 0.0
+        self.optimizer.zero_grad(set_to_none=True)
+        for batch in batches:
+            loss = self.model(batch, smoothing=config.loss.label_smoothing)
+            (loss.total / tokens).backward()
+            nll += loss.nll.item()
+        clip = config.train.clip_norm or math.inf
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
+        if not math.isfinite(nll) or not math.isfinite(norm):
+            lines = self.rows.line_numbers(np.concatenate(group))
+            raise ValueError(
+                f"update {progress.update + 1}: the loss is {nll / tokens} and the gradient norm {norm} in the batch of "
+                f"training lines {', '.join(map(str, lines[:20]))}{', ...' if len(lines) > 20 else ''}; lower "
+                f"train.learning_rate or train.clip_norm, the last good state is in {self.run}"
+            )
+        self.optimizer.step()
+        progress.update += 1
+        self.window = Window(
+            self.window.nll + nll, self.window.tokens + tokens, self.window.seconds + time.perf_counter() - started
+        )
+        self.norm = norm
+
+    def _log(self) -> None:
+        window, progress = self.window, self.progress
+        self.window = Window()
+        loss = window.nll / window.tokens
+        speed = window.tokens / window.seconds
+        self.metrics.write(
+            {
+                "update": progress.update,
+                "epoch": progress.epoch + 1,
+                "loss": loss,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "gradient_norm": self.norm,
+                "tokens_per_second": round(speed, 1),
+            }
+        )
+        text = f"epoch {progress.epoch + 1}  loss {loss:.3f}  {speed:,.0f} tok/s"
+        self.display.update(progress.update, text, line=True)
+
+    def _validate(self) -> None:
+        """Score the validation lines, keep the model if it is the best so far."""
+        progress, metric = self.progress, self.config.train.metric
+        self.model.eval()
+        src, references = [pair.src for pair in self.valid], [pair.tgt for pair in self.valid]
+        token_log_probs = [x for line in self.translator.score(src, references) for x in line]
+        loss = -sum(token_log_probs) / len(token_log_probs)
+        if not math.isfinite(loss):
+            raise ValueError(f"the validation loss behind update {progress.update} is {loss}; lower train.learning_rate")
+        hypotheses = self.translator.translate(src)
+        bleu, chrf = evaluate.score(hypotheses, [references], metrics=("bleu", "chrf"))
+        self.model.train()
+        record = {"bleu": bleu.score, "chrf": chrf.score, "loss": loss}
+        value = record[metric]
+        better = progress.best is None or (value < progress.best if metric == "loss" else value > progress.best)
+        if better:
+            progress.best, progress.best_update, progress.without_gain = value, progress.update, 0
+            best = self.run / "model"
+            model_dir.save_settings(best, model_dir.settings_of(self.config), self.tokenizers)
+            model_dir.save_weights(best, self.model)
+        else:
+            progress.without_gain += 1
+            progress.plateaus += 1
+        self.metrics.write(
+            {
+                "update": progress.update,
+                **{f"valid_{name}": number for name, number in record.items()},
+                "best": better,
+                "signature": bleu.signature,
+            }
+        )
+        self.display.say(
+            f"update {progress.update:,}  validation: BLEU {bleu.score:.2f}  chrF {chrf.score:.2f}  loss {loss:.3f}"
+            + ("  (best)" if better else "")
+        )
+
+    def _save(self) -> None:
+        self.progress.metrics_size = self.metrics.size
+        save_state(self.run / "last", self.progress, self.model, self.optimizer, self.rows.fingerprint)
+        self.saved_at = self.progress.update
+
+
+def make_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of that name over all parameters."""
+    decay = config.weight_decay
+    if decay is None:
+        decay = 0.01 if config.optimizer == "adamw" else 0.0
+    return OPTIMIZERS[config.optimizer](model.parameters(), lr=config.learning_rate, weight_decay=decay)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second Ctrl-C interrupts at once."""
+    caught: list[int] = []
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    old = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _score_test(config: Config, run: Path, device: torch.device, metrics: Metrics, display: Display) -> None:
+    """Translate the test files with the best model and print the score."""
+    if not corpus.given(config.data.test):
+        return
+    pairs = corpus.read_split(config.data, "test")
+    translator = Translator.load(run, device=device.type)
+    hypotheses = translator.translate([pair.src for pair in pairs])
+    model_dir.write(run / "test.hyp", "".join(line + "\n" for line in hypotheses).encode())
+    scores = evaluate.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
+    metrics.write({"test_" + score.name: score.score for score in scores} | {"signature": scores[0].signature})
+    display.stop()
+    for score in scores:
+        display.say(f"test {score.name} = {score.score:.2f}  {score.signature}")

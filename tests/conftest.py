@@ -1,0 +1,22 @@
+"""What all tests share: few threads, no network, the folder of real corpora."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: small tensors gain nothing from many threads, and subprocesses inherit both settings.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real corpora: $SEQ2SEQ_DATA, or shared/data beside the checkout."""
+    named = os.environ.get("SEQ2SEQ_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real corpora: {folder} is not a folder; SEQ2SEQ_DATA names it")
+    return folder
