@@ -205,9 +205,11 @@ def _read_jsonl(path: Path, src_field: str, tgt_field: str) -> Iterator[Pair]:
         where = f"{path}, line {number}"
         try:
             record = json.loads(line)
-        except (ValueError, RecursionError) as error:
+        except RecursionError:
+            raise CorpusError(f"{where}: not valid JSON (nested too deeply)") from None
+        except ValueError as error:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise CorpusError(f"{where}: not valid JSON ({'the line is empty' if not line else reason})") from None
+            raise CorpusError(f"{where}: not valid JSON ({reason if line else 'the line is empty'})") from None
         if not isinstance(record, dict):
             raise CorpusError(f"{where}: a record must be a JSON object, but is {_shorten(line)}")
         yield Pair(_json_text(record, src_field, "src", where), _json_text(record, tgt_field, "tgt", where))

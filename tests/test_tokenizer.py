@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import unicodedata
 from collections.abc import Iterator
 
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,14 +78,16 @@ def test_blank_text_has_no_ids(kind: str, text: str, trained: dict[str, Tokenize
 @KINDS
 @pytest.mark.parametrize("text", ["<s>", "</s> <pad>", "<unk> the <s> cat </s>", "<0x41>"])
 def test_text_that_looks_like_a_special_is_text(kind: str, text: str) -> None:
-    tokenizer = train(kind, [*TEXTS, "<s> </s> <pad> <unk> <0x41>", "the <s> cat"])
+    tokenizer = train(kind, [*TEXTS, "<s> </s> <pad> <unk> <0x41>", "the <s> cat", "< p a d > u n k / 0 x 4 1"])
     ids = tokenizer.encode(text)
     assert not {PAD, UNK, BOS, EOS} & set(ids)
     assert tokenizer.decode(ids) == text
 
 
 @KINDS
-@pytest.mark.parametrize("text", ["▁", "a▁▁b ▁", "\x00", "\ufeff", "\U0001f469\u200d\U0001f4bb", "\ud800x", "x" * 70000])
+@pytest.mark.parametrize(
+    "text", ["▁", "a▁▁b ▁", "\x00", "\ufeff", "\U0001f469\u200d\U0001f4bb", "\ud800x", "x" * 70000]
+)
 def test_odd_text_does_not_crash(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
     assert isinstance(trained[kind].decode(trained[kind].encode(text)), str)
     assert train(kind, [*TEXTS, text]).size > 4
@@ -101,7 +105,7 @@ def test_training_text_comes_back(kind: str, trained: dict[str, Tokenizer]) -> N
     for text in TEXTS:
         ids = trained[kind].encode(text)
         assert UNK not in ids
-        assert trained[kind].decode(ids) == text.replace("pas ?", "pas ?")
+        assert trained[kind].decode(ids) == text
         assert len(trained[kind].pieces(ids)) == len(ids)
 
 
@@ -149,7 +153,7 @@ def test_split(text: str, tokens: str) -> None:
 
 
 def test_a_word_looks_the_same_wherever_it_stands() -> None:
-    words = [split(text.format("cat")) for text in ("{}", "({})", "a {}.", "'{}'-{}", "x,{},y")]
+    words = [split(text.format("cat")) for text in ("{}", "({})", "a {}.", "'{}'-x", "x,{},y")]
     assert all("cat" in tokens for tokens in words)
 
 
@@ -211,7 +215,7 @@ def test_vocabulary_is_at_most_so_large(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_vocabulary_too_small_for_the_bytes(kind: str) -> None:
-    message = rf"tokenizer\.vocab_size must be at least 2\d\d for tokenizer\.type={kind} on this text .*, but is 100"
+    message = rf"tokenizer\.vocab_size must be at least 306 for tokenizer\.type={kind} on this text .*, but is 100"
     with pytest.raises(ValueError, match=message):
         train(kind, size=100)
 
@@ -219,7 +223,7 @@ def test_vocabulary_too_small_for_the_bytes(kind: str) -> None:
 @KINDS
 @pytest.mark.parametrize("texts", [[], ["", " \u3000"]])
 def test_no_text(kind: str, texts: list[str]) -> None:
-    with pytest.raises(ValueError, match="no text to train a tokenizer on: every line of data.train is empty"):
+    with pytest.raises(ValueError, match=r"no text to train a tokenizer on: every line of data\.train is empty"):
         train(kind, texts)
 
 
@@ -229,7 +233,7 @@ def test_what_reading_the_text_raises_comes_through(kind: str) -> None:
         yield "one line"
         raise UserWarning("the second line is bad")
 
-    with pytest.raises(UserWarning, match="^the second line is bad$"):
+    with pytest.raises(UserWarning, match=r"^the second line is bad$"):
         train_tokenizer(texts(), TokenizerConfig(type=kind))
 
 
@@ -260,10 +264,6 @@ def test_word_vocabulary_must_start_with_the_specials() -> None:
 
 
 def test_sentencepiece_model_with_other_special_ids() -> None:
-    import io
-
-    import sentencepiece
-
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXTS), model_writer=model, model_type="char", vocab_size=30, minloglevel=2
