@@ -18,36 +18,38 @@ from torch.nn import functional as F
 from seq2seq.layers.dropout import drop_weight, locked_mask
 
 
-def _lstm(gates: Tensor, state: Tensor, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    _, c = state.chunk(2, dim=-1)
+Parts = tuple[Tensor, ...]  # of a packed state: (h,), or (h, c) for the LSTM; each (B, H)
+
+
+def _lstm(gates: Tensor, state: Parts, masked: Tensor, weight: Tensor, bias: Tensor) -> Parts:
     i, f, g, o = (gates + F.linear(masked, weight, bias)).chunk(4, dim=-1)
-    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    return torch.cat((torch.sigmoid(o) * torch.tanh(c), c), dim=-1)
+    c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def _gru(gates: Tensor, state: Tensor, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _gru(gates: Tensor, state: Parts, masked: Tensor, weight: Tensor, bias: Tensor) -> Parts:
     r_x, z_x, n_x = gates.chunk(3, dim=-1)
     r_h, z_h, n_h = F.linear(masked, weight, bias).chunk(3, dim=-1)
     n = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
-    return n + torch.sigmoid(z_x + z_h) * (state - n)
+    return (n + torch.sigmoid(z_x + z_h) * (state[0] - n),)
 
 
-def _rnn_tanh(gates: Tensor, state: Tensor, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.tanh(gates + F.linear(masked, weight, bias))
+def _rnn_tanh(gates: Tensor, state: Parts, masked: Tensor, weight: Tensor, bias: Tensor) -> Parts:
+    return (torch.tanh(gates + F.linear(masked, weight, bias)),)
 
 
-def _rnn_relu(gates: Tensor, state: Tensor, masked: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.relu(gates + F.linear(masked, weight, bias))
+def _rnn_relu(gates: Tensor, state: Parts, masked: Tensor, weight: Tensor, bias: Tensor) -> Parts:
+    return (torch.relu(gates + F.linear(masked, weight, bias)),)
 
 
 class Cell(NamedTuple):
     """A kind of cell.
 
-    ``step(gates, state, masked, weight, bias)`` maps the projected input (B, G*H), the packed state (B, W), the h part
-    of the state after recurrent dropout (B, H) and the h-to-h parameters (G*H, H), (G*H,) to the next state (B, W).
+    ``step(gates, state, masked, weight, bias)`` maps the projected input (B, G*H), the parts of the state (B, H), its h
+    after recurrent dropout (B, H) and the h-to-h parameters (G*H, H), (G*H,) to the parts of the next state.
     """
 
-    step: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    step: Callable[[Tensor, Parts, Tensor, Tensor, Tensor], Parts]
     gates: int  # G
     parts: int  # W / H
     layer: Callable[..., nn.RNNBase]  # torch's layer with the same formula
@@ -173,14 +175,12 @@ class StackedCell(nn.Module):
             if layer > 0:
                 below = self._drop_between(output, prepared.between[layer])
                 gates = self.inputs[layer](below)
-            masked = state[:, : self.hidden_size]
+            parts = state.split(self.hidden_size, dim=-1)
             mask = prepared.recurrent[layer]
-            if mask is not None:
-                masked = masked * mask
-            state = self.cell.step(gates, state, masked, prepared.weights[layer], self.bias_hh[layer])
-            states.append(state)
-            top = state[:, : self.hidden_size]
-            output = top + below if self.residual and layer > 0 else top
+            masked = parts[0] if mask is None else parts[0] * mask
+            parts = self.cell.step(gates, parts, masked, prepared.weights[layer], self.bias_hh[layer])
+            states.append(torch.cat(parts, dim=-1))
+            output = parts[0] + below if self.residual and layer > 0 else parts[0]
         return output, torch.stack(states, dim=1)
 
     def _drop_between(self, output: Tensor, mask: Tensor | None) -> Tensor:

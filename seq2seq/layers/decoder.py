@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.layers.attention import Memory, NoAttention
-from seq2seq.layers.cells import Prepared, StackedCell
+from seq2seq.layers.cells import Prepared, StackedCell, uniform_
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded
 
@@ -112,7 +112,7 @@ class Readout(nn.Module):
         self.logits = nn.Linear(embedding_size, vocab_size)
         nn.init.xavier_uniform_(self.hidden.weight)
         nn.init.zeros_(self.hidden.bias)
-        nn.init.xavier_uniform_(self.logits.weight)
+        uniform_(self.logits.weight, embedding_size)
         nn.init.zeros_(self.logits.bias)
         self.register_buffer("banned", torch.tensor(banned), persistent=False)
 

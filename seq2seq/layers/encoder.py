@@ -100,7 +100,7 @@ class Encoder(nn.Module):
             if self.residual and number > 0:
                 values = values + below * mask.unsqueeze(2)
             final.append(state)
-        return Encoded(self.dropout(values), mask, torch.stack(final, dim=1))
+        return Encoded(values, mask, torch.stack(final, dim=1))
 
     def _packed(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run one layer by torch: (B, S, I) -> (B, S, M) with zeros at padding, and the final state (B, D, W)."""
@@ -129,13 +129,13 @@ class Encoder(nn.Module):
             weight_hh = drop_weight(weight_hh, self.weight_drop, self.training)
             gates = nn.functional.linear(sequence, weight_ih, bias_ih).unbind(dim=1)
             dropped = locked_mask(rows, self.direction_size, self.recurrent_dropout, sequence)
-            state = sequence.new_zeros(rows, self.direction_size * self.cell.parts)
-            output: list[Tensor] = [state] * steps
+            state = (sequence.new_zeros(rows, self.direction_size),) * self.cell.parts
+            output = [state[0]] * steps
             for t in reversed(range(steps)) if suffix else range(steps):
-                h = state[:, : self.direction_size]
                 real = mask[:, t : t + 1]
-                state = torch.where(real, self.cell.step(gates[t], state, h * dropped, weight_hh, bias_hh), state)
-                output[t] = state[:, : self.direction_size] * real
+                stepped = self.cell.step(gates[t], state, state[0] * dropped, weight_hh, bias_hh)
+                state = tuple(torch.where(real, new, old) for new, old in zip(stepped, state, strict=True))
+                output[t] = state[0] * real
             outputs.append(torch.stack(output, dim=1))
-            final.append(state)
+            final.append(torch.cat(state, dim=-1))
         return torch.cat(outputs, dim=2), torch.stack(final, dim=1)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 STATE = "state.pt"
 
@@ -32,18 +32,24 @@ class Progress:
     metrics_size: int = 0  # bytes of metrics.jsonl that belong to this state
 
 
-def save_state(
-    folder: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer, data: str
-) -> None:
+class Stateful(Protocol):
+    """A model or an optimizer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+def save_state(folder: Path, progress: Progress, parts: Mapping[str, Stateful], data: str) -> None:
     """Write everything that the next update depends on.
 
     Args:
+        parts: what changes with every update, by name.
         data: fingerprint of the training data, so that a run does not go on with other data.
     """
     content = {
         "progress": dataclasses.asdict(progress),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "parts": {name: part.state_dict() for name, part in parts.items()},
         "cpu_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all(),
         "data": data,
@@ -54,8 +60,8 @@ def save_state(
     os.replace(temporary, folder / STATE)
 
 
-def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, data: str) -> Progress:
-    """Put model, optimizer and random generators where they were.
+def load_state(folder: Path, parts: Mapping[str, Stateful], data: str) -> Progress:
+    """Put the parts and the random generators where they were.
 
     Raises:
         ValueError: the training data is not what it was.
@@ -66,8 +72,8 @@ def load_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
             f"the training data or its tokenizer is not what {folder.parent} was trained on until now; "
             "restore it, or set name to start a new run"
         )
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
+    for name, part in parts.items():
+        part.load_state_dict(content["parts"][name])
     torch.set_rng_state(content["cpu_rng"])
     if content["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(content["cuda_rng"])

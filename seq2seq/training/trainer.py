@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from seq2seq import corpus, evaluate, model_dir
 from seq2seq.batching import Batch, collate, plan_epoch
@@ -139,12 +140,16 @@ class Trainer:
         self.valid = valid
         self.display = display
         self.optimizer = make_optimizer(config.train, model)
+        self.average = make_average(config.train, model)
+        self.kept: Seq2Seq = self.average.module if self.average else model  # what is validated, saved and used
+        self.parts = {"model": model, "optimizer": self.optimizer} | ({"average": self.average} if self.average else {})
         self.progress = Progress()
         if (run / "last" / STATE).exists():
-            self.progress = load_state(run / "last", model, self.optimizer, rows.fingerprint)
+            self.progress = load_state(run / "last", self.parts, rows.fingerprint)
         self.metrics = Metrics(run / "metrics.jsonl", self.progress.metrics_size)
-        limits = config.search
-        self.translator = Translator(model, tokenizers, limits, max_source_length=config.data.max_source_length)
+        self.translator = Translator(
+            self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length
+        )
         self.window = Window()
         self.saved_at = self.progress.update
 
@@ -229,6 +234,8 @@ class Trainer:
                 f"train.learning_rate or train.clip_norm, the last good state is in {self.run}"
             )
         self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.model)
         progress.update += 1
         self.window = Window(
             self.window.nll + nll, self.window.tokens + tokens, self.window.seconds + time.perf_counter() - started
@@ -256,7 +263,6 @@ class Trainer:
     def _validate(self) -> None:
         """Score the validation lines, keep the model if it is the best so far."""
         progress, metric = self.progress, self.config.train.metric
-        self.model.eval()
         src, references = [pair.src for pair in self.valid], [pair.tgt for pair in self.valid]
         token_log_probs = [x for line in self.translator.score(src, references) for x in line]
         loss = -sum(token_log_probs) / len(token_log_probs)
@@ -264,7 +270,6 @@ class Trainer:
             raise ValueError(f"the validation loss behind update {progress.update} is {loss}; lower train.learning_rate")
         hypotheses = self.translator.translate(src)
         bleu, chrf = evaluate.score(hypotheses, [references], metrics=("bleu", "chrf"))
-        self.model.train()
         record = {"bleu": bleu.score, "chrf": chrf.score, "loss": loss}
         value = record[metric]
         better = progress.best is None or (value < progress.best if metric == "loss" else value > progress.best)
@@ -272,7 +277,7 @@ class Trainer:
             progress.best, progress.best_update, progress.without_gain = value, progress.update, 0
             best = self.run / "model"
             model_dir.save_settings(best, model_dir.settings_of(self.config), self.tokenizers)
-            model_dir.save_weights(best, self.model)
+            model_dir.save_weights(best, self.kept)
         else:
             progress.without_gain += 1
             progress.plateaus += 1
@@ -291,7 +296,7 @@ class Trainer:
 
     def _save(self) -> None:
         self.progress.metrics_size = self.metrics.size
-        save_state(self.run / "last", self.progress, self.model, self.optimizer, self.rows.fingerprint)
+        save_state(self.run / "last", self.progress, self.parts, self.rows.fingerprint)
         self.saved_at = self.progress.update
 
 
@@ -301,6 +306,18 @@ def make_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimiz
     if decay is None:
         decay = 0.01 if config.optimizer == "adamw" else 0.0
     return OPTIMIZERS[config.optimizer](model.parameters(), lr=config.learning_rate, weight_decay=decay)
+
+
+def make_average(config: TrainConfig, model: nn.Module) -> AveragedModel | None:
+    """An exponential moving average of the weights (Polyak & Juditsky 1992) that forgets the first ones sooner."""
+    if not config.average:
+        return None
+
+    def step(averages: list[Tensor], weights: list[Tensor], count: Tensor | int) -> None:
+        decay = min(config.average, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    return AveragedModel(model, multi_avg_fn=torch.no_grad()(step))
 
 
 @contextmanager

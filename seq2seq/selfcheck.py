@@ -1,0 +1,167 @@
+"""The laws that a user can check on a model of their own: padding, batching, search and scoring must agree.
+
+The numbers are those of the project's own tests. The sources are random pieces of the model's vocabulary, so a check
+needs no data; it takes seconds.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from seq2seq.batching import collate, pad
+from seq2seq.search.beam import Hypothesis, Search, beam_search
+from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.translator import Translator
+
+SEED = 1
+LENGTHS = (1, 2, 3, 5, 8, 13, 21)  # pieces of the sources
+BEAM = 4
+SCORE_TOLERANCE = 1e-4  # of sums of log-probabilities, fp32; plus 1e-5 of their size where forced scoring is compared
+
+
+class Check(NamedTuple):
+    """One law on one model."""
+
+    law: str
+    text: str  # what was compared, and by how much it differed
+    passed: bool
+
+
+class _Subject:
+    """A model in evaluation mode and sources to try it on."""
+
+    def __init__(self, translator: Translator) -> None:
+        self.model = translator.model.eval()
+        self.max_length = translator.max_length
+        self.penalty = translator.search_config.length_penalty
+        random = torch.Generator().manual_seed(SEED)
+        size = translator.tokenizers.src.size
+        lengths = [length for length in LENGTHS if length <= translator.max_source_length]
+        self.sources = [torch.randint(EOS + 1, size, (length,), generator=random).tolist() for length in lengths]
+
+    def search(self, sources: list[list[int]], beam_size: int) -> list[list[Hypothesis]]:
+        """Search some sources in one batch."""
+        ids, lengths = pad([[*source, EOS] for source in sources], PAD)
+        decoding = self.model.encode(ids.to(self.model.device), lengths)
+        limits = [self.max_length(len(source)) for source in sources]
+        return beam_search(self.model.step, decoding, limits, Search(BOS, EOS, beam_size, self.penalty))
+
+    def forced(self, source: list[int], target: list[int]) -> float:
+        """Log-probability of a target (without eos) by teacher forcing."""
+        batch = collate([source], [target], pad_id=PAD, bos_id=BOS, eos_id=EOS).to(self.model.device)
+        return float(self.model.log_probs(batch).sum())
+
+
+@torch.no_grad()
+def run_checks(translator: Translator) -> list[Check]:
+    """Run every check on a model; deterministic for a seed of its own."""
+    translator = copy.copy(translator)
+    subject = _Subject(translator)
+    checks: list[Callable[[_Subject], Check]] = [
+        _padding_ids,
+        _more_padding,
+        _forced_scores,
+        _greedy,
+        _n_best,
+        _never_pad_or_bos,
+        _batch_invariance,
+    ]
+    return [check(subject) for check in checks]
+
+
+def _padding_ids(subject: _Subject) -> Check:
+    """R1: other ids at padded places change nothing."""
+    ids, lengths = pad([[*source, EOS] for source in subject.sources], PAD)
+    other = ids.masked_fill(torch.arange(ids.shape[1]) >= lengths.unsqueeze(1), EOS + 1)
+    outcomes = []
+    for variant in (ids, other):
+        memory, state = subject.model.encode(variant.to(subject.model.device), lengths)
+        real = memory.mask.unsqueeze(2)
+        outcomes.append((memory.values * real, memory.summary, state.hidden))
+    worst = max(float((a - b).abs().max()) for a, b in zip(*outcomes, strict=True))
+    return Check("R1", f"other ids at padded places move the encoder by {worst:.1e} (must be 0)", worst == 0)
+
+
+def _more_padding(subject: _Subject) -> Check:
+    """R1: more padding changes values by at most 1e-6 and log-probabilities by at most 1e-5 relative."""
+    target = subject.sources[-1]
+    apart = torch.tensor([subject.forced(source, _target(subject, source)) for source in subject.sources])
+    batch = collate(
+        [*subject.sources, target * 3],
+        [*(_target(subject, source) for source in subject.sources), _target(subject, target) * 3],
+        pad_id=PAD,
+        bos_id=BOS,
+        eos_id=EOS,
+    ).to(subject.model.device)
+    log_probs = subject.model.log_probs(batch).cpu()
+    sums = torch.stack([part.sum() for part in log_probs.split([len(_target(subject, s)) + 1 for s in subject.sources] + [len(_target(subject, target)) * 3 + 1])])
+    worst = float(((sums[:-1] - apart) / apart).abs().max())
+    return Check("R1", f"more padding moves log-probabilities by {worst:.1e} of their size (at most 1e-5)", worst <= 1e-5)
+
+
+def _target(subject: _Subject, source: list[int]) -> list[int]:
+    """Some target for a source: its own ids, folded into the target vocabulary."""
+    size = subject.model.tgt_embedding.num_embeddings - EOS - 1
+    return [EOS + 1 + piece % size for piece in source]
+
+
+def _forced_scores(subject: _Subject) -> Check:
+    """R20: forced scoring of what search returns gives the same log-probability."""
+    worst = 0.0
+    for beam_size in (1, BEAM):
+        for source, found in zip(subject.sources, subject.search(subject.sources, beam_size), strict=True):
+            for best in found:
+                difference = abs(subject.forced(source, best.ids[:-1]) - best.log_prob)
+                worst = max(worst, difference / (SCORE_TOLERANCE + 1e-5 * abs(best.log_prob)))
+    return Check("R20", f"search and forced scoring differ by {worst:.2f} of the tolerance", worst <= 1)
+
+
+def _greedy(subject: _Subject) -> Check:
+    """R21: beam 1 takes the most probable piece at every step."""
+    wrong = 0
+    for source, found in zip(subject.sources, subject.search(subject.sources, 1), strict=True):
+        ids, lengths = pad([[*source, EOS]], PAD)
+        decoding = subject.model.encode(ids.to(subject.model.device), lengths)
+        last = torch.tensor([BOS], device=subject.model.device)
+        for number, piece in enumerate(found[0].ids, start=1):
+            log_probs, decoding = subject.model.step(last, decoding)
+            forced = number == subject.max_length(len(source))
+            near = float(log_probs.max() - log_probs[0, piece]) <= SCORE_TOLERANCE
+            wrong += not (near or forced)
+            last = torch.tensor([piece], device=subject.model.device)
+    return Check("R21", f"beam 1 is greedy: {wrong} pieces differ", wrong == 0)
+
+
+def _n_best(subject: _Subject) -> Check:
+    """R21: as many hypotheses as asked, all different, best first."""
+    found = subject.search(subject.sources, BEAM)
+    fewer = sum(len(hypotheses) < BEAM for hypotheses in found)
+    unsorted = sum(a.score < b.score for hypotheses in found for a, b in itertools.pairwise(hypotheses))
+    repeated = sum(len({tuple(h.ids) for h in hypotheses}) < len(hypotheses) for hypotheses in found)
+    text = f"n-best lists: {fewer} too short, {unsorted} places out of order, {repeated} with a repetition"
+    return Check("R21", text, not fewer + unsorted + repeated)
+
+
+def _never_pad_or_bos(subject: _Subject) -> Check:
+    """R23: pad and bos are never produced."""
+    found = subject.search(subject.sources, BEAM)
+    bad = sum(piece in (PAD, BOS) for hypotheses in found for h in hypotheses for piece in h.ids)
+    return Check("R23", f"pad or bos produced {bad} times", bad == 0)
+
+
+def _batch_invariance(subject: _Subject) -> Check:
+    """R25: a sentence alone or in a batch gives the same scores, and the same ids unless two are as good."""
+    together = subject.search(subject.sources[::-1], BEAM)[::-1]
+    worst, other = 0.0, 0
+    for source, batched in zip(subject.sources, together, strict=True):
+        (alone,) = subject.search([source], BEAM)
+        worst = max(worst, abs(alone[0].score - batched[0].score))
+        tie = len(alone) > 1 and alone[0].score - alone[1].score <= SCORE_TOLERANCE
+        other += alone[0].ids != batched[0].ids and not tie
+    text = f"alone or in a batch: scores differ by {worst:.1e} (at most 1e-4), {other} other translations"
+    return Check("R25", text, worst <= SCORE_TOLERANCE and not other)
