@@ -21,7 +21,11 @@ import typer
 from seq2seq import __version__
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Recurrent sequence to sequence."
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # a wrong flag gets short plain lines, not a box
+    help="Recurrent sequence to sequence.",
 )
 
 
@@ -107,7 +111,7 @@ def translate(
                         text = json.dumps(found if n_best > 1 else found[0], ensure_ascii=False)
                     else:
                         text = best[0].translation
-                    stream.write(text.encode() + b"\n")
+                    stream.write(_line(text))
                 stream.flush()
                 first += len(chunk)
 
@@ -134,24 +138,18 @@ def evaluate(
             raise ValueError("evaluate needs --ref FILE")
         if (hyp is None) == (model is None) or (src is None) != (model is None):
             raise ValueError("evaluate takes either MODEL with --src FILE, or --hyp FILE")
-        if hyp is not None:
-            hypotheses = list(read_lines(hyp))
-        else:
-            assert src is not None
-            assert model is not None
-            sources = list(read_lines(src))
-            hypotheses = _load(model, device, threads).translate(sources)
-        references = []
-        for path in ref:
-            references.append(list(read_lines(path)))
-            if len(references[-1]) != len(hypotheses):
-                raise ValueError(
-                    f"{hyp or src} has {len(hypotheses)} lines but {path} has {len(references[-1])}; "
-                    "they must match line by line"
-                )
-        scores = scoring.score(
-            hypotheses, references, metrics=tuple(metric or ["bleu"]), tokenize=tokenize, lowercase=lowercase
-        )
+        metrics = tuple(metric or ["bleu"])
+        scoring.check_names(metrics, tokenize)
+        given = hyp or src
+        assert given is not None
+        lines = list(read_lines(given))
+        references = [list(read_lines(path)) for path in ref]
+        for path, reference in zip(ref, references, strict=True):
+            _check_counts(given, lines, path, reference)
+        if not lines:
+            raise ValueError(f"there is nothing to score: {given} has 0 lines")
+        hypotheses = _load(model, device, threads).translate(lines) if model is not None else lines
+        scores = scoring.score(hypotheses, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase)
         typer.echo(scoring.report(scores, format.value))
 
 
@@ -168,10 +166,7 @@ def score(
         from seq2seq.corpus import read_lines
 
         sources, targets = list(read_lines(src)), list(read_lines(tgt))
-        if len(sources) != len(targets):
-            raise ValueError(
-                f"{src} has {len(sources)} lines but {tgt} has {len(targets)}; they must match line by line"
-            )
+        _check_counts(src, sources, tgt, targets)
         for token_log_probs in _load(model, device, threads).score(sources, targets):
             typer.echo(f"{sum(token_log_probs):.6f}")
 
@@ -212,6 +207,16 @@ def _load(model: str, device: Device, threads: int) -> Any:
     return Translator.load(model, device=device.value)
 
 
+def _check_counts(first: Path, lines: list[str], second: Path, others: list[str]) -> None:
+    if len(lines) != len(others):
+        raise ValueError(f"{first} has {len(lines)} lines but {second} has {len(others)}; they must match line by line")
+
+
+def _line(text: str) -> bytes:
+    """One line: the byte pieces of a vocabulary can spell a line break."""
+    return text.replace("\n", " ").encode() + b"\n"
+
+
 @contextmanager
 def _output(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
@@ -236,6 +241,9 @@ def _user_errors() -> Iterator[None]:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; keep the exit quiet
         raise typer.Exit(0) from None
+    except OSError as error:  # a full disk, say
+        typer.echo(f"error: {error.filename or 'the output'} can't be used: {error.strerror or error}", err=True)
+        raise typer.Exit(2) from error
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ TIES = ("none", "inputs", "output", "all")
 TOKENIZERS = ("unigram", "bpe", "word", "char")
 
 
-def _setting(default: Any, *, choices: tuple[str, ...] = (), least: float | None = None, below: float | None = None) -> Any:
+def _setting(
+    default: Any, *, choices: tuple[str, ...] = (), least: float | None = None, below: float | None = None
+) -> Any:
     """A field with the values it may take: one of ``choices``, or a number >= ``least`` and < ``below``."""
     return field(default=default, metadata={"choices": choices, "least": least, "below": below})
 
@@ -134,6 +137,8 @@ def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
     Raises:
         ValueError: an unknown key (named with the nearest known one), a wrong type or a value out of range.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix.rstrip('.') or 'a configuration'} must hold settings, but is {values}")
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in hints:
@@ -141,7 +146,7 @@ def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
     made = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
-            value = from_container(typing.cast(type, hints[name]), value or {}, f"{prefix}{name}.")
+            value = from_container(typing.cast(type, hints[name]), {} if value is None else value, f"{prefix}{name}.")
         made[name] = value
     result = kind(**made)
     for item in dataclasses.fields(kind):
@@ -151,8 +156,9 @@ def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
 
 def unknown_key(key: str, known: list[str]) -> str:
     """The message for a mistyped key."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    return f"there is no setting {key}; the nearest is {near[0]}" if near else f"there is no setting {key}"
+    names = {name if "." in key else name.rpartition(".")[2]: name for name in reversed(known)}
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
+    return f"there is no setting {key}; the nearest is {names[near[0]]}" if near else f"there is no setting {key}"
 
 
 def keys(kind: type = Config, prefix: str = "") -> list[str]:
@@ -166,15 +172,23 @@ def keys(kind: type = Config, prefix: str = "") -> list[str]:
     return names
 
 
+_PLAIN = {bool: "true or false", str: "text"}
+
+
 def _check(key: str, value: Any, hint: Any, limits: typing.Mapping[str, Any]) -> None:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if not limits or (value is None and type(None) in kinds):
+    if value is None and type(None) in kinds:
+        return
+    if not limits:
+        if hint in _PLAIN and not isinstance(value, hint):
+            raise ValueError(f"{key} must be {_PLAIN[hint]}, but is {value}")
         return
     if limits["choices"]:
         if value not in limits["choices"]:
             raise ValueError(f"{key} must be one of {', '.join(limits['choices'])}, but is {value}")
         return
     number = isinstance(value, (int, float) if float in kinds else int) and not isinstance(value, bool)
+    number = number and math.isfinite(value)
     least, below = limits["least"], limits["below"]
     if not number or (least is not None and value < least) or (below is not None and value >= below):
         wanted = "a number" if float in kinds else "a whole number"

@@ -20,9 +20,7 @@ class _SmoothedNLL(torch.autograd.Function):
     """Loss and its gradient in one go: the logits are (R, V) large, and autograd would pass over them a dozen times."""
 
     @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, target: Tensor, banned: Tensor, smoothing: float
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, banned: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
         allowed = logits.shape[1] - banned.numel()
         largest, place = logits.max(dim=1, keepdim=True)
         prior = logits.new_full((logits.shape[1],), 1 / allowed).index_fill_(0, banned, 0.0)

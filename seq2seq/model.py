@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,16 @@ class Decoding(NamedTuple):
         return Decoding(self.memory.select(rows), self.state.select(rows))
 
 
+class _Recurrent(TypedDict):
+    """What encoder and decoder stack have in common."""
+
+    dropout: float
+    locked: bool
+    recurrent_dropout: float
+    weight_drop: float
+    residual: bool
+
+
 class Seq2Seq(nn.Module):
     """Recurrent encoder, attention decoder.
 
@@ -54,13 +64,13 @@ class Seq2Seq(nn.Module):
         _check(config, shared)
         memory_size = config.encoder_hidden_size or config.hidden_size
         locked = config.dropout_kind == "locked"
-        recurrent = {
-            "dropout": config.dropout,
-            "locked": locked,
-            "recurrent_dropout": config.recurrent_dropout,
-            "weight_drop": config.weight_drop,
-            "residual": config.residual,
-        }
+        recurrent = _Recurrent(
+            dropout=config.dropout,
+            locked=locked,
+            recurrent_dropout=config.recurrent_dropout,
+            weight_drop=config.weight_drop,
+            residual=config.residual,
+        )
         self.src_embedding = _embedding(src_size, config.embedding_size)
         self.tgt_embedding = _embedding(tgt_size, config.embedding_size)
         self.embedding_dropout = SequenceDropout(config.dropout, locked=locked)

@@ -99,9 +99,18 @@ def _more_padding(subject: _Subject) -> Check:
         eos_id=EOS,
     ).to(subject.model.device)
     log_probs = subject.model.log_probs(batch).cpu()
-    sums = torch.stack([part.sum() for part in log_probs.split([len(_target(subject, s)) + 1 for s in subject.sources] + [len(_target(subject, target)) * 3 + 1])])
+    sums = torch.stack(
+        [
+            part.sum()
+            for part in log_probs.split(
+                [len(_target(subject, s)) + 1 for s in subject.sources] + [len(_target(subject, target)) * 3 + 1]
+            )
+        ]
+    )
     worst = float(((sums[:-1] - apart) / apart).abs().max())
-    return Check("R1", f"more padding moves log-probabilities by {worst:.1e} of their size (at most 1e-5)", worst <= 1e-5)
+    return Check(
+        "R1", f"more padding moves log-probabilities by {worst:.1e} of their size (at most 1e-5)", worst <= 1e-5
+    )
 
 
 def _target(subject: _Subject, source: list[int]) -> list[int]:

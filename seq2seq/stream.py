@@ -21,7 +21,7 @@ def chunks(lines: Iterator[str], size: int = CHUNK) -> Iterator[list[str]]:
             for line in lines:
                 waiting.put([line])
             waiting.put(None)
-        except BaseException as error:  # noqa: BLE001 (raised again in the other thread)
+        except BaseException as error:
             waiting.put(error)
 
     threading.Thread(target=read, daemon=True).start()

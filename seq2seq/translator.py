@@ -53,9 +53,7 @@ class Translator:
     ['Un homme dort.']
     """
 
-    def __init__(
-        self, model: Seq2Seq, tokenizers: Tokenizers, search: SearchConfig, *, max_source_length: int
-    ) -> None:
+    def __init__(self, model: Seq2Seq, tokenizers: Tokenizers, search: SearchConfig, *, max_source_length: int) -> None:
         self.model = model
         self.tokenizers = tokenizers
         self.search_config = search

@@ -7,6 +7,7 @@ energy is that of Bahdanau et al. 2015 in this order. Holds parameters only; wha
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -136,7 +137,13 @@ class Additive(Attention):
         return F.linear(torch.tanh(self.query(query).unsqueeze(1) + keys), self.energy.weight).squeeze(2)
 
 
-ATTENTIONS = {"none": NoAttention, "dot": Dot, "general": General, "scaled_dot": ScaledDot, "additive": Additive}
+ATTENTIONS: dict[str, Callable[[int, int, int], NoAttention | Attention]] = {
+    "none": NoAttention,
+    "dot": Dot,
+    "general": General,
+    "scaled_dot": ScaledDot,
+    "additive": Additive,
+}
 
 
 def make_attention(kind: str, *, query_size: int, memory_size: int, attention_size: int) -> NoAttention | Attention:
@@ -147,5 +154,4 @@ def make_attention(kind: str, *, query_size: int, memory_size: int, attention_si
     """
     if kind not in ATTENTIONS:
         raise ValueError(f"model.attention must be one of {', '.join(ATTENTIONS)}, but is {kind}")
-    attention: NoAttention | Attention = ATTENTIONS[kind](query_size, memory_size, attention_size)
-    return attention
+    return ATTENTIONS[kind](query_size, memory_size, attention_size)

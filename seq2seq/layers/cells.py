@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from seq2seq.layers.dropout import drop_weight, locked_mask
 
-
 Parts = tuple[Tensor, ...]  # of a packed state: (h,), or (h, c) for the LSTM; each (B, H)
 
 
@@ -135,12 +134,11 @@ class StackedCell(nn.Module):
         self.weight_drop = weight_drop
         self.residual = residual
         gates = self.cell.gates * hidden_size
-        self.inputs = nn.ModuleList(
-            nn.Linear(input_size if layer == 0 else hidden_size, gates) for layer in range(num_layers)
-        )
+        inputs = [nn.Linear(input_size if layer == 0 else hidden_size, gates) for layer in range(num_layers)]
+        self.inputs = nn.ModuleList(inputs)
         self.weight_hh = nn.ParameterList(nn.Parameter(torch.empty(gates, hidden_size)) for _ in range(num_layers))
         self.bias_hh = nn.ParameterList(nn.Parameter(torch.zeros(gates)) for _ in range(num_layers))
-        for linear, weight in zip(self.inputs, self.weight_hh, strict=True):
+        for linear, weight in zip(inputs, self.weight_hh, strict=True):
             init_recurrent(cell, linear.weight, weight, linear.bias)
 
     def project(self, inputs: Tensor) -> Tensor:

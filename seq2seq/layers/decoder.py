@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.layers.attention import Memory, NoAttention
+from seq2seq.layers.attention import Attention, Memory, NoAttention
 from seq2seq.layers.cells import Prepared, StackedCell, uniform_
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded
@@ -46,7 +46,7 @@ class Decoder(nn.Module):
         memory_size: M.
     """
 
-    def __init__(self, stack: StackedCell, attention: NoAttention | nn.Module, *, memory_size: int) -> None:
+    def __init__(self, stack: StackedCell, attention: NoAttention | Attention, *, memory_size: int) -> None:
         super().__init__()
         self.stack = stack
         self.attention = attention
@@ -114,6 +114,7 @@ class Readout(nn.Module):
         nn.init.zeros_(self.hidden.bias)
         uniform_(self.logits.weight, embedding_size)
         nn.init.zeros_(self.logits.bias)
+        self.banned: Tensor
         self.register_buffer("banned", torch.tensor(banned), persistent=False)
 
     def features(self, outputs: Tensor, contexts: Tensor, embedded: Tensor) -> Tensor:
@@ -151,8 +152,9 @@ class Bridge(nn.Module):
         self.hidden_size = stack.hidden_size
         self.parts = parts
         size = {"linear": direction_size, "mean": memory_size}.get(kind)
-        self.maps = nn.ModuleList(nn.Linear(size, num_layers * stack.hidden_size) for _ in range(parts) if size)
-        for linear in self.maps:
+        maps = [nn.Linear(size, num_layers * stack.hidden_size) for _ in range(parts) if size]
+        self.maps = nn.ModuleList(maps)
+        for linear in maps:
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 

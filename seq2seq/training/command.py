@@ -9,8 +9,9 @@ from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.config import Config, from_container, keys, unknown_key
@@ -64,9 +65,13 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     _check_keys(overrides)
     with hydra.initialize_config_dir(str(_beside("conf")), version_base="1.3"):
         try:
-            return hydra.compose("train", overrides=with_own_files(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
+            composed = hydra.compose("train", overrides=with_own_files(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException, TypeError) as error:  # TypeError: model=[1]
             raise ValueError(_plain(error)) from error
+    HydraConfig.instance().set_config(composed)  # the default of name asks it for the data set
+    with flag_override(composed, ["struct", "readonly"], [False, False]):
+        del composed["hydra"]
+    return composed
 
 
 def train_command(arguments: Sequence[str]) -> None:
@@ -106,6 +111,10 @@ def _check_keys(overrides: Sequence[str]) -> None:
 
 
 def _plain(error: Exception) -> str:
-    """One sentence of Hydra's or OmegaConf's message."""
-    lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(("full_key", "object_type", "Config search")))
+    """One line of Hydra's or OmegaConf's message, without what only their authors need."""
+    parts = [str(error), str(error.__cause__)] if error.__cause__ else [str(error)]
+    lines = [line.strip() for part in dict.fromkeys(parts) for line in part.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(_NOISE))
+
+
+_NOISE = ("full_key", "object_type", "reference_type", "Config search", "provider=", "See https", "Set the environment")

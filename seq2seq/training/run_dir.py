@@ -20,8 +20,8 @@ MAY_CHANGE = ("run_dir", "data.root", "data.test", "train.max_updates", "train.m
 )
 
 
-def open_run(config: Config) -> Path:
-    """Make the run directory and write its configuration, or check that it can be continued.
+def find_run(config: Config) -> Path:
+    """The run directory, if it is free or can be continued. Writes nothing: what fails early leaves no trace.
 
     Raises:
         ValueError: it holds a run and train.resume=never, or a run of another configuration.
@@ -32,9 +32,21 @@ def open_run(config: Config) -> Path:
         if config.train.resume == "never":
             raise ValueError(f"{run} holds a run already; set name to something new, or train.resume=auto to continue")
         _compare(run, yaml.safe_load(path.read_text(encoding="utf-8")), dataclasses.asdict(config))
-    run.mkdir(parents=True, exist_ok=True)
-    write(path, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True).encode())
     return run
+
+
+def claim_run(config: Config) -> None:
+    """Make the run directory and write the configuration, which from now on is the run's.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    run = Path(config.run_dir)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write(run / CONFIG, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True).encode())
+    except OSError as error:
+        raise ValueError(f"run_dir {run} can't be written: {error.strerror}; set run_dir to another folder") from error
 
 
 def _compare(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
 from seq2seq.training.display import Display
 from seq2seq.training.run_dir import open_run
 from seq2seq.training.schedule import check_schedule, learning_rate
-from seq2seq.training.state import STATE, Metrics, Progress, load_state, save_state
+from seq2seq.training.state import STATE, Metrics, Progress, Stateful, load_state, save_state
 from seq2seq.translator import Translator, find_device
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -141,8 +141,10 @@ class Trainer:
         self.display = display
         self.optimizer = make_optimizer(config.train, model)
         self.average = make_average(config.train, model)
-        self.kept: Seq2Seq = self.average.module if self.average else model  # what is validated, saved and used
-        self.parts = {"model": model, "optimizer": self.optimizer} | ({"average": self.average} if self.average else {})
+        self.kept = cast(Seq2Seq, self.average.module) if self.average else model  # what is validated, saved and used
+        self.parts: dict[str, Stateful] = {"model": model, "optimizer": self.optimizer}
+        if self.average:
+            self.parts["average"] = self.average
         self.progress = Progress()
         if (run / "last" / STATE).exists():
             self.progress = load_state(run / "last", self.parts, rows.fingerprint)
@@ -267,7 +269,9 @@ class Trainer:
         token_log_probs = [x for line in self.translator.score(src, references) for x in line]
         loss = -sum(token_log_probs) / len(token_log_probs)
         if not math.isfinite(loss):
-            raise ValueError(f"the validation loss behind update {progress.update} is {loss}; lower train.learning_rate")
+            raise ValueError(
+                f"the validation loss behind update {progress.update} is {loss}; lower train.learning_rate"
+            )
         hypotheses = self.translator.translate(src)
         bleu, chrf = evaluate.score(hypotheses, [references], metrics=("bleu", "chrf"))
         record = {"bleu": bleu.score, "chrf": chrf.score, "loss": loss}
@@ -313,9 +317,9 @@ def make_average(config: TrainConfig, model: nn.Module) -> AveragedModel | None:
     if not config.average:
         return None
 
-    def step(averages: list[Tensor], weights: list[Tensor], count: Tensor | int) -> None:
+    def step(averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int) -> None:
         decay = min(config.average, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
 
     return AveragedModel(model, multi_avg_fn=torch.no_grad()(step))
 

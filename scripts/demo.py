@@ -1,0 +1,46 @@
+"""The demonstration: train the bundled task, score it, show ten translations and the next command to try.
+
+python scripts/demo.py            the whole of it
+python scripts/demo.py --short    a few updates, to see that everything runs
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from seq2seq.corpus import read_lines
+from seq2seq.translator import Translator
+
+DATA = Path(__file__).resolve().parent.parent / "data" / "phrasebook"
+SHOWN = 10
+SHORT = ["name=demo_short", "train.max_updates=40", "train.valid_every=20", "data.valid_lines=20"]
+
+
+def main() -> int:
+    """Train in a process of its own, as a user would, then translate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="only a few updates")
+    short = parser.parse_args().short
+    overrides = SHORT if short else ["name=demo"]
+    trained = subprocess.run([sys.executable, "-m", "seq2seq.cli", "train", *overrides], check=False)
+    if trained.returncode:
+        return trained.returncode
+    run = f"runs/{overrides[0].removeprefix('name=')}"
+    src, tgt = (list(read_lines(DATA / f"test.{language}")) for language in ("en", "fr"))
+    rows = torch.randperm(len(src), generator=torch.Generator().manual_seed(1))[:SHOWN].tolist()
+    translations = Translator.load(run).translate([src[row] for row in rows])
+    print("\nTen sentences of the test set:")
+    for row, translation in zip(rows, translations, strict=True):
+        print(f"\n  source       {src[row]}\n  translation  {translation}")
+        if translation != tgt[row]:
+            print(f"  reference    {tgt[row]}")
+    print("\nTranslate a sentence of your own:")
+    print(f'  echo "The little girl is reading a book." | .venv/bin/seq2seq translate {run}')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
