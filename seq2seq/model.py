@@ -26,8 +26,10 @@ class Decoding(NamedTuple):
 
     @property
     def weights(self) -> Tensor:
-        """Where the last step looked: (N, S)."""
-        return self.state.weights
+        """Where the last step looked among the source's pieces: (N, S); its end of sentence counts as padding."""
+        mask = self.memory.mask
+        inner = torch.cat((mask[:, 1:], torch.zeros_like(mask[:, :1])), dim=1)
+        return self.state.weights * inner
 
     def reorder(self, rows: Tensor) -> Decoding:
         """Rows change places within their sentences: the memory stays."""
@@ -156,14 +158,19 @@ class Seq2Seq(nn.Module):
         return logits.gather(1, target.unsqueeze(1)).squeeze(1) - torch.logsumexp(logits, dim=-1)
 
     def step(self, tokens: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:
-        """Extend by one token: last tokens (N,) -> natural log-probabilities of the next (N, V), and the new state."""
+        """Extend by one token: last tokens (N,) -> natural log-probabilities of the next (N, V), and the new state.
+
+        What is never produced has minus infinity: even a beam wider than the vocabulary must not take it.
+        """
         memory, state = decoding
+        tokens = tokens.to(self.device)  # search does not know where the model is before its first answer
         embedded = self.embedding_dropout(self.tgt_embedding(tokens).unsqueeze(1))
         prepared = self.decoder.stack.prepare(tokens.shape[0])
         gates = self.decoder.stack.project(embedded.squeeze(1))
         output, state = self.decoder.step(gates, state, memory, prepared)
         features = self.readout.features(output.unsqueeze(1), state.context.unsqueeze(1), embedded).squeeze(1)
-        return torch.log_softmax(self.readout(features).float(), dim=-1), Decoding(memory, state)
+        log_probs = torch.log_softmax(self.readout(features).float(), dim=-1)
+        return log_probs.index_fill(-1, self.readout.banned, -float("inf")), Decoding(memory, state)
 
 
 def _embedding(size: int, width: int) -> nn.Embedding:

@@ -120,11 +120,12 @@ def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Sea
 
 
 def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> Tensor:
-    """No eos before the minimum length, nothing but eos at the maximum; the maximum wins."""
+    """No eos before the minimum length unless nothing else is possible; nothing but eos at the maximum, which wins."""
     eos = torch.zeros(log_probs.shape[-1], dtype=torch.bool, device=log_probs.device)
     eos[search.eos_id] = True
     if length <= search.min_length:
-        log_probs = log_probs.masked_fill(eos & ~last.view(-1, 1, 1), NEVER)
+        others = (log_probs.masked_fill(eos, NEVER) > NEVER).any(dim=-1, keepdim=True)
+        log_probs = log_probs.masked_fill(eos & others & ~last.view(-1, 1, 1), NEVER)
     return log_probs.masked_fill(~eos & last.view(-1, 1, 1), NEVER)
 
 

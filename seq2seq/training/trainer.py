@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ from seq2seq.batching import Batch, collate, plan_epoch
 from seq2seq.config import Config, TrainConfig
 from seq2seq.corpus import Pair
 from seq2seq.model import Seq2Seq
-from seq2seq.model_dir import Settings, Tokenizers
+from seq2seq.model_dir import Tokenizers
 from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
 from seq2seq.training.display import Display
-from seq2seq.training.run_dir import open_run
+from seq2seq.training.run_dir import claim_run, find_run
 from seq2seq.training.schedule import check_schedule, learning_rate
 from seq2seq.training.state import STATE, Metrics, Progress, Stateful, load_state, save_state
 from seq2seq.translator import Translator, find_device
@@ -57,24 +57,26 @@ def train(config: Config) -> None:
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     display = Display()
-    run = open_run(config)
+    run = find_run(config)
     if (run / "last" / STATE).exists():
         display.say(f"continuing {run}")
     valid = corpus.read_split(config.data, "valid")
     settings = model_dir.settings_of(config)
-    tokenizers = _tokenizers(config, run, settings)
+    tokenizers = _tokenizers(config, run)
     dataset, report = corpus.training_set(config.data, tokenizers.src, tokenizers.tgt)
     for line in report.lines():
         display.say(line)
     torch.manual_seed(config.train.seed)
     model = model_dir.build_model(settings, tokenizers).to(device)
+    claim_run(config)  # everything is known to fit now
+    model_dir.save_settings(run / "last", settings, tokenizers)
     trainer = Trainer(config, run, model, tokenizers, Rows(dataset), valid, display)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
     trainer.run_updates()
     _score_test(config, run, device, trainer.metrics, display)
 
 
-def _tokenizers(config: Config, run: Path, settings: Settings) -> Tokenizers:
+def _tokenizers(config: Config, run: Path) -> Tokenizers:
     """Those of the run if it has them, else new ones of the training side of the data."""
     last = run / "last"
     if (last / model_dir.CONFIG).exists():
@@ -83,12 +85,9 @@ def _tokenizers(config: Config, run: Path, settings: Settings) -> Tokenizers:
     if config.tokenizer.shared:
         texts = (text for side in ("src", "tgt") for text in corpus.training_text(data, side))
         tokenizer = train_tokenizer(texts, config.tokenizer)
-        tokenizers = Tokenizers(tokenizer, tokenizer)
-    else:
-        src, tgt = (train_tokenizer(corpus.training_text(data, side), config.tokenizer) for side in ("src", "tgt"))
-        tokenizers = Tokenizers(src, tgt)
-    model_dir.save_settings(last, settings, tokenizers)
-    return tokenizers
+        return Tokenizers(tokenizer, tokenizer)
+    src, tgt = (train_tokenizer(corpus.training_text(data, side), config.tokenizer) for side in ("src", "tgt"))
+    return Tokenizers(src, tgt)
 
 
 class Rows:
@@ -109,14 +108,6 @@ class Rows:
     def line_numbers(self, rows: np.ndarray) -> list[int]:
         """Where rows stand in the training files, from 1."""
         return sorted(self.dataset[rows.tolist()]["line"])
-
-
-class Window(NamedTuple):
-    """What is summed between two log lines."""
-
-    nll: float = 0.0
-    tokens: int = 0
-    seconds: float = 0.0
 
 
 class Trainer:
@@ -152,7 +143,6 @@ class Trainer:
         self.translator = Translator(
             self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length
         )
-        self.window = Window()
         self.saved_at = self.progress.update
 
     def run_updates(self) -> None:
@@ -179,8 +169,9 @@ class Trainer:
                             "the same command continues",
                         )
                 if self.saved_at < progress.update:
-                    self._save()  # before the extra validation, which a longer run would not make
-                    self._validate()
+                    self._save()
+                if progress.update % config.valid_every:
+                    self._validate()  # behind the saved state, as a longer run would not make it
             finally:
                 self.display.stop()
         self.display.say(
@@ -239,16 +230,16 @@ class Trainer:
         if self.average:
             self.average.update_parameters(self.model)
         progress.update += 1
-        self.window = Window(
-            self.window.nll + nll, self.window.tokens + tokens, self.window.seconds + time.perf_counter() - started
-        )
+        progress.nll += nll
+        progress.tokens += tokens
+        progress.seconds += time.perf_counter() - started
         self.norm = norm
 
     def _log(self) -> None:
-        window, progress = self.window, self.progress
-        self.window = Window()
-        loss = window.nll / window.tokens
-        speed = window.tokens / window.seconds
+        progress = self.progress
+        loss = progress.nll / progress.tokens
+        speed = progress.tokens / progress.seconds
+        progress.nll, progress.tokens, progress.seconds = 0.0, 0, 0.0
         self.metrics.write(
             {
                 "update": progress.update,
@@ -349,7 +340,7 @@ def _score_test(config: Config, run: Path, device: torch.device, metrics: Metric
     pairs = corpus.read_split(config.data, "test")
     translator = Translator.load(run, device=device.type)
     hypotheses = translator.translate([pair.src for pair in pairs])
-    model_dir.write(run / "test.hyp", "".join(line + "\n" for line in hypotheses).encode())
+    model_dir.write(run / "test.hyp", "".join(line.replace("\n", " ") + "\n" for line in hypotheses).encode())
     scores = evaluate.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
     metrics.write({"test_" + score.name: score.score for score in scores} | {"signature": scores[0].signature})
     display.stop()
