@@ -1,0 +1,201 @@
+"""Seeded choice of words: a Composer deals subjects, objects and names to the patterns.
+
+Words are dealt like cards, so that each one of a table comes up equally often. The patterns
+themselves register here; they live in actions.py, scenes.py, moments.py and people.py.
+"""
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from phrasebook.grammar import PRONOUNS, Pair, Phrase, named, noun_phrase
+from phrasebook.lexicon import (
+    ACTIONS,
+    BRING,
+    CLEAN,
+    CLOTHES,
+    DESCRIPTIONS,
+    EVENTS,
+    FAMILY,
+    FIND,
+    FOOD,
+    FORGET,
+    LOSE,
+    PEOPLE,
+    PORTABLE,
+    READING,
+    REPAIR,
+    SEARCH,
+    SELL,
+    WEAR,
+    Adjective,
+    Noun,
+    Verb,
+)
+from phrasebook.names import Names
+
+Item = TypeVar("Item")
+Deeds = tuple[tuple[Verb, tuple[Noun, ...]], ...]
+
+OWNABLE = (SEARCH, LOSE, FORGET, FIND, CLEAN, REPAIR, SELL, WEAR, BRING)
+NUMEROUS = frozenset(FOOD + READING + PORTABLE + CLOTHES)
+SPOUSES = {"husband": "her", "wife": "his"}
+AGELESS = ("child", "boy", "girl")
+
+
+class Composer:
+    """Deals words; the same seed deals the same words on every machine."""
+
+    def __init__(self, seed: int, names: Names) -> None:
+        """Start with full decks and the names that may be used."""
+        self._random = random.Random(seed)
+        self._decks: dict[object, list[int]] = {}
+        self.names = names
+
+    def below(self, limit: int) -> int:
+        """A whole number from 0 to limit - 1."""
+        return int(self._random.random() * limit)
+
+    def chance(self, probability: float) -> bool:
+        """True with a probability."""
+        return self._random.random() < probability
+
+    def deal(self, table: tuple[Item, ...]) -> Item:
+        """The next card of a table; a fresh shuffle when all have been dealt."""
+        deck = self._decks.setdefault(table, [])
+        if not deck:
+            deck.extend(range(len(table)))
+            self.shuffle(deck)
+        return table[deck.pop()]
+
+    def shuffle(self, items: list[Item]) -> None:
+        """Shuffle in place; built on random() alone, whose sequence Python promises to keep."""
+        for place in range(len(items) - 1, 0, -1):
+            other = self.below(place + 1)
+            items[place], items[other] = items[other], items[place]
+
+    def person(self) -> Phrase:
+        """A first name."""
+        return named(self.deal(self.names.people))
+
+    def couple(self) -> tuple[Phrase, Phrase]:
+        """Two different first names."""
+        first = second = self.person()
+        while second == first:
+            second = self.person()
+        return first, second
+
+    def town(self) -> Phrase:
+        """A town."""
+        return named(self.deal(self.names.towns))
+
+    def titled(self) -> Phrase:
+        """Mr. or Mrs. and a surname."""
+        surname = self.deal(self.names.surnames)
+        if self.chance(0.5):
+            return Phrase(f"Mr. {surname.en}", f"monsieur {surname.fr}", "m")
+        return Phrase(f"Mrs. {surname.en}", f"madame {surname.fr}", "f")
+
+    def relative(self, gender: str = "") -> Phrase:
+        """My mother, your brother; of one gender if it is given."""
+        owner = self.deal(("my", "my", "your", "his", "her", "our", "their"))
+        family = tuple(noun for noun in FAMILY if noun.gender.startswith(gender))
+        relative = self.deal(family)
+        if relative.en in SPOUSES:
+            owner = self.deal(("my", "your", SPOUSES[relative.en]))
+        return noun_phrase(owner, relative)
+
+    def somebody(self) -> Phrase:
+        """A third person whose noun shows the gender."""
+        kind = self.below(10)
+        if kind < 5:
+            return noun_phrase("the", self.deal(PEOPLE), plural=self.chance(0.2))
+        if kind < 8:
+            return self.relative()
+        return self.person()
+
+    def speaker(self) -> Phrase:
+        """A subject pronoun."""
+        return PRONOUNS[self.deal(("I", "we", "you", "he", "she", "they"))]
+
+    def subject(self) -> Phrase:
+        """Anyone who can act."""
+        return self.speaker() if self.chance(0.45) else self.somebody()
+
+    def asked_one(self) -> Phrase:
+        """Anyone one asks about: not oneself."""
+        if self.chance(0.55):
+            return self.somebody()
+        return PRONOUNS[self.deal(("you", "you", "he", "she", "they"))]
+
+    def beside(self, noun: Noun) -> Adjective | None:
+        """An adjective that may stand beside a noun, or None if there is none."""
+        fitting = [row[1] for row in DESCRIPTIONS if noun in row[0]]
+        if not fitting:
+            return None
+        found = self.deal(fitting[self.below(len(fitting))])
+        return None if found.en == "old" and noun.en in AGELESS else found
+
+    def thing(self, noun: Noun, verb: Verb, owner: Phrase, adjectives: float = 0.3) -> Phrase:
+        """A noun as the object of a verb, with a determiner that makes sense."""
+        adjective = self.beside(noun) if self.chance(adjectives) else None
+        plural = noun in NUMEROUS and verb is not WEAR and self.chance(0.3)
+        kinds = ("the", "the", "a", "this") if noun not in PEOPLE else ("the", "the", "this")
+        if verb in OWNABLE and self.chance(0.5):
+            return noun_phrase(own(owner), noun, adjective, plural=plural)
+        return noun_phrase(self.deal(kinds), noun, adjective, plural=plural)
+
+    def deed(self, owner: Phrase, table: Deeds = ACTIONS, adjectives: float = 0.3) -> tuple[Verb, Phrase]:
+        """A verb with an object."""
+        verb, nouns = self.deal(table)
+        if verb is WEAR and owner.gender == "m" and owner.person == 3:
+            nouns = tuple(noun for noun in nouns if noun.en not in ("dress", "skirt"))
+        return verb, self.thing(self.deal(nouns), verb, owner, adjectives)
+
+    def event(self, owner: Phrase, adjectives: float = 0.3) -> tuple[Verb, Phrase]:
+        """A verb with an object that happens at a moment."""
+        return self.deed(owner, EVENTS, adjectives)
+
+
+def own(owner: Phrase) -> str:
+    """The possessive of a subject: my for I, his for the man."""
+    if owner.person == 3:
+        if owner.plural:
+            return "their"
+        return "her" if owner.gender == "f" else "his"
+    if owner.person == 2:
+        return "your"
+    return "our" if owner.plural else "my"
+
+
+def pronoun(subject: Phrase) -> Phrase:
+    """He, she or they for a subject named before; other subjects stay themselves."""
+    if subject.person != 3:
+        return subject
+    if subject.plural:
+        # They, agreeing with the noun before it.
+        return Phrase("they", "elles" if subject.gender == "f" else "ils", subject.gender, True)
+    return PRONOUNS["she" if subject.gender == "f" else "he"]
+
+
+class Pattern(NamedTuple):
+    """One way to make a sentence; `copies` if unseen names may stand in it."""
+
+    make: Callable[[Composer], Pair]
+    weight: int
+    copies: bool
+
+
+PATTERNS: list[Pattern] = []
+
+
+def pattern(
+    weight: int = 10, *, copies: bool = False
+) -> Callable[[Callable[[Composer], Pair]], Callable[[Composer], Pair]]:
+    """Register a pattern with its share of the sentences."""
+
+    def register(make: Callable[[Composer], Pair]) -> Callable[[Composer], Pair]:
+        PATTERNS.append(Pattern(make, weight, copies))
+        return make
+
+    return register
