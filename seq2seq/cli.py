@@ -101,7 +101,7 @@ def translate(
         for key, value in changed.items():
             if value is not None:
                 setattr(translator.search_config, key, value)
-        lines = read_lines(input if input else sys.stdin.buffer, *([] if input else ["standard input"]))
+        lines = read_lines(input) if input else read_lines(_standard_input(), "standard input")
         with _output(output) as stream:
             first = 1
             for chunk in chunks(lines):
@@ -210,6 +210,14 @@ def _load(model: str, device: Device, threads: int) -> Any:
 def _check_counts(first: Path, lines: list[str], second: Path, others: list[str]) -> None:
     if len(lines) != len(others):
         raise ValueError(f"{first} has {len(lines)} lines but {second} has {len(others)}; they must match line by line")
+
+
+def _standard_input() -> BinaryIO:
+    """A stream of its own: Python aborts if it ends while a thread waits in ``sys.stdin``."""
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except OSError:  # no real file, as in tests
+        return sys.stdin.buffer
 
 
 def _line(text: str) -> bytes:

@@ -116,10 +116,10 @@ def load_settings(folder: Path) -> tuple[Settings, Tokenizers]:
             from_container(SearchConfig, content["search"], "search."),
             from_container(DataConfig, content["data"], "data.").max_source_length,
         )
-        kind = settings.tokenizer.type
-        made = [load_tokenizer(kind, (folder / name).read_bytes()) for name in _tokenizer_names(settings.tokenizer)]
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} is not a whole model directory: {error!r}") from error
+    kind = settings.tokenizer.type
+    made = [_read_tokenizer(kind, folder / name) for name in _tokenizer_names(settings.tokenizer)]
     return settings, Tokenizers(made[0], made[-1])
 
 
@@ -134,6 +134,15 @@ def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tok
         first = str(error).splitlines()[0]
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG} or is damaged: {first}") from error
     return model.to(device).eval(), settings, tokenizers
+
+
+def _read_tokenizer(kind: str, path: Path) -> Tokenizer:
+    try:
+        return load_tokenizer(kind, path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path.parent} is not a whole model directory: {path.name}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _tokenizer_names(config: TokenizerConfig) -> list[str]:

@@ -15,7 +15,7 @@ import torch
 from seq2seq.batching import collate, pad
 from seq2seq.search.beam import Hypothesis, Search, beam_search
 from seq2seq.tokenizer import BOS, EOS, PAD
-from seq2seq.translator import Translator
+from seq2seq.translator import Translator, evaluating
 
 SEED = 1
 LENGTHS = (1, 2, 3, 5, 8, 13, 21)  # pieces of the sources
@@ -60,7 +60,6 @@ class _Subject:
         return torch.stack([part.sum() for part in parts])
 
 
-@torch.no_grad()
 def run_checks(translator: Translator) -> list[Check]:
     """Run every check on a model, in evaluation mode; the sources are the same every time."""
     checks: list[Callable[[_Subject], Check]] = [
@@ -72,13 +71,9 @@ def run_checks(translator: Translator) -> list[Check]:
         _never_pad_or_bos,
         _batch_invariance,
     ]
-    was_training = translator.model.training
-    translator.model.eval()
-    try:
+    with evaluating(translator.model):
         subject = _Subject(translator)
         return [check(subject) for check in checks]
-    finally:
-        translator.model.train(was_training)
 
 
 def _padding_ids(subject: _Subject) -> Check:
@@ -100,7 +95,9 @@ def _more_padding(subject: _Subject) -> Check:
     longest = max(subject.sources, key=len) * 2, max(subject.targets, key=len) * 2
     together = subject.forced([*subject.sources, longest[0]], [*subject.targets, longest[1]])[:-1]
     worst = float(((together - alone) / alone).abs().max())
-    return Check("R1", f"more padding moves log-probabilities by {worst:.1e} of their size (at most 1e-5)", worst <= 1e-5)
+    return Check(
+        "R1", f"more padding moves log-probabilities by {worst:.1e} of their size (at most 1e-5)", worst <= 1e-5
+    )
 
 
 def _forced_scores(subject: _Subject) -> Check:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,27 +83,26 @@ class Translator:
                 f"n-best must be from 1 to the beam size, which is {self.search_config.beam_size}, but is {n_best}; "
                 "set the beam size higher"
             )
-        was_training = self.model.training
-        self.model.eval()
         sources, cut = self._encode(lines, first_line)
         results: list[list[Translation]] = [[Translation("", status="empty")] for _ in lines]
         for rows in self._batches(sources):
-            searched = self._search_batch([sources[row] for row in rows])
+            with evaluating(self.model):
+                searched = self._search_batch([sources[row] for row in rows])
             for row, hypotheses in zip(rows, searched, strict=True):
                 if len(hypotheses) < n_best:
                     log.warning("line %d: %d translations instead of %d", first_line + row, len(hypotheses), n_best)
                 results[row] = [self._translation(sources[row], best, cut[row]) for best in hypotheses[:n_best]]
-        self.model.train(was_training)
         return results
 
-    @torch.no_grad()
     def score(self, src: Sequence[str], tgt: Sequence[str]) -> list[list[float]]:
         """Natural log-probability of every target piece and of the end of the sentence, a list a line.
 
         Nothing is cut and nothing is left out: a blank line counts as a sentence without pieces.
         """
-        was_training = self.model.training
-        self.model.eval()
+        if len(src) != len(tgt):
+            raise ValueError(
+                f"there are {len(src)} source lines but {len(tgt)} target lines; they must match line by line"
+            )
         sources = self.tokenizers.src.encode_batch(list(src))
         targets = self.tokenizers.tgt.encode_batch(list(tgt))
         lengths = np.array([max(len(s), len(t)) + 1 for s, t in zip(sources, targets, strict=True)])
@@ -112,10 +112,10 @@ class Translator:
             batch = collate(
                 [sources[row] for row in rows], [targets[row] for row in rows], pad_id=PAD, bos_id=BOS, eos_id=EOS
             ).to(self.model.device)
-            log_probs = iter(self.model.log_probs(batch).tolist())
+            with evaluating(self.model):
+                log_probs = iter(self.model.log_probs(batch).tolist())
             for row in rows:
                 results[row] = [next(log_probs) for _ in range(len(targets[row]) + 1)]
-        self.model.train(was_training)
         return results
 
     def max_length(self, source_length: int) -> int:
@@ -151,8 +151,7 @@ class Translator:
         ids, lengths = pad([[*source, EOS] for source in sources], PAD)
         search = Search(BOS, EOS, config.beam_size, config.length_penalty, config.min_length)
         max_lengths = [self.max_length(len(source)) for source in sources]
-        with torch.no_grad():
-            decoding = self.model.encode(ids.to(self.model.device), lengths)
+        decoding = self.model.encode(ids.to(self.model.device), lengths)
         return beam_search(self.model.step, decoding, max_lengths, search)
 
     def _translation(self, source: list[int], best: Hypothesis, cut: bool) -> Translation:
@@ -168,6 +167,18 @@ class Translator:
             alignment=best.alignment[:-1] if has_attention else [],
             status="max_length" if best.cut else "source_cut" if cut else "ok",
         )
+
+
+@contextmanager
+def evaluating(model: Seq2Seq) -> Iterator[None]:
+    """Without dropout and gradients, whatever mode the model is in before and after."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def find_device(name: str) -> torch.device:

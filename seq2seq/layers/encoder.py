@@ -29,7 +29,7 @@ class Encoder(nn.Module):
 
     Args:
         hidden_size: M, of both directions together.
-        dropout: before each layer (so on the embeddings too) and on the values.
+        dropout: before each layer, so on the embeddings too.
         residual: add a layer's input to its output where the widths agree and it is not the first.
     """
 

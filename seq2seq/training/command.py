@@ -42,7 +42,7 @@ def to_config(composed: DictConfig) -> Config:
     try:
         values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(_plain(error)) from error
     assert isinstance(values, dict)
     config: Config = from_container(Config, {str(key): value for key, value in values.items()})
     return config
@@ -66,8 +66,10 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     with hydra.initialize_config_dir(str(_beside("conf")), version_base="1.3"):
         try:
             composed = hydra.compose("train", overrides=with_own_files(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException, TypeError) as error:  # TypeError: model=[1]
+        except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(_plain(error)) from error
+        except TypeError as error:  # model=[1]
+            raise ValueError(f"Hydra can't read {' '.join(overrides)}") from error
     HydraConfig.instance().set_config(composed)  # the default of name asks it for the data set
     with flag_override(composed, ["struct", "readonly"], [False, False]):
         del composed["hydra"]

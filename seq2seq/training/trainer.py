@@ -11,7 +11,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -72,8 +72,9 @@ def train(config: Config) -> None:
     model_dir.save_settings(run / "last", settings, tokenizers)
     trainer = Trainer(config, run, model, tokenizers, Rows(dataset), valid, display)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
-    trainer.run_updates()
-    _score_test(config, run, device, trainer.metrics, display)
+    with closing(trainer.metrics):
+        trainer.run_updates()
+        _score_test(config, run, device, trainer.metrics, display)
 
 
 def _tokenizers(config: Config, run: Path) -> Tokenizers:

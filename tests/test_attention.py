@@ -1,0 +1,205 @@
+"""Attention: every kind by hand on small numbers, the masked softmax, and what is computed only once."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from seq2seq.layers.attention import ATTENTIONS, Attention, Memory, make_attention, masked_softmax
+
+KINDS = [kind for kind in ATTENTIONS if kind != "none"]
+B, S, H, M, A = 3, 4, 6, 6, 5
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(1)
+
+
+def make(kind: str, query: int = H, memory: int = M, attention: int = A) -> Attention:
+    return make_attention(kind, query_size=query, memory_size=memory, attention_size=attention)
+
+
+def remember(attention, values: torch.Tensor, mask: torch.Tensor | None = None) -> Memory:
+    mask = torch.ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
+    return Memory(values, attention.keys(values), mask, values[:, -1])
+
+
+def set_(parameter: torch.Tensor, values: list) -> None:
+    with torch.no_grad():
+        parameter.copy_(torch.tensor(values))
+
+
+def small(kind: str):
+    """An attention of width 2 with hand-written weights."""
+    attention = make(kind, 2, 2, 2)
+    if kind in ("general", "scaled_dot", "additive"):
+        set_(attention.key.weight, [[1.0, 2.0], [0.0, -1.0]])
+    if kind in ("scaled_dot", "additive"):
+        set_(attention.query.weight, [[0.5, 0.0], [1.0, 1.0]])
+    if kind == "additive":
+        set_(attention.key.bias, [0.25, 0.0])
+        set_(attention.energy.weight, [[2.0, -3.0]])
+    return attention
+
+
+# query s = (2, -1); values h_1 = (1, 0), h_2 = (0.5, 3)
+HAND = {
+    "dot": [2.0, -2.0],  # 2*1 - 1*0;  2*0.5 - 1*3
+    "general": [2.0, 16.0],  # U h_1 = (1, 0), U h_2 = (6.5, -3): 2*1 - 0;  2*6.5 + 3
+    "scaled_dot": [1 / math.sqrt(2), 3.5 / math.sqrt(2)],  # Q s = (1, 1): 1 + 0;  6.5 - 3
+    # W s = (1, 1), plus U h + b
+    "additive": [
+        2 * math.tanh(1 + 1.25) - 3 * math.tanh(1),
+        2 * math.tanh(1 + 6.75) - 3 * math.tanh(1 - 3),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_energies_weights_and_context_by_hand(kind):
+    attention = small(kind)
+    memory = remember(attention, torch.tensor([[[1.0, 0.0], [0.5, 3.0]]]))
+    query = torch.tensor([[2.0, -1.0]])
+    first, second = HAND[kind]
+    energies = attention.energies(query, memory.keys)
+    assert energies.tolist()[0] == pytest.approx([first, second], rel=1e-5)
+    context, weights = attention(query, memory)
+    share = 1 / (1 + math.exp(second - first))
+    assert weights.tolist()[0] == pytest.approx([share, 1 - share], rel=1e-4, abs=1e-6)
+    expected = [share + 0.5 * (1 - share), 3 * (1 - share)]
+    assert context.tolist()[0] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_without_attention_the_context_is_the_summary_and_no_weight_is_given():
+    attention = make("none")
+    values = torch.randn(B, S, M)
+    memory = remember(attention, values)
+    assert memory.keys.shape == (B, S, 0)
+    context, weights = attention(torch.randn(B, H), memory)
+    assert torch.equal(context, memory.summary)
+    assert torch.equal(weights, torch.zeros(B, S))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_gets_no_weight_and_does_not_matter(kind):
+    attention = make(kind)
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]])
+    values, query = torch.randn(B, S, M), torch.randn(B, H)
+    context, weights = attention(query, remember(attention, values, mask))
+    assert torch.equal(weights == 0, ~mask)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(B))
+    other = torch.where(mask.unsqueeze(2), values, torch.full_like(values, 1e3))
+    torch.testing.assert_close(attention(query, remember(attention, other, mask))[0], context)
+    alone, _ = attention(query[1:2], remember(attention, values[1:2, :2]))
+    torch.testing.assert_close(alone, context[1:2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_without_a_source_gives_zeros_also_backwards(kind):
+    attention = make(kind)
+    mask = torch.ones(B, S, dtype=torch.bool)
+    mask[1] = False
+    values, query = torch.randn(B, S, M, requires_grad=True), torch.randn(B, H, requires_grad=True)
+    context, weights = attention(query, remember(attention, values, mask))
+    assert torch.equal(weights[1], torch.zeros(S))
+    assert torch.equal(context[1], torch.zeros(M))
+    (context.sum() + weights.square().sum()).backward()
+    for tensor in (values, query, *attention.parameters()):
+        assert tensor.grad.isfinite().all()
+    assert torch.equal(query.grad[1], torch.zeros(H))
+    assert values.grad[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("size", [1e4, 3e38])
+def test_the_masked_softmax_survives_large_energies(size):
+    energies = torch.tensor([[size, 0.0, -size], [-size, -size, size]])
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    assert masked_softmax(energies, mask).tolist() == [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_softmax_is_fp32_under_bfloat16(kind):
+    attention = make(kind, A, A)  # one width for all
+    values = torch.randn(1, 300, A).bfloat16()
+    attention = attention.bfloat16()
+    context, weights = attention(torch.randn(1, A).bfloat16(), remember(attention, values))
+    assert weights.dtype == torch.float32
+    assert context.dtype == torch.bfloat16
+    assert weights.sum().item() == pytest.approx(1, abs=1e-5)  # 300 rounded bf16 weights miss this by far
+
+
+def test_the_softmax_of_bfloat16_energies_is_that_of_the_same_numbers_in_fp32():
+    energies = torch.randn(2, 50).bfloat16()
+    expected = torch.softmax(energies.float(), dim=1)
+    assert torch.equal(masked_softmax(energies, torch.ones(2, 50, dtype=torch.bool)), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_come_from_the_memory_and_are_not_computed_again(kind, monkeypatch):
+    attention = make(kind)
+    values, query = torch.randn(B, S, M), torch.randn(B, H)
+    memory = remember(attention, values)
+    before = [tensor.clone() for tensor in memory]
+    context, weights = attention(query, memory)
+    monkeypatch.setattr(attention, "keys", None)
+    if hasattr(attention, "key"):
+        monkeypatch.setattr(attention.key, "forward", None)
+    again = attention(query, memory)
+    assert torch.equal(again[0], context)
+    assert torch.equal(again[1], weights)
+    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # R17
+    other = memory._replace(keys=memory.keys.flip(1))
+    assert not torch.allclose(attention(query, other)[1], weights)
+
+
+@pytest.mark.parametrize("kind", ["general", "scaled_dot", "additive"])
+def test_gradient_reaches_every_parameter(kind):
+    attention = make(kind)
+    context, _ = attention(torch.randn(B, H), remember(attention, torch.randn(B, S, M)))
+    context.square().sum().backward()
+    for name, parameter in attention.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("kind", ["general", "scaled_dot", "additive", "none"])
+def test_widths_may_differ_except_for_dot(kind):
+    attention = make(kind, 3, 8)
+    context, weights = attention(torch.randn(B, 3), remember(attention, torch.randn(B, S, 8)))
+    assert context.shape == (B, 8)
+    assert weights.shape == (B, S)
+
+
+@pytest.mark.parametrize("kind", ["scaled_dot", "additive"])
+def test_the_attention_width_is_that_of_the_keys(kind):
+    assert make(kind, attention=9).keys(torch.zeros(B, S, M)).shape == (B, S, 9)
+
+
+def test_memory_select_takes_rows_of_everything():
+    memory = remember(make("general"), torch.randn(B, S, M), torch.rand(B, S) > 0.3)
+    chosen = memory.select(torch.tensor([2, 0, 2, 2]))
+    for new, old in zip(chosen, memory, strict=True):
+        assert torch.equal(new, old[[2, 0, 2, 2]])
+
+
+def test_dot_refuses_different_widths():
+    message = (
+        "model.attention=dot needs states of one width, but the decoder has 3 and the encoder 8; "
+        "set model.encoder_hidden_size=3 or model.attention=general"
+    )
+    with pytest.raises(ValueError, match=message):
+        make("dot", 3, 8)
+
+
+def test_an_unknown_kind_is_refused_with_the_list():
+    with pytest.raises(ValueError, match="must be one of none, dot, general, scaled_dot, additive, but is local"):
+        make("local")
+
+
+def test_the_base_class_is_abstract():
+    with pytest.raises(TypeError, match="Attention is abstract"):
+        Attention().keys(torch.zeros(1, 1, 1))
+    with pytest.raises(TypeError, match="Attention is abstract"):
+        Attention().energies(torch.zeros(1, 1), torch.zeros(1, 1, 1))

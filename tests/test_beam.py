@@ -1,0 +1,290 @@
+"""Beam search against hand-written step functions: exhaustive search, a plain beam search, and laws; no model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from seq2seq.search.beam import Hypothesis, Search, beam_search
+
+PAD, BOS, EOS = 0, 2, 3
+V, HISTORIES = 6, 7  # ids 1, 4 and 5 are words
+NEVER = -float("inf")
+S = 4
+
+
+class Toy(NamedTuple):
+    """A Markov chain of its own for every sentence, with a memory of the path so far."""
+
+    sentence: torch.Tensor  # (N,)
+    path: torch.Tensor  # (N,), a number below HISTORIES
+    weights: torch.Tensor | None  # (N, S), all on position ``path % S``
+
+    def reorder(self, rows: torch.Tensor) -> Toy:
+        assert torch.equal(self.sentence[rows], self.sentence)  # hypotheses stay with their sentence
+        return self.select(rows)
+
+    def select(self, rows: torch.Tensor) -> Toy:
+        return Toy(*(tensor if tensor is None else tensor[rows] for tensor in self))
+
+
+class Chain:
+    """The tables of the toy, its step function, and what it was asked."""
+
+    def __init__(self, sentences: int = 4, seed: int = 1, sharpness: float = 1.5, dtype=torch.float64) -> None:
+        random = torch.Generator().manual_seed(seed)
+        logits = sharpness * torch.randn(sentences, HISTORIES, V, V, generator=random, dtype=dtype)
+        logits[..., [PAD, BOS]] = NEVER  # as a model does
+        self.table = torch.log_softmax(logits, dim=-1)  # of (sentence, path, last, next)
+        self.rows: list[int] = []  # how many each step had
+
+    def step(self, tokens: torch.Tensor, state: Toy) -> tuple[torch.Tensor, Toy]:
+        self.rows.append(len(tokens))
+        path = (3 * state.path + tokens) % HISTORIES
+        weights = None if state.weights is None else torch.nn.functional.one_hot(path % S, S).double()
+        return self.table[state.sentence, path, tokens], Toy(state.sentence, path, weights)
+
+    def start(self, sentences: list[int], weights: bool = True) -> Toy:
+        count = len(sentences)
+        return Toy(torch.tensor(sentences), torch.zeros(count).long(), torch.zeros(count, S) if weights else None)
+
+    def search(self, sentences: list[int], limits: list[int], **options) -> list[list[Hypothesis]]:
+        options = {"beam_size": 3, "length_penalty": 0.0} | options
+        return beam_search(self.step, self.start(sentences), limits, Search(BOS, EOS, **options))
+
+    def follow(self, sentence: int, ids: list[int]) -> tuple[list[float], list[int]]:
+        """Log-probability and path of every id."""
+        path, last, log_probs, paths = 0, BOS, [], []
+        for token in ids:
+            path = (3 * path + last) % HISTORIES
+            log_probs.append(float(self.table[sentence, path, last, token]))
+            paths.append(path)
+            last = token
+        return log_probs, paths
+
+    def everything(self, sentence: int, limit: int, penalty: float = 0.0) -> list[tuple[float, list[int]]]:
+        """Every sequence of at most ``limit`` ids, best score first."""
+        words = (1, 4, 5)
+        found = []
+        for length in range(limit):
+            for body in itertools.product(words, repeat=length):
+                ids = [*body, EOS]
+                found.append((sum(self.follow(sentence, ids)[0]) / len(ids) ** penalty, ids))
+        return sorted(found, reverse=True)
+
+    def plain(self, sentence: int, limit: int, beam_size: int, penalty: float, least: int) -> list[list[int]]:
+        """Beam search for one sentence in the slowest and plainest way."""
+        live: list[tuple[float, list[int]]] = [(0.0, [])]
+        finished: list[tuple[float, list[int]]] = []
+        for length in range(1, limit + 1):
+            candidates = []
+            for score, ids in live:
+                for token in range(V):
+                    if (token == EOS and length <= least and length < limit) or (token != EOS and length == limit):
+                        continue
+                    log_prob = self.follow(sentence, [*ids, token])[0][-1]
+                    if log_prob > NEVER:
+                        candidates.append((score + log_prob, [*ids, token]))
+            best = sorted(candidates, reverse=True)[: beam_size - len(finished)]
+            finished += [entry for entry in best if entry[1][-1] == EOS]
+            live = [entry for entry in best if entry[1][-1] != EOS]
+        return [ids for _, ids in sorted(finished, key=lambda entry: -entry[0] / len(entry[1]) ** penalty)]
+
+
+def ids_of(found: list[Hypothesis]) -> list[list[int]]:
+    return [hypothesis.ids for hypothesis in found]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+@pytest.mark.parametrize("limit", [1, 2, 4])
+def test_a_beam_of_everything_is_exhaustive_search(limit, penalty):
+    chain = Chain()
+    found = chain.search([0, 1, 2, 3], [limit] * 4, beam_size=V**limit, length_penalty=penalty)
+    for sentence, hypotheses in enumerate(found):
+        expected = chain.everything(sentence, limit, penalty)
+        assert len(hypotheses) == sum(3**length for length in range(limit))
+        assert ids_of(hypotheses) == [ids for _, ids in expected]
+        assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected])
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 3, 5])
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+@pytest.mark.parametrize("least", [0, 2])
+def test_a_batch_gives_what_the_plain_search_gives_one_by_one(beam_size, penalty, least):
+    limits = [6, 1, 3, 9, 2, 6]
+    for seed in range(5):
+        chain = Chain(6, seed)
+        found = chain.search(list(range(6)), limits, beam_size=beam_size, length_penalty=penalty, min_length=least)
+        for sentence, limit in enumerate(limits):
+            assert ids_of(found[sentence]) == chain.plain(sentence, limit, beam_size, penalty, least)
+
+
+def test_one_slot_is_greedy_search():
+    chain = Chain(8)
+    for sentence, (best,) in enumerate(chain.search(list(range(8)), [7] * 8, beam_size=1)):
+        ids, path, last = [], 0, BOS
+        while len(ids) < 7 and last != EOS:
+            path = (3 * path + last) % HISTORIES
+            last = int(chain.table[sentence, path, last].argmax()) if len(ids) < 6 else EOS
+            ids.append(last)
+        assert best.ids == ids
+
+
+def test_hypotheses_are_what_they_claim_to_be():
+    chain = Chain()
+    limits = [5, 2, 8, 1]
+    for sentence, hypotheses in enumerate(chain.search([0, 1, 2, 3], limits, beam_size=4, length_penalty=0.7)):
+        assert len({tuple(ids) for ids in ids_of(hypotheses)}) == len(hypotheses)
+        assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
+        for hypothesis in hypotheses:
+            assert hypothesis.ids.index(EOS) == len(hypothesis.ids) - 1  # never extended
+            assert not {PAD, BOS} & set(hypothesis.ids)
+            assert len(hypothesis.ids) <= limits[sentence]
+            assert hypothesis.cut == (len(hypothesis.ids) == limits[sentence])
+            log_probs, paths = chain.follow(sentence, hypothesis.ids)
+            assert hypothesis.token_log_probs == pytest.approx(log_probs)
+            assert hypothesis.log_prob == pytest.approx(sum(log_probs))
+            assert hypothesis.score == pytest.approx(sum(log_probs) / len(hypothesis.ids) ** 0.7)
+            assert hypothesis.alignment == [path % S for path in paths]  # it follows the beam
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 4])
+def test_batch_mates_do_not_matter(beam_size):
+    chain = Chain(5, sharpness=3.0)
+    chain.table[1, :, :, :] = NEVER  # sentence 1 ends at once
+    chain.table[1, :, :, EOS] = 0.0
+    limits = [8, 8, 3, 12, 1]
+    together = chain.search([0, 1, 2, 3, 4], limits, beam_size=beam_size)
+    assert ids_of(together[1]) == [[EOS]]
+    order = [3, 1, 4, 0, 2]
+    shuffled = chain.search(order, [limits[number] for number in order], beam_size=beam_size)
+    for sentence in range(5):
+        (alone,) = chain.search([sentence], [limits[sentence]], beam_size=beam_size)
+        assert alone == together[sentence] == shuffled[order.index(sentence)]
+
+
+def test_finished_sentences_and_slots_leave_the_batch():
+    chain = Chain(3)
+    chain.search([0, 1, 2], [2, 4, 9], beam_size=2)
+    assert chain.rows[:2] == [3, 6]
+    assert max(chain.rows[2:4]) <= 4  # the first sentence is gone
+    assert max(chain.rows[4:], default=0) <= 2
+
+
+def test_the_search_stops_when_every_slot_is_finished():
+    chain = Chain(2)
+    chain.table[:] = math.log(0.01)
+    chain.table[..., [PAD, BOS]] = NEVER
+    chain.table[..., EOS] = math.log(0.97)
+    found = chain.search([0, 1], [50, 50], beam_size=2)
+    assert len(chain.rows) == 2
+    assert [len(h.ids) for h in found[0]] == [1, 2]
+
+
+def test_limits_are_kept_per_sentence():
+    chain = Chain()
+    chain.table[..., EOS] = -50.0  # nothing ends by itself
+    limits = [4, 1, 7, 2]
+    for limit, hypotheses in zip(limits, chain.search([0, 1, 2, 3], limits), strict=True):
+        assert {len(h.ids) for h in hypotheses} == {limit}
+        assert all(h.cut for h in hypotheses)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+@pytest.mark.parametrize("least", [0, 1, 4])
+def test_no_end_before_the_minimum_length(beam_size, least):
+    chain = Chain()
+    chain.table[..., EOS] = math.log(0.9)  # it would end at once
+    found = chain.search([0, 1], [9, 9], beam_size=beam_size, min_length=least)
+    for hypotheses in found:
+        assert min(len(h.ids) for h in hypotheses) == least + 1
+        assert len(hypotheses) == beam_size
+
+
+def test_the_maximum_length_wins_over_the_minimum():
+    found = Chain().search([0, 1], [2, 6], min_length=4)
+    assert {len(h.ids) for h in found[0]} == {2}
+    assert min(len(h.ids) for h in found[1]) == 5
+
+
+def test_blocking_the_end_never_leaves_a_row_without_a_token():
+    chain = Chain()
+    chain.table[0] = NEVER  # sentence 0 can only end
+    chain.table[0, :, :, EOS] = 0.0
+    found = chain.search([0, 1], [9, 9], min_length=3)
+    assert ids_of(found[0]) == [[EOS]]
+    assert min(len(h.ids) for h in found[1]) == 4
+
+
+def test_fewer_hypotheses_only_if_there_are_no_more():
+    found = Chain().search([0, 1, 2], [1, 2, 3], beam_size=6)
+    assert [len(hypotheses) for hypotheses in found] == [1, 4, 6]  # of 1, 4 and 13 that there are
+
+
+def test_minus_infinity_never_gives_nan():
+    chain = Chain()
+    chain.table[0, :, :, [1, 4]] = NEVER  # little to choose from
+    chain.table[1, :, :, EOS] = NEVER  # an end that has no probability is none
+    found = chain.search([0, 1, 2, 3], [5] * 4, beam_size=8)
+    for hypotheses in found:
+        for hypothesis in hypotheses:
+            values = [hypothesis.log_prob, hypothesis.score, *hypothesis.token_log_probs]
+            assert all(math.isfinite(value) for value in values)
+    assert [len(hypotheses) for hypotheses in found] == [5, 0, 8, 8]
+
+
+def test_the_length_penalty_divides_by_the_length_to_its_power():
+    chain = Chain(1)
+    # eos now: 0.5; or one word and then surely eos: 0.4
+    chain.table[:] = NEVER
+    chain.table[0, :, BOS, EOS] = math.log(0.5)
+    chain.table[0, :, BOS, 4] = math.log(0.4)
+    chain.table[0, :, 4, EOS] = 0.0
+    for penalty, first in [(0.0, [EOS]), (1.0, [4, EOS])]:
+        (found,) = chain.search([0], [5], beam_size=2, length_penalty=penalty)
+        assert found[0].ids == first
+        by_ids = {tuple(h.ids): h for h in found}
+        assert by_ids[(EOS,)].score == pytest.approx(math.log(0.5))
+        assert by_ids[(4, EOS)].score == pytest.approx(math.log(0.4) / 2**penalty)
+        assert by_ids[(4, EOS)].log_prob == pytest.approx(math.log(0.4))
+
+
+def test_a_step_without_weights_gives_no_alignment():
+    chain = Chain()
+    found = beam_search(chain.step, chain.start([0, 1], weights=False), [4, 4], Search(BOS, EOS, 3))
+    assert all(h.alignment == [] for hypotheses in found for h in hypotheses)
+    with_weights = chain.search([0, 1], [4, 4], length_penalty=1.0)
+    assert [ids_of(h) for h in found] == [ids_of(h) for h in with_weights]
+
+
+def test_the_first_token_is_bos():
+    seen = []
+
+    def step(tokens, state):
+        seen.append(tokens.tolist())
+        return chain.step(tokens, state)
+
+    chain = Chain()
+    beam_search(step, chain.start([0, 1]), [3, 3], Search(BOS, EOS, 2))
+    assert seen[0] == [BOS, BOS]
+    assert all(BOS not in tokens for tokens in seen[1:])
+
+
+def test_nothing_is_searched_for_nothing():
+    assert Chain().search([], []) == []
+
+
+def test_no_gradient_is_kept():
+    chain = Chain()
+    chain.table.requires_grad_()
+
+    def step(tokens, state):
+        log_probs, state = chain.step(tokens, state)
+        assert not log_probs.requires_grad
+        return log_probs, state
+
+    assert beam_search(step, chain.start([0]), [3], Search(BOS, EOS, 2))[0]

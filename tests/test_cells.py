@@ -1,0 +1,204 @@
+"""The step cells: equal to torch's layers in values and gradients; residual connections; the three dropouts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from seq2seq.layers import cells
+from seq2seq.layers.cells import CELLS, StackedCell, find_cell, uniform_
+
+B, T, E, H = 3, 5, 4, 6
+EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
+LAYERS = pytest.mark.parametrize("num_layers", [1, 2])
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(1)
+
+
+def make(cell: str, num_layers: int = 2, **options) -> StackedCell:
+    stack = StackedCell(cell, input_size=E, hidden_size=H, num_layers=num_layers, **options)
+    for bias in stack.bias_hh:
+        nn.init.uniform_(bias, -0.5, 0.5)  # zeros would hide where the GRU adds it
+    return stack
+
+
+def run(stack: StackedCell, inputs: torch.Tensor, hidden: torch.Tensor | None = None, prepared=None):
+    """All steps: outputs (B, T, H) and the last state (B, L, W)."""
+    rows = inputs.shape[0]
+    hidden = torch.zeros(rows, len(stack.inputs), stack.state_size) if hidden is None else hidden
+    prepared = prepared or stack.prepare(rows)
+    outputs = []
+    for gates in stack.project(inputs).unbind(dim=1):
+        output, hidden = stack(gates, hidden, prepared)
+        outputs.append(output)
+    return torch.stack(outputs, dim=1), hidden
+
+
+def torch_layer(cell: str, stack: StackedCell) -> nn.RNNBase:
+    """torch's layer with the weights of a stack."""
+    layer = find_cell(cell).layer(E, H, num_layers=len(stack.inputs), batch_first=True)
+    with torch.no_grad():
+        for number, linear in enumerate(stack.inputs):
+            getattr(layer, f"weight_ih_l{number}").copy_(linear.weight)
+            getattr(layer, f"bias_ih_l{number}").copy_(linear.bias)
+            getattr(layer, f"weight_hh_l{number}").copy_(stack.weight_hh[number])
+            getattr(layer, f"bias_hh_l{number}").copy_(stack.bias_hh[number])
+    return layer
+
+
+def parameters(stack: StackedCell) -> dict[str, torch.Tensor]:
+    """The parameters under the names of torch's layer."""
+    named = {}
+    for number, linear in enumerate(stack.inputs):
+        named[f"weight_ih_l{number}"] = linear.weight
+        named[f"bias_ih_l{number}"] = linear.bias
+        named[f"weight_hh_l{number}"] = stack.weight_hh[number]
+        named[f"bias_hh_l{number}"] = stack.bias_hh[number]
+    return named
+
+
+@EVERY_CELL
+@LAYERS
+def test_equals_torchs_layer_in_values_and_gradients(cell, num_layers):
+    stack = make(cell, num_layers)
+    layer = torch_layer(cell, stack)
+    start = 0.5 * torch.randn(B, num_layers, stack.state_size)
+    mine, theirs = (torch.randn(B, T, E, generator=torch.Generator().manual_seed(2)) for _ in range(2))
+    mine.requires_grad_()
+    theirs.requires_grad_()
+    parts = [part.transpose(0, 1).contiguous() for part in start.split(H, dim=-1)]
+    expected, last = layer(theirs, tuple(parts) if len(parts) > 1 else parts[0])
+    last = torch.cat(last, dim=-1) if isinstance(last, tuple) else last
+    outputs, hidden = run(stack, mine, start)
+    torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(hidden, last.transpose(0, 1), rtol=1e-5, atol=1e-6)
+
+    weights = torch.randn(B, T, H)
+    ((outputs * weights).sum() + hidden.sum()).backward()
+    ((expected * weights).sum() + last.sum()).backward()
+    torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+    for name, parameter in parameters(stack).items():
+        torch.testing.assert_close(parameter.grad, getattr(layer, name).grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@EVERY_CELL
+def test_a_row_does_not_depend_on_the_others(cell):
+    stack = make(cell)
+    inputs = torch.randn(B, T, E)
+    together, _ = run(stack, inputs)
+    torch.testing.assert_close(together[1:2], run(stack, inputs[1:2])[0])
+
+
+@EVERY_CELL
+def test_residual_adds_the_input_of_the_upper_layer_to_its_output(cell):
+    plain, residual = make(cell), make(cell, residual=True)
+    residual.load_state_dict(plain.state_dict())
+    inputs = torch.randn(B, 1, E)
+    upper, state = run(plain, inputs)
+    lower = state[:, 0, :H]
+    output, residual_state = run(residual, inputs)
+    torch.testing.assert_close(output[:, 0], upper[:, 0] + lower)
+    torch.testing.assert_close(residual_state, state)  # what goes on to the next step is without it
+
+
+@EVERY_CELL
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"recurrent_dropout": 0.5},
+        {"weight_drop": 0.5},
+        {"dropout": 0.5},
+        {"dropout": 0.5, "locked": True},
+    ],
+    ids=["recurrent", "weight", "between", "between_locked"],
+)
+def test_dropout_acts_in_training_only(cell, options):
+    dropping, plain = make(cell, **options), make(cell)
+    plain.load_state_dict(dropping.state_dict())
+    inputs, start = torch.randn(B, T, E), torch.randn(B, 2, plain.state_size)
+    expected, _ = run(plain, inputs, start)
+    assert not torch.allclose(run(dropping, inputs, start)[0], expected)
+    assert torch.equal(run(dropping.eval(), inputs, start)[0], expected)
+
+
+def test_masks_differ_between_sentences_layers_and_batches():
+    prepared = make("lstm", recurrent_dropout=0.5, dropout=0.5, locked=True).prepare(2)
+    for masks in (prepared.recurrent, prepared.between):
+        first, second = masks
+        assert first.shape == (2, H)
+        assert not torch.equal(first, second)
+    wide = StackedCell("gru", input_size=E, hidden_size=64, num_layers=1, recurrent_dropout=0.5)
+    mask, later = wide.prepare(2).recurrent[0], wide.prepare(2).recurrent[0]
+    assert not torch.equal(mask[0], mask[1])
+    assert not torch.equal(mask, later)
+
+
+@EVERY_CELL
+def test_recurrent_dropout_keeps_one_mask_over_all_steps_and_masks_h_only(cell):
+    stack = make(cell, 1, recurrent_dropout=0.5)
+    inputs = torch.randn(B, T, E)
+    prepared = stack.prepare(B)
+    mask = prepared.recurrent[0]
+    assert (mask == 0).any()
+    outputs, _ = run(stack, inputs, prepared=prepared)
+    # the same by hand: the part of the state that meets the h-to-h weights is masked, all else is not
+    parts = tuple(torch.zeros(B, H) for _ in range(stack.cell.parts))
+    for t in range(T):
+        gates = stack.project(inputs[:, t])
+        parts = stack.cell.step(gates, parts, parts[0] * mask, stack.weight_hh[0], stack.bias_hh[0])
+        torch.testing.assert_close(outputs[:, t], parts[0])
+
+
+def test_a_locked_unit_between_layers_is_dead_at_every_step():
+    stack = make("rnn_tanh", dropout=0.5, locked=True)
+    inputs = torch.randn(B, T, E, requires_grad=True)
+    seen = []
+    stack.inputs[1].register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0] == 0))
+    run(stack, inputs)
+    assert seen[0].any()
+    assert len(seen) == T
+    assert all(torch.equal(zeros, seen[0]) for zeros in seen)
+    assert not torch.equal(seen[0][0], seen[0][1])
+
+
+def test_ordinary_dropout_between_layers_changes_from_step_to_step():
+    stack = make("rnn_tanh", dropout=0.5)
+    seen = []
+    stack.inputs[1].register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0] == 0))
+    run(stack, torch.randn(B, T, E))
+    assert any(not torch.equal(zeros, seen[0]) for zeros in seen)
+
+
+def test_weight_drop_is_one_mask_a_batch_on_every_layer():
+    stack = make("gru", weight_drop=0.5)
+    prepared, later = stack.prepare(B), stack.prepare(B)
+    for layer, weight in enumerate(stack.weight_hh):
+        kept = prepared.weights[layer] != 0
+        assert 0 < kept.sum() < weight.numel()
+        torch.testing.assert_close(prepared.weights[layer][kept], 2 * weight[kept])
+        assert not torch.equal(prepared.weights[layer], later.weights[layer])
+
+
+def test_initialisation_opens_the_forget_gate_and_starts_relu_at_the_identity():
+    lstm = StackedCell("lstm", input_size=E, hidden_size=H, num_layers=1)
+    total = lstm.inputs[0].bias + lstm.bias_hh[0]
+    assert torch.equal(total[H : 2 * H], torch.ones(H))
+    assert total.sum() == H
+    for block in lstm.weight_hh[0].split(H):
+        torch.testing.assert_close(block @ block.T, torch.eye(H), rtol=0, atol=1e-5)
+    relu = StackedCell("rnn_relu", input_size=E, hidden_size=H, num_layers=1)
+    assert torch.equal(relu.weight_hh[0], torch.eye(H))
+
+
+def test_uniform_has_the_standard_deviation_it_promises():
+    assert uniform_(torch.empty(400, 100), 25).std().item() == pytest.approx(1 / 5, rel=0.02)
+
+
+def test_an_unknown_cell_is_refused_with_the_list():
+    with pytest.raises(ValueError, match=r"model.cell must be one of rnn_tanh, rnn_relu, gru, lstm, but is elman"):
+        StackedCell("elman", input_size=E, hidden_size=H, num_layers=1)
+    assert cells.find_cell("lstm").parts == 2

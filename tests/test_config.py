@@ -1,0 +1,155 @@
+"""from_container: nested plain values become checked dataclasses, and every mistake is named with its key."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import pytest
+
+from seq2seq.config import (
+    CELLS,
+    Config,
+    ModelConfig,
+    SearchConfig,
+    TokenizerConfig,
+    TrainConfig,
+    from_container,
+    keys,
+    unknown_key,
+)
+
+SECTIONS = {"train": TrainConfig, "model": ModelConfig, "search": SearchConfig, "tokenizer": TokenizerConfig}
+
+
+def limited(name: str) -> list[tuple[str, Any]]:
+    """Every key whose metadata set the limit ``name``, with that limit."""
+    return [
+        (f"{section}.{item.name}", item.metadata[name])
+        for section, kind in SECTIONS.items()
+        for item in dataclasses.fields(kind)
+        if item.metadata and item.metadata[name] not in (None, ())
+    ]
+
+
+def put(key: str, value: Any) -> Config:
+    section, _, name = key.partition(".")
+    made: Config = from_container(Config, {section: {name: value}})
+    return made
+
+
+def test_nothing_given_is_the_schema_and_its_defaults_are_possible() -> None:
+    assert from_container(Config, {}) == Config()
+    assert from_container(Config, dataclasses.asdict(Config())) == Config()
+
+
+def test_values_arrive_and_the_rest_keeps_its_default() -> None:
+    config = from_container(Config, {"name": "x", "model": {"cell": "gru"}, "data": {"train": {"src": ["a", "b"]}}})
+    assert (config.name, config.model.cell, config.data.train.src) == ("x", "gru", ["a", "b"])
+    assert config.model == ModelConfig(cell="gru")
+    assert config.train == TrainConfig()
+
+
+def test_a_section_of_none_is_its_defaults() -> None:
+    assert from_container(Config, {"model": None}) == Config()
+
+
+def test_none_only_where_the_schema_allows_it() -> None:
+    assert put("model.attention_size", None).model.attention_size is None
+    assert put("train.weight_decay", None).train.weight_decay is None
+    with pytest.raises(ValueError, match=r"model\.hidden_size must be a whole number of at least 1, but is None"):
+        put("model.hidden_size", None)
+    with pytest.raises(ValueError, match=r"model\.cell must be one of .*, but is None"):
+        put("model.cell", None)
+    with pytest.raises(ValueError, match=r"^name must be text, but is None"):
+        from_container(Config, {"name": None})
+
+
+@pytest.mark.parametrize(
+    ("values", "wrong", "nearest"),
+    [
+        ({"modle": {}}, "modle", "model"),
+        ({"model": {"hiden_size": 1}}, "model.hiden_size", "model.hidden_size"),
+        ({"data": {"train": {"scr": "a"}}}, "data.train.scr", "data.train.src"),
+        ({"train": {"max_update": 1}}, "train.max_update", "train.max_updates"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(values: dict[str, Any], wrong: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=rf"^there is no setting {re.escape(wrong)}; the nearest is {nearest}$"):
+        from_container(Config, values)
+
+
+def test_a_key_without_its_section_finds_the_whole_key() -> None:
+    assert unknown_key("beam_sise", keys()) == "there is no setting beam_sise; the nearest is search.beam_size"
+    assert unknown_key("x", []) == "there is no setting x"
+
+
+def test_keys_are_the_leaves_and_the_sections() -> None:
+    found = keys()
+    assert {"name", "data", "data.train", "data.train.src", "model.cell", "train.resume"} <= set(found)
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(("key", "choices"), limited("choices"))
+def test_closed_sets_take_each_name_and_fail_with_the_list(key: str, choices: tuple[str, ...]) -> None:
+    section, _, name = key.partition(".")
+    for choice in choices:
+        assert getattr(getattr(put(key, choice), section), name) == choice
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be one of {', '.join(choices)}, but is nothing$"):
+        put(key, "nothing")
+
+
+@pytest.mark.parametrize(("key", "least"), limited("least"))
+def test_lower_bounds(key: str, least: float) -> None:
+    section, _, name = key.partition(".")
+    assert getattr(getattr(put(key, least), section), name) == least
+    with pytest.raises(
+        ValueError, match=rf"^{re.escape(key)} must be a .*number of at least {least}.*, but is {least - 1}$"
+    ):
+        put(key, least - 1)
+
+
+@pytest.mark.parametrize(("key", "below"), limited("below"))
+def test_upper_bounds_are_open(key: str, below: float) -> None:
+    put(key, math.nextafter(below, 0))
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be a number .* and below {below}, but is {below}$"):
+        put(key, below)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.max_updates", "5", "a whole number of at least 1, but is 5"),
+        ("train.max_updates", 5.0, "a whole number of at least 1, but is 5.0"),
+        ("train.max_updates", True, "a whole number of at least 1, but is True"),
+        ("train.learning_rate", "fast", "a number of at least 0, but is fast"),
+        ("train.learning_rate", math.nan, "a number of at least 0, but is nan"),
+        ("train.learning_rate", math.inf, "a number of at least 0, but is inf"),
+        ("model.hidden_size", [1], r"a whole number of at least 1, but is \[1\]"),
+        ("model.bidirectional", "false", "true or false, but is false"),
+        ("tokenizer.shared", 1, "true or false, but is 1"),
+        ("data.root", 3, "text, but is 3"),
+    ],
+)
+def test_a_value_of_another_type(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be {message}$"):
+        put(key, value)
+
+
+def test_whole_numbers_do_where_numbers_are_asked() -> None:
+    assert put("train.learning_rate", 1).train.learning_rate == 1
+
+
+@pytest.mark.parametrize("value", [3, "gru", [1], False])
+def test_a_section_must_hold_settings(value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^model must hold settings, but is {re.escape(str(value))}$"):
+        from_container(Config, {"model": value})
+    with pytest.raises(ValueError, match=r"^a configuration must hold settings"):
+        from_container(Config, value)
+
+
+def test_the_prefix_stands_before_the_keys_of_a_part() -> None:
+    with pytest.raises(ValueError, match=rf"^model\.cell must be one of {', '.join(CELLS)}, but is none$"):
+        from_container(ModelConfig, {"cell": "none"}, "model.")

@@ -1,0 +1,168 @@
+"""Hydra's side: every recipe composes, files of one's own choose their group, mistakes become one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from seq2seq.config import Config, from_container, keys
+from seq2seq.training.command import compose, to_config, with_own_files
+
+CONF = Path(__file__).parents[1] / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+
+
+def config_of(*overrides: str) -> Config:
+    return to_config(compose(overrides))
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def at(config: Any, key: str) -> Any:
+    for name in key.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def stated(path: Path) -> dict[str, Any]:
+    """What a YAML file states, by whole keys, without Hydra's part."""
+    values = yaml.safe_load(path.read_text())
+    inside = path.parent != CONF and "@package _global_" not in path.read_text()
+    prefix = f"{path.parent.name}." if inside else ""
+    for key in ("defaults", "hydra"):
+        values.pop(key, None)
+    return dict(leaves(values, prefix))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_composes_and_all_it_states_arrives(name: str) -> None:
+    config = config_of(f"experiment={name}")
+    for key, value in stated(CONF / "experiment" / f"{name}.yaml").items():
+        assert at(config, key) == value, key
+    assert config.name == name
+    assert config.run_dir == f"runs/{name}"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_command_line_wins_over_an_experiment(name: str) -> None:
+    config = config_of(f"experiment={name}", "train.max_updates=7", "name=other", "data.root=/x")
+    assert (config.train.max_updates, config.name, config.run_dir, config.data.root) == (7, "other", "runs/other", "/x")
+    assert config.data.train.src, "the experiment's own files stay"
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_a_data_group_composes_and_gives_the_run_its_name(name: str) -> None:
+    config = config_of(f"data={name}")
+    assert config.name == name
+    for key, value in stated(CONF / "data" / f"{name}.yaml").items():
+        if "${" not in str(value):
+            assert at(config, key) == value, key
+
+
+def test_the_bundled_task_is_the_default_and_its_files_are_there() -> None:
+    config = config_of()
+    assert config.name == "phrasebook"
+    for split in (config.data.train, config.data.valid, config.data.test):
+        assert (Path(config.data.root) / split.src).is_file()
+        assert (Path(config.data.root) / split.tgt).is_file()
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_yaml_states_only_keys_of_the_schema(path: Path) -> None:
+    assert set(stated(path)) <= set(keys())
+
+
+def test_groups_other_than_recipes_do_not_repeat_the_defaults() -> None:
+    # an experiment is a record of a measured run and states all it depends on; the others state differences
+    for path in (path for path in CONF.rglob("*.yaml") if path.parent.name != "experiment"):
+        repeated = [key for key, value in stated(path).items() if at(Config(), key) == value]
+        assert not repeated, f"{path} repeats seq2seq/config.py: {repeated}"
+
+
+def test_own_files_choose_the_empty_data_group() -> None:
+    config = config_of("name=mine", "data.train.src=a", "data.train.tgt=b", "data.valid.file=c.jsonl")
+    assert (config.data.train.src, config.data.train.tgt, config.data.valid.file) == ("a", "b", "c.jsonl")
+    assert (config.data.root, config.data.valid.src, config.data.test.src) == (".", None, None)
+    assert config.name == "mine"
+
+
+def test_a_list_of_files() -> None:
+    assert config_of("data.train.src=[a,b]", "data.train.tgt=[c,d]").data.train.src == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "chosen"),
+    [
+        (["data.train.src=a"], True),
+        (["data.valid.file=a"], True),
+        (["data.test.src=a"], True),
+        (["data.root=a"], True),
+        (["+data.train.src=a"], True),
+        (["data.train.src=a", "data=multi30k"], False),
+        (["data.root=a", "experiment=multi30k"], False),
+        (["data.root=a", "+experiment=multi30k"], False),
+        (["data.src_field=a"], False),
+        (["data.valid_lines=3"], False),
+        (["train.seed=3"], False),
+        ([], False),
+    ],
+)
+def test_when_own_files_are_chosen(overrides: list[str], chosen: bool) -> None:
+    assert with_own_files(overrides) == (["data=files", *overrides] if chosen else overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.optimzer=sgd", r"there is no setting train\.optimzer; the nearest is train\.optimizer"),
+        ("+train.sed=1", r"there is no setting train\.sed; the nearest is train\.seed"),
+        ("modell=default", r"there is no setting modell; the nearest is model"),
+        ("beam_sise=3", r"there is no setting beam_sise; the nearest is search\.beam_size"),
+        ("train.seed", r"an argument of train is KEY=VALUE, but train\.seed has no ="),
+        ("data=phrasebok", r"Could not find 'data/phrasebok'.* files multi30k phrasebook"),
+        ("experiment=multi", r"Could not find 'experiment/multi'.* multi30k multi30k_small"),
+        ("train.max_updates=abc", r"train\.max_updates=abc .*'abc'.* could not be converted to Integer"),
+        ("train.learning_rate=", r"train\.learning_rate= .*could not be converted to Float"),
+        ("model.bidirectional=perhaps", r"model\.bidirectional=perhaps .*perhaps.* bool"),
+        ("train.seed=1,2", r"Ambiguous value for argument 'train\.seed=1,2'"),
+        ("train.seed=[1", r"\[1"),
+        ("~train.seed", r"train\.seed .*deletion"),
+        ("train=3", r"train=3 "),
+        ("model=[1]", r"^Hydra can't read model=\[1\]$"),
+        ("train.optimizer=adm", r"train\.optimizer must be one of adam, adamw, sgd, but is adm"),
+        ("model.cell=gruu", r"model\.cell must be one of .*, but is gruu"),
+        ("model.dropout=1", r"model\.dropout must be a number of at least 0 and below 1, but is 1"),
+        ("train.patience=-1", r"train\.patience must be a whole number of at least 0, but is -1"),
+        ("name=${nosuch}", r"nosuch"),
+        ("run_dir=???", r"run_dir"),
+    ],
+)
+def test_a_mistake_is_one_sentence(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        config_of(override)
+    assert len(" ".join(str(caught.value).split())) < 300
+    assert "full_key" not in str(caught.value)
+
+
+def test_composing_twice_gives_each_its_own_name() -> None:
+    first = compose(["data=files"])
+    assert to_config(first).name == "files"
+    assert config_of("data=multi30k").name == "multi30k"
+
+
+def test_what_was_composed_is_a_whole_plain_configuration() -> None:
+    config = config_of("model.encoder_hidden_size=null", "model.attention_size=12", "train.weight_decay=0.5")
+    assert (config.model.encoder_hidden_size, config.model.attention_size) == (None, 12)
+    assert config.train.weight_decay == 0.5
+    assert from_container(Config, {}) == Config(), "composing changes no default"

@@ -1,0 +1,80 @@
+"""Dropout: what is kept is scaled, locked masks stay over time, and nothing acts in evaluation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seq2seq.layers.dropout import SequenceDropout, drop_weight, locked_mask
+
+P = 0.25
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(1)
+
+
+def test_a_locked_mask_keeps_the_mean_and_its_type():
+    mask = locked_mask(200, 100, P, torch.zeros(1, dtype=torch.float64))
+    assert mask.shape == (200, 100)
+    assert mask.dtype == torch.float64
+    assert set(mask.unique().tolist()) == {0.0, 1 / (1 - P)}
+    assert mask.mean().item() == pytest.approx(1, abs=0.02)
+    assert (mask == 0).double().mean().item() == pytest.approx(P, abs=0.02)
+
+
+def test_locked_dropout_has_one_mask_over_time_and_another_for_each_sentence():
+    dropped = SequenceDropout(P, locked=True)(torch.ones(3, 7, 50))
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert not torch.equal(dropped[0], dropped[1])
+    assert not torch.equal(dropped[1], dropped[2])
+
+
+def test_ordinary_dropout_has_another_mask_at_every_step():
+    dropped = SequenceDropout(P)(torch.ones(3, 7, 50))
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - P)])
+    assert not torch.equal(dropped[:, 0], dropped[:, 1])
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_another_call_draws_another_mask(locked):
+    dropout = SequenceDropout(P, locked=locked)
+    ones = torch.ones(2, 4, 50)
+    assert not torch.equal(dropout(ones), dropout(ones))
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_nothing_is_dropped_in_evaluation_or_with_probability_zero(locked):
+    sequence = torch.randn(2, 4, 50)
+    assert SequenceDropout(P, locked=locked).eval()(sequence) is sequence
+    assert SequenceDropout(0.0, locked=locked)(sequence) is sequence
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_the_gradient_passes_where_the_value_does(locked):
+    sequence = torch.ones(2, 4, 50, requires_grad=True)
+    dropped = SequenceDropout(P, locked=locked)(sequence)
+    dropped.sum().backward()
+    assert torch.equal(sequence.grad, dropped.detach())
+
+
+def test_weight_drop_zeroes_single_weights_and_scales_the_others():
+    weight = torch.randn(40, 40, requires_grad=True)
+    dropped = drop_weight(weight, P, True)
+    kept = dropped != 0
+    assert 0 < kept.sum() < weight.numel()
+    assert kept.any(dim=0).all()  # single weights, not whole columns
+    assert kept.any(dim=1).all()
+    torch.testing.assert_close(dropped[kept], weight[kept] / (1 - P))
+    dropped.sum().backward()
+    assert torch.equal(weight.grad != 0, kept)
+
+
+def test_weight_drop_does_not_act_in_evaluation():
+    weight = torch.randn(5, 5)
+    assert torch.equal(drop_weight(weight, P, False), weight)
+
+
+def test_printing_names_probability_and_kind():
+    assert "p=0.25, locked=True" in repr(SequenceDropout(P, locked=True))

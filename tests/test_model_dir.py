@@ -1,0 +1,231 @@
+"""The model directory: what comes back is what was saved, and what is wrong with a directory is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq.batching import collate
+from seq2seq.config import CELLS, TIES, Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.model import Seq2Seq
+from seq2seq.model_dir import (
+    Settings,
+    Tokenizers,
+    build_model,
+    find,
+    load,
+    load_settings,
+    save_settings,
+    save_weights,
+    settings_of,
+    write,
+)
+from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
+
+CPU = torch.device("cpu")
+ENGLISH, GERMAN = ["the man sees a dog", "a dog runs"], ["der Mann sieht einen Hund", "ein Hund rennt"]
+
+
+def save(folder: Path, *, shared: bool = True, kind: str = "word", **options) -> tuple[Seq2Seq, Settings, Tokenizers]:
+    torch.manual_seed(1)
+    config = TokenizerConfig(type=kind, vocab_size=60, shared=shared)
+    src = train_tokenizer(ENGLISH + GERMAN if shared else ENGLISH, config)
+    tokenizers = Tokenizers(src, src if shared else train_tokenizer(GERMAN, config))
+    model_config = ModelConfig(**({"embedding_size": 6, "hidden_size": 8} | options))
+    settings = Settings(model_config, config, SearchConfig(beam_size=7), 99)
+    model = build_model(settings, tokenizers)
+    save_settings(folder, settings, tokenizers)
+    save_weights(folder, model)
+    return model.eval(), settings, tokenizers
+
+
+def log_probs(model: Seq2Seq) -> torch.Tensor:
+    return model.log_probs(collate([[4, 5, 6], [7]], [[5], [6, 4]], pad_id=PAD, bos_id=BOS, eos_id=EOS))
+
+
+def edit(folder: Path, change) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("tie", TIES)
+def test_what_comes_back_is_what_was_saved(tmp_path, cell, tie):
+    model, settings, tokenizers = save(tmp_path, cell=cell, tie_embeddings=tie, encoder_layers=2, residual=True)
+    loaded, loaded_settings, loaded_tokenizers = load(tmp_path, CPU)
+    assert torch.equal(log_probs(loaded), log_probs(model))
+    assert loaded_settings == settings
+    assert [t.identity for t in loaded_tokenizers] == [t.identity for t in tokenizers]
+    assert not loaded.training
+    tgt = loaded.tgt_embedding.weight
+    assert (loaded.src_embedding.weight is tgt) == (tie in ("inputs", "all"))
+    assert (loaded.readout.logits.weight is tgt) == (tie in ("output", "all"))
+    assert len(list(loaded.parameters())) == len(list(model.parameters()))
+
+
+def test_tied_weights_are_stored_once(tmp_path):
+    sizes = []
+    for tie in ("none", "all"):
+        save(tmp_path / tie, tie_embeddings=tie, embedding_size=64)
+        sizes.append((tmp_path / tie / "model.safetensors").stat().st_size)
+    tokens = load_settings(tmp_path / "all")[1].src.size
+    assert sizes[0] - sizes[1] == pytest.approx(2 * tokens * 64 * 4, abs=300)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared", "names"),
+    [
+        ("word", True, ["tokenizer.json"]),
+        ("word", False, ["tokenizer.src.json", "tokenizer.tgt.json"]),
+        ("char", True, ["tokenizer.model"]),
+        ("char", False, ["tokenizer.src.model", "tokenizer.tgt.model"]),
+    ],
+)
+def test_the_directory_holds_these_files_and_nothing_pickled(tmp_path, kind, shared, names):
+    _, _, tokenizers = save(tmp_path, kind=kind, shared=shared)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["config.json", "model.safetensors", *names])
+    for path in tmp_path.iterdir():
+        start = path.read_bytes()[:2]
+        assert start[:1] != b"\x80"  # pickle
+        assert start != b"PK"  # torch.save
+    loaded = load(tmp_path, CPU)[2]
+    assert [t.identity for t in loaded] == [t.identity for t in tokenizers]
+    assert (loaded.src is loaded.tgt) == shared
+    config = (tmp_path / "config.json").read_text()
+    assert "_target_" not in config
+    assert str(tmp_path) not in config
+
+
+def test_the_directory_can_move_and_a_run_directory_will_do(tmp_path):
+    model, _, _ = save(tmp_path / "here" / "model")
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    assert find(tmp_path / "there") == tmp_path / "there" / "model"
+    assert find(str(tmp_path / "there" / "model")) == tmp_path / "there" / "model"
+    assert torch.equal(log_probs(load(tmp_path / "there", CPU)[0]), log_probs(model))
+
+
+def test_saving_again_replaces_the_weights(tmp_path):
+    model, _, _ = save(tmp_path)
+    with torch.no_grad():
+        model.readout.logits.bias.fill_(0.5)
+    save_weights(tmp_path, model)
+    assert load(tmp_path, CPU)[0].readout.logits.bias.eq(0.5).all()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "config.json"
+    write(path, b"old")
+
+    def fail(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_model_takes_this_part_of_a_configuration():
+    config = Config(data=DataConfig(max_source_length=12), model=ModelConfig(cell="gru"))
+    settings = settings_of(config)
+    assert settings == Settings(config.model, config.tokenizer, config.search, 12)
+
+
+# What is wrong
+
+
+def test_no_directory(tmp_path):
+    missing = tmp_path / "nowhere"
+    with pytest.raises(ValueError, match=re.escape(f"there is no model directory {missing}")):
+        load(missing, CPU)
+
+
+@pytest.mark.parametrize("left", [(), ("config.json",), ("model.safetensors",)])
+def test_a_directory_without_a_model(tmp_path, left):
+    save(tmp_path)
+    for name in {"config.json", "model.safetensors"} - set(left):
+        (tmp_path / name).unlink()
+    message = (
+        f"{tmp_path} holds no model: config.json and model.safetensors stand neither in it nor in {tmp_path / 'model'}"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_missing_tokenizer(tmp_path, shared):
+    save(tmp_path, shared=shared)
+    name = "tokenizer.json" if shared else "tokenizer.tgt.json"
+    (tmp_path / name).unlink()
+    message = f"{tmp_path} is not a whole model directory: {name}: No such file"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("kind", ["word", "char"])
+def test_a_damaged_tokenizer(tmp_path, kind):
+    save(tmp_path, kind=kind)
+    name = "tokenizer.json" if kind == "word" else "tokenizer.model"
+    (tmp_path / name).write_bytes(b"{")
+    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path / name))} is damaged: these 1 bytes are no"):
+        load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", None], ids=["empty", "garbage", "half"])
+def test_damaged_weights(tmp_path, content):
+    save(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    message = f"{path} does not fit {tmp_path / 'config.json'} or is damaged: "
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_size": 10}, {"encoder_layers": 2}, {"attention": "general"}, {"tie_embeddings": "none"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_weights_of_another_model(tmp_path, change):
+    save(tmp_path, tie_embeddings="all")
+    edit(tmp_path, lambda content: content["model"].update(change))
+    with pytest.raises(ValueError, match=r"does not fit .*config.json or is damaged: "):
+        load(tmp_path, CPU)
+
+
+def test_a_newer_format(tmp_path):
+    save(tmp_path)
+    edit(tmp_path, lambda content: content.update(format=2))
+    message = f"{tmp_path / 'config.json'} has format 2, newer than 1; update seq2seq"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1}', '{"format": "x"}'])
+def test_a_damaged_config(tmp_path, content):
+    save(tmp_path)
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path))} is not a whole model directory: "):
+        load(tmp_path, CPU)
+
+
+def test_an_unknown_setting_is_named_with_the_nearest(tmp_path):
+    save(tmp_path)
+    edit(tmp_path, lambda content: content["model"].update(hiden_size=9))
+    with pytest.raises(ValueError, match=r"there is no setting model.hiden_size; the nearest is model.hidden_size"):
+        load(tmp_path, CPU)
+
+
+def test_an_impossible_value_is_named(tmp_path):
+    save(tmp_path)
+    edit(tmp_path, lambda content: content["search"].update(beam_size=0))
+    with pytest.raises(ValueError, match=r"search.beam_size must be a whole number of at least 1, but is 0"):
+        load(tmp_path, CPU)

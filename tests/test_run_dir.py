@@ -1,0 +1,117 @@
+"""The run directory is continued by the same configuration only, but for the keys that may change."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from seq2seq.config import Config, from_container
+from seq2seq.training.run_dir import MAY_CHANGE, claim_run, find_run
+
+
+def config_of(folder: Path, **sections: Any) -> Config:
+    made: Config = from_container(Config, {"name": "toy", "run_dir": str(folder / "run"), **sections})
+    return made
+
+
+def test_finding_writes_nothing_and_claiming_writes_the_configuration(tmp_path: Path) -> None:
+    config = config_of(tmp_path, data={"root": "é"})
+    assert find_run(config) == tmp_path / "run"
+    assert not (tmp_path / "run").exists()
+    claim_run(config)
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
+    assert from_container(Config, saved) == config
+    assert find_run(config) == tmp_path / "run"
+
+
+def test_other_settings_are_named_with_both_values(tmp_path: Path) -> None:
+    claim_run(config_of(tmp_path))
+    other = config_of(tmp_path, model={"cell": "gru", "hidden_size": 8}, train={"max_updates": 3})
+    with pytest.raises(ValueError, match="holds a run of another configuration") as caught:
+        find_run(other)
+    message = str(caught.value)
+    assert "model.cell (was lstm, is gru), model.hidden_size (was 256, is 8); set them back" in message
+    assert "max_updates" not in message
+    assert "set name" in message
+
+
+OTHER = {
+    "train": {
+        "max_updates": 7,
+        "max_epochs": 7,
+        "patience": 7,
+        "log_every": 7,
+        "device": "cpu",
+        "threads": 7,
+    },
+    "data": {"root": "elsewhere", "test": {"src": "x", "tgt": "y", "file": "z"}},
+}
+
+
+def test_keys_that_may_change_do(tmp_path: Path) -> None:
+    claim_run(config_of(tmp_path, train={"resume": "never"}))
+    other = config_of(tmp_path, **OTHER)
+    find_run(other)
+    claim_run(other)
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert saved["train"]["max_updates"] == 7, "the newest configuration is the run's"
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("data", "max_source_length", 9),
+        ("data", "valid", {"src": "other"}),
+        ("tokenizer", "type", "bpe"),
+        ("model", "attention_size", 3),
+        ("loss", "label_smoothing", 0.0),
+        ("search", "beam_size", 2),
+        ("train", "seed", 2),
+        ("train", "batch_tokens", 7),
+        ("train", "valid_every", 7),
+        ("train", "metric", "loss"),
+    ],
+)
+def test_what_the_result_depends_on_may_not_change(tmp_path: Path, section: str, key: str, value: Any) -> None:
+    claim_run(config_of(tmp_path))
+    name = f"{section}.{key}" + (".src" if isinstance(value, dict) else "")
+    with pytest.raises(ValueError, match=rf"{name} \(was .*, is "):
+        find_run(config_of(tmp_path, **{section: {key: value}}))
+
+
+def test_keys_that_may_change_exist() -> None:
+    names = {f"{section.name}.{item}" for section in dataclasses.fields(Config) for item in _names(section.name)}
+    assert {key for key in MAY_CHANGE if "." in key} <= names
+
+
+def _names(section: str) -> list[str]:
+    part = getattr(Config(), section)
+    return [item.name for item in dataclasses.fields(part)] if dataclasses.is_dataclass(part) else []
+
+
+def test_a_key_of_another_version_is_named(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    claim_run(config)
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text(path.read_text().replace("  seed: 1\n", "  sead: 1\n"))
+    with pytest.raises(ValueError, match=r"train\.sead \(was 1, is None\), train\.seed \(was None, is 1\)"):
+        find_run(config)
+
+
+def test_never_refuses_a_run_and_takes_a_free_directory(tmp_path: Path) -> None:
+    config = config_of(tmp_path, train={"resume": "never"})
+    (tmp_path / "run").mkdir()
+    find_run(config)
+    claim_run(config)
+    with pytest.raises(ValueError, match=r"run holds a run already; set name to something new, or train\.resume=auto"):
+        find_run(config)
+
+
+def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(ValueError, match=r"run_dir .*run can't be written: .*; set run_dir to another folder"):
+        claim_run(config_of(tmp_path))
