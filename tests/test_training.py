@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -260,8 +261,6 @@ train(from_container(Config, json.loads(sys.argv[1])))
 
 @pytest.mark.slow
 def test_sigkill_at_a_random_moment(folder: Path) -> None:
-    import dataclasses
-
     limits = {"train.max_updates": 400, "train.valid_every": 20}
     unbroken, broken = everything(folder, "unbroken", **limits), everything(folder, "broken", **limits)
     train(unbroken)
@@ -535,17 +534,16 @@ def test_every_option_changes_what_is_learnt(folder: Path) -> None:
 
 def test_options_that_must_not_change_what_is_learnt(folder: Path) -> None:
     base = updated(folder, "base", model__dropout=0.3)
-    for number, option in enumerate(
-        [
-            {"train.log_every": 3},
-            {"train.valid_every": 1},
-            {"train.average": 0.5},
-            {"train.metric": "loss"},
-            {"train.patience": 1},
-            {"data.valid_lines": 2},
-            {"search.beam_size": 2},
-        ]
-    ):
+    options: list[dict[str, Any]] = [
+        {"train.log_every": 3},
+        {"train.valid_every": 1},
+        {"train.average": 0.5},
+        {"train.metric": "loss"},
+        {"train.patience": 1},
+        {"data.valid_lines": 2},
+        {"search.beam_size": 2},
+    ]
+    for number, option in enumerate(options):
         assert same(updated(folder, f"run{number}", model__dropout=0.3, **option), base), option
 
 
@@ -617,7 +615,7 @@ def test_the_average_is_exponential_and_forgets_the_start_sooner() -> None:
         average.update_parameters(model)
         decay = min(0.5, (1 + count) / (10 + count))
         expected = decay * expected + (1 - decay) * value if count else value
-        assert average.module.weight.item() == pytest.approx(expected)
+        assert average.module.state_dict()["weight"].item() == pytest.approx(expected)
     assert make_average(TrainConfig(average=0.0), model) is None
 
 
