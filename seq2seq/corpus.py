@@ -1,34 +1,23 @@
-"""Reading sentence pairs: lines, parallel files, JSONL and TSV records; and the tokenized, cached training set.
+"""Reading sentence pairs: lines, parallel files, JSONL and TSV records.
 
-Line reading is our own because a line ends at "\\n" only and every complaint names its line; storage is a memory-mapped
-Hugging Face ``datasets.Dataset``. Holds no batches.
+Line reading is our own because a line ends at "\\n" only and every complaint names its line.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
-import hashlib
 import itertools
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
-
-import numpy as np
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from seq2seq.config import DataConfig, FilesConfig
-from seq2seq.tokenizer import UNK, Tokenizer
-
-if TYPE_CHECKING:
-    import datasets
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_CACHE_VERSION = 1  # raise it when the same files and settings come to give other rows
 
 
 class CorpusError(ValueError):
@@ -71,7 +60,7 @@ def read_lines(source: str | Path | BinaryIO, name: str = "") -> Iterator[str]:
                 number += 1
                 yield _decode(line, name, number)
     except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(name, error, number) from None
+        raise unreadable(name, error, number) from None
 
 
 def _open(path: Path) -> BinaryIO:
@@ -86,7 +75,8 @@ def _decode(line: bytes, name: str, number: int) -> str:
         raise CorpusError(f"{name}, line {number}: {byte} is not valid UTF-8; convert the file to UTF-8") from None
 
 
-def _unreadable(name: str, error: Exception, number: int = 0) -> CorpusError:
+def unreadable(name: str, error: Exception, number: int = 0) -> CorpusError:
+    """The complaint that a file can't be read, behind line ``number`` if any was."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     where = f" after line {number}" if number else ""
     return CorpusError(f"{name} cannot be read{where}: {reason}")
@@ -118,7 +108,7 @@ def read_pairs(files: FilesConfig, data: DataConfig, split: str) -> Iterator[Pai
         ValueError: the settings name no files, or not in a way that fits together.
         CorpusError: a file cannot be used.
     """
-    return itertools.chain.from_iterable(_read_source(source, data) for source in _sources(files, data, split))
+    return itertools.chain.from_iterable(_read_source(source, data) for source in sources(files, data, split))
 
 
 def read_split(data: DataConfig, split: str) -> list[Pair]:
@@ -155,7 +145,7 @@ def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, (list, tuple)) else [str(value)]
 
 
-def _sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel | _Records]:
+def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel | _Records]:
     """The files of a split, checked for fitting together; nothing is opened."""
     key = f"data.{split}"
     root = Path(data.root).expanduser()
@@ -267,283 +257,3 @@ def _shorten(text: str) -> str:
 
 
 _RECORD_READERS: dict[str, Callable[[Path, str, str], Iterator[Pair]]] = {".jsonl": _read_jsonl, ".tsv": _read_tsv}
-
-
-# ---- the training set
-
-
-@dataclass
-class Lengths:
-    """Lengths in pieces of one side of the kept pairs."""
-
-    mean: float = 0.0
-    median: int = 0
-    p95: int = 0  # 95 in 100 are at most so long
-    max: int = 0
-
-    @classmethod
-    def of(cls, lengths: np.ndarray) -> Lengths:
-        """Sum up an array of lengths."""
-        median, p95 = np.percentile(lengths, [50, 95], method="inverted_cdf")
-        return cls(float(lengths.mean()), int(median), int(p95), int(lengths.max()))
-
-
-@dataclass
-class Report:
-    """What was read for training, what became of it, and how it meets the other splits."""
-
-    pairs_read: int = 0
-    pairs_kept: int = 0
-    empty: int = 0  # dropped: a side is blank
-    too_long: str = "drop"  # data.too_long: what happened to the next two, which a pair may both be
-    too_long_source: int = 0
-    too_long_target: int = 0
-    max_source_length: int = 0  # the limits they exceeded
-    max_target_length: int = 0
-    duplicates: int = 0  # identical pairs beyond the first; kept
-    src_lengths: Lengths = field(default_factory=Lengths)
-    tgt_lengths: Lengths = field(default_factory=Lengths)
-    src_unknown: float = 0.0  # share of the kept pieces
-    tgt_unknown: float = 0.0
-    overlap: dict[str, int] = field(default_factory=dict)  # see ``overlap``
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, as for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Report:
-        """The report that ``as_dict`` gave."""
-        lengths = {side: Lengths(**values[side]) for side in ("src_lengths", "tgt_lengths")}
-        return cls(**{**values, **lengths})
-
-    def lines(self) -> list[str]:
-        """The report for people."""
-        done = {"drop": "dropped", "cut": "cut"}[self.too_long]
-        lines = [
-            f"train: {self.pairs_read:,} pairs read, {self.pairs_kept:,} kept",
-            f"  {self.empty:,} dropped for an empty side",
-            f"  {self.too_long_source:,} {done} for a source above {self.max_source_length:,} pieces,"
-            f" {self.too_long_target:,} for a target above {self.max_target_length:,}",
-            f"  {self.duplicates:,} repeat an earlier pair",
-        ]
-        sides = (("source", self.src_lengths, self.src_unknown), ("target", self.tgt_lengths, self.tgt_unknown))
-        for side, lengths, unknown in sides:
-            lines.append(
-                f"  {side} pieces: mean {lengths.mean:.1f}, median {lengths.median}, 95% up to {lengths.p95},"
-                f" longest {lengths.max}, unknown {unknown:.2%}"
-            )
-        for split in ("valid", "test"):
-            if f"{split}_pairs" in self.overlap:
-                pairs, same, sources = (self.overlap[f"{split}_{what}"] for what in _OVERLAPS)
-                lines.append(f"{split}: {pairs:,} pairs, {same:,} of them and {sources:,} sources occur in train")
-        return lines
-
-
-_OVERLAPS = ("pairs", "pairs_in_train", "sources_in_train")
-
-
-def overlap(data: DataConfig) -> dict[str, int]:
-    """Count what of the valid and test splits occurs in train.
-
-    Returns:
-        For every split given: ``valid_pairs`` (how many there are), ``valid_pairs_in_train`` and
-        ``valid_sources_in_train``; the same for test. Pairs with a blank side count as not occurring.
-    """
-    repeats = _Repeats(data)
-    repeats.add(read_pairs(data.train, data, "train"))
-    return repeats.overlap()
-
-
-class _Repeats:
-    """Counts repetitions inside train and across the splits by 64-bit hashes; memory grows with the lines."""
-
-    def __init__(self, data: DataConfig) -> None:
-        self._others: dict[str, list[tuple[int, int]]] = {}
-        for split in ("valid", "test"):
-            if given(getattr(data, split)):
-                pairs = read_pairs(getattr(data, split), data, split)
-                self._others[split] = [(hash(pair), hash(pair.src)) for pair in pairs]
-        self._asked_sources = {source for hashes in self._others.values() for _, source in hashes}
-        self._met_sources: set[int] = set()
-        self._pairs: set[int] = set()
-        self.duplicates = 0
-
-    def add(self, pairs: Iterable[Pair]) -> None:
-        """Take in pairs of train."""
-        for pair in pairs:
-            if not pair.src.strip() or not pair.tgt.strip():
-                continue
-            key = hash(pair)
-            self.duplicates += key in self._pairs
-            self._pairs.add(key)
-            source = hash(pair.src)
-            if source in self._asked_sources:
-                self._met_sources.add(source)
-
-    def overlap(self) -> dict[str, int]:
-        """The result of ``overlap``."""
-        counts: dict[str, int] = {}
-        for split, hashes in self._others.items():
-            same = sum(pair in self._pairs for pair, _ in hashes)
-            sources = sum(source in self._met_sources for _, source in hashes)
-            counts |= {f"{split}_{what}": n for what, n in zip(_OVERLAPS, (len(hashes), same, sources), strict=True)}
-        return counts
-
-
-def training_set(
-    data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer
-) -> tuple[datasets.Dataset, Report]:
-    """Read and tokenize the training pairs, or find them in the cache of ``datasets``.
-
-    The cache knows a file by its path, size and time of change, a tokenizer by its identity. Silences the progress bars
-    of ``datasets``.
-
-    Returns:
-        The memory-mapped rows, with columns src_ids and tgt_ids (int32, no bos and eos), src_length, tgt_length and line
-        (number of the pair among all that were read, from 1); and the report on them.
-
-    Raises:
-        ValueError: the settings do not fit the files, or no pair remains.
-        CorpusError: a file cannot be used.
-    """
-    import datasets  # slow, and only training needs it
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
-    texts = _text_set(data)
-    key = _key(
-        [_stamps(data, split) for split in ("train", "valid", "test")],
-        [data.src_field, data.tgt_field, data.max_source_length, data.max_target_length, data.too_long],
-        [src_tokenizer.identity, tgt_tokenizer.identity],
-    )
-    stored = Path(texts.cache_files[0]["filename"]).with_name(f"report-{key}.json")
-    tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer)
-    integers = datasets.List(datasets.Value("int32"))
-    number = datasets.Value("int32")
-    rows = texts.map(
-        tokenize,
-        batched=True,
-        with_indices=True,
-        remove_columns=texts.column_names,
-        features=datasets.Features(
-            src_ids=integers, tgt_ids=integers, src_length=number, tgt_length=number, line=datasets.Value("int64")
-        ),
-        load_from_cache_file=stored.exists(),  # the rows are only found together with their report
-        new_fingerprint=key,
-    )
-    if not stored.exists():
-        _write(stored, json.dumps(tokenize.report(rows).as_dict()))
-    report = Report.from_dict(json.loads(stored.read_text()))
-    if not report.pairs_kept:
-        raise ValueError(_nothing_left(report))
-    return rows, report
-
-
-class _Tokenize:
-    """Turns batches of texts into rows of ids, drops or cuts, and counts on the way."""
-
-    def __init__(self, data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer) -> None:
-        self._tokenizers = (src_tokenizer, tgt_tokenizer)
-        self._limits = (data.max_source_length, data.max_target_length)
-        self._repeats = _Repeats(data)
-        self._unknown = [0, 0]
-        self._report = Report(
-            too_long=data.too_long, max_source_length=data.max_source_length, max_target_length=data.max_target_length
-        )
-
-    def __call__(self, texts: dict[str, list[str]], positions: list[int]) -> dict[str, list[Any]]:
-        self._repeats.add(map(Pair, texts["src"], texts["tgt"]))
-        encode_src, encode_tgt = (tokenizer.encode_batch for tokenizer in self._tokenizers)
-        columns: dict[str, list[Any]] = {n: [] for n in ("src_ids", "tgt_ids", "src_length", "tgt_length", "line")}
-        for src, tgt, position in zip(encode_src(texts["src"]), encode_tgt(texts["tgt"]), positions, strict=True):
-            if not self._keep(src, tgt):
-                continue
-            src, tgt = src[: self._limits[0]], tgt[: self._limits[1]]
-            self._unknown[0] += src.count(UNK)
-            self._unknown[1] += tgt.count(UNK)
-            for name, value in zip(columns, (src, tgt, len(src), len(tgt), position + 1), strict=True):
-                columns[name].append(value)
-        return columns
-
-    def _keep(self, src: list[int], tgt: list[int]) -> bool:
-        report = self._report
-        report.pairs_read += 1
-        if not src or not tgt:
-            report.empty += 1
-            return False
-        long_src, long_tgt = len(src) > self._limits[0], len(tgt) > self._limits[1]
-        report.too_long_source += long_src
-        report.too_long_target += long_tgt
-        return report.too_long == "cut" or not (long_src or long_tgt)
-
-    def report(self, rows: datasets.Dataset) -> Report:
-        """What happened, once all batches went through and became ``rows``."""
-        report = self._report
-        report.pairs_kept = len(rows)
-        report.duplicates = self._repeats.duplicates
-        report.overlap = self._repeats.overlap()
-        if len(rows):
-            src, tgt = (rows.data.column(name).to_numpy() for name in ("src_length", "tgt_length"))
-            report.src_lengths, report.tgt_lengths = Lengths.of(src), Lengths.of(tgt)
-            report.src_unknown = self._unknown[0] / int(src.sum())
-            report.tgt_unknown = self._unknown[1] / int(tgt.sum())
-        return report
-
-
-def _text_set(data: DataConfig) -> datasets.Dataset:
-    """The raw training pairs, memory-mapped."""
-    import datasets
-
-    def rows() -> Iterator[dict[str, str]]:
-        pairs = read_pairs(data.train, data, "train")
-        first = next(pairs, None)
-        if first is None:
-            raise ValueError("data.train must hold at least one pair, but its files are empty")
-        yield first._asdict()
-        for pair in pairs:
-            yield pair._asdict()
-
-    key = _key(_stamps(data, "train"), [data.src_field, data.tgt_field])
-    text = datasets.Value("string")
-    try:
-        return datasets.Dataset.from_generator(rows, features=datasets.Features(src=text, tgt=text), fingerprint=key)
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, ValueError):
-            raise error.__cause__ from None
-        raise
-
-
-def _stamps(data: DataConfig, split: str) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file of a split."""
-    files = getattr(data, split)
-    if split != "train" and not given(files):
-        return []
-    stamps = []
-    for path in itertools.chain.from_iterable(_sources(files, data, split)):
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise _unreadable(str(path), error) from None
-        stamps.append((str(path.resolve()), stat.st_size, stat.st_mtime_ns))
-    return stamps
-
-
-def _key(*values: Any) -> str:
-    return hashlib.sha256(json.dumps([_CACHE_VERSION, *values]).encode()).hexdigest()[:32]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(path)
-
-
-def _nothing_left(report: Report) -> str:
-    return (
-        f"no training pair remains of {report.pairs_read:,}: {report.empty:,} have an empty side,"
-        f" {report.too_long_source:,} a source above data.max_source_length={report.max_source_length},"
-        f" {report.too_long_target:,} a target above data.max_target_length={report.max_target_length};"
-        f" raise these or set data.too_long=cut"
-    )

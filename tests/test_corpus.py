@@ -22,16 +22,14 @@ from seq2seq.config import DataConfig, FilesConfig, TokenizerConfig
 from seq2seq.corpus import (
     CorpusError,
     Pair,
-    Report,
-    overlap,
     read_lines,
     read_pairs,
     read_split,
-    training_set,
     training_text,
 )
 from seq2seq.corpus import given as split_given
 from seq2seq.tokenizer import SPECIALS, WordTokenizer, train_tokenizer
+from seq2seq.training.dataset import Report, overlap, training_set
 
 BOM = b"\xef\xbb\xbf"
 

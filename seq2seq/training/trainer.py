@@ -28,6 +28,7 @@ from seq2seq.corpus import Pair
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
+from seq2seq.training.dataset import training_set
 from seq2seq.training.display import Display
 from seq2seq.training.run_dir import claim_run, find_run
 from seq2seq.training.schedule import check_schedule, learning_rate
@@ -63,7 +64,7 @@ def train(config: Config) -> None:
     valid = corpus.read_split(config.data, "valid")
     settings = model_dir.settings_of(config)
     tokenizers = _tokenizers(config, run)
-    dataset, report = corpus.training_set(config.data, tokenizers.src, tokenizers.tgt)
+    dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt)
     for line in report.lines():
         display.say(line)
     torch.manual_seed(config.train.seed)
