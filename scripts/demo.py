@@ -5,6 +5,8 @@ python scripts/demo.py --short    a few updates, to see that everything runs
 """
 
 import argparse
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +27,13 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="only a few updates")
     short = parser.parse_args().short
     overrides = SHORT if short else ["name=demo"]
-    trained = subprocess.run([sys.executable, "-m", "seq2seq.cli", "train", *overrides], check=False)
-    if trained.returncode:
-        return trained.returncode
     run = f"runs/{overrides[0].removeprefix('name=')}"
+    if short:
+        shutil.rmtree(run, ignore_errors=True)
+    training = subprocess.Popen([sys.executable, "-m", "seq2seq.cli", "train", *overrides])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which saves before it leaves
+    if training.wait():
+        return training.returncode
     src, tgt = (list(read_lines(DATA / f"test.{language}")) for language in ("en", "fr"))
     rows = torch.randperm(len(src), generator=torch.Generator().manual_seed(1))[:SHOWN].tolist()
     translations = Translator.load(run).translate([src[row] for row in rows])

@@ -6,12 +6,14 @@ on the standard error and exit code 2.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -30,7 +32,7 @@ app = typer.Typer(
 
 
 class Format(str, Enum):
-    """What translate and evaluate print."""
+    """What translate prints."""
 
     text = "text"
     jsonl = "jsonl"
@@ -79,7 +81,9 @@ def translate(
     max_length_ratio: Annotated[float | None, typer.Option(min=0, help="Longest output per source piece.")] = None,
     min_length: Annotated[int | None, typer.Option(min=0, help="Least pieces of the output.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded source pieces searched at once.")] = None,
-    format: Annotated[Format, typer.Option(help="text, or JSON lines with scores and alignment.")] = Format.text,
+    format: Annotated[
+        Format, typer.Option(help="text, or jsonl: scores, pieces, alignment; a list with --n-best.")
+    ] = Format.text,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
 ) -> None:
@@ -87,24 +91,28 @@ def translate(
     with _user_errors():
         if n_best > 1 and format is not Format.jsonl:
             raise ValueError("--n-best above 1 gives several translations a line and needs --format jsonl")
+        from seq2seq.config import SearchConfig, from_container
         from seq2seq.corpus import read_lines
         from seq2seq.stream import chunks
 
         translator = _load(model, device, threads)
-        changed = {
+        given = {
             "beam_size": beam_size,
             "length_penalty": length_penalty,
             "max_length_ratio": max_length_ratio,
             "min_length": min_length,
             "batch_tokens": batch_tokens,
         }
-        for key, value in changed.items():
-            if value is not None:
-                setattr(translator.search_config, key, value)
+        changed = asdict(translator.search_config) | {k: v for k, v in given.items() if v is not None}
+        translator.search_config = from_container(SearchConfig, changed, "search.")
+        if input and output and input.resolve() == output.resolve():
+            raise ValueError(f"--input and --output are both {input}; write to another file")
         lines = read_lines(input) if input else read_lines(_standard_input(), "standard input")
+        found_chunks = chunks(lines)
+        start = next(found_chunks, [])  # an input that can't be read must not cost the old output
         with _output(output) as stream:
             first = 1
-            for chunk in chunks(lines):
+            for chunk in itertools.chain([start], found_chunks):
                 for best in translator.search(chunk, n_best=n_best, first_line=first):
                     if format is Format.jsonl:
                         found: Any = [t.as_dict() for t in best]

@@ -96,14 +96,14 @@ class TrainConfig:
     weight_decay: float | None = _setting(None, least=0)  # default 0.01 with adamw, else 0
     warmup: int = _setting(0, least=0)  # updates over which the rate climbs from 0
     schedule: str = _setting("constant", choices=("constant", "inverse_sqrt", "plateau"))
-    plateau_factor: float = _setting(0.5, least=0, below=1)  # plateau: the rate after a validation without gain
+    plateau_factor: float | None = _setting(None, least=0, below=1)  # of a validation without gain; default 0.5
     clip_norm: float = _setting(5.0, least=0)  # of the whole gradient; 0: off
     average: float = _setting(0.0, least=0, below=1)  # keep a moving average of the weights, of this decay; 0: off
     valid_every: int = _setting(500, least=1)  # updates
     patience: int = _setting(10, least=0)  # validations without gain before stopping; 0: never stop early
     metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # which model is kept
     log_every: int = _setting(50, least=1)  # updates
-    seed: int = _setting(1, least=0)
+    seed: int = _setting(1, least=0, below=2**63)
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))
     threads: int = _setting(0, least=0)  # CPU threads; 0: torch's choice
     resume: str = _setting("auto", choices=("auto", "never"))
@@ -112,8 +112,8 @@ class TrainConfig:
 @dataclass
 class SearchConfig:
     beam_size: int = _setting(5, least=1)
-    length_penalty: float = _setting(1.0, least=0)  # a of score = log P / |Y|^a, |Y| with the end of sentence
-    max_length_ratio: float = _setting(2.0, least=0)  # a translation has at most
+    length_penalty: float = _setting(1.0, least=0, below=10)  # a of score = log P / |Y|^a, |Y| with the end of sentence
+    max_length_ratio: float = _setting(2.0, least=0, below=1000)  # a translation has at most
     max_length_extra: int = _setting(10, least=1)  # ratio * source pieces + extra pieces
     min_length: int = _setting(0, least=0)  # pieces before the end of sentence
     batch_tokens: int = _setting(4096, least=1)  # padded source pieces searched at once

@@ -97,13 +97,13 @@ class Translator:
     def score(self, src: Sequence[str], tgt: Sequence[str]) -> list[list[float]]:
         """Natural log-probability of every target piece and of the end of the sentence, a list a line.
 
-        Nothing is cut and nothing is left out: a blank line counts as a sentence without pieces.
+        Sources are cut as in ``search``, targets never; a blank line counts as a sentence without pieces.
         """
         if len(src) != len(tgt):
             raise ValueError(
                 f"there are {len(src)} source lines but {len(tgt)} target lines; they must match line by line"
             )
-        sources = self.tokenizers.src.encode_batch(list(src))
+        sources, _ = self._encode(src, 1)
         targets = self.tokenizers.tgt.encode_batch(list(tgt))
         lengths = np.array([max(len(s), len(t)) + 1 for s, t in zip(sources, targets, strict=True)])
         results: list[list[float]] = [[] for _ in sources]

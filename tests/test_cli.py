@@ -217,6 +217,17 @@ def test_mistakes_of_translate(model: str, tmp_path: Path) -> None:
         assert "torch finds no GPU here" in refused("translate", model, "--device", "cuda")
 
 
+def test_an_output_is_not_lost_to_a_mistake(model: str, tmp_path: Path) -> None:
+    lines = write(tmp_path / "lines", "a b\n")
+    assert "write to another file" in refused("translate", model, "--input", lines, "--output", lines)
+    refused("translate", model, "--input", tmp_path / "missing", "--output", lines)
+    assert lines.read_text() == "a b\n"
+
+
+def test_a_flag_is_checked_like_the_setting_it_stands_for(model: str) -> None:
+    assert "search.length_penalty must be" in refused("translate", model, "--length-penalty", "1000")
+
+
 def test_bad_bytes_come_behind_the_lines_before_them(model: str, tmp_path: Path) -> None:
     message = "line 3: byte 0xff at position 2 is not valid UTF-8; convert the file to UTF-8"
     result = run("translate", model, text=b"a dog\nruns\na\xff\nthe\n")

@@ -106,8 +106,8 @@ def test_a_list_of_files() -> None:
     [
         (["data.train.src=a"], True),
         (["data.valid.file=a"], True),
-        (["data.test.src=a"], True),
-        (["data.root=a"], True),
+        (["data.test.src=a"], False),
+        (["data.root=a"], False),
         (["+data.train.src=a"], True),
         (["data.train.src=a", "data=multi30k"], False),
         (["data.root=a", "experiment=multi30k"], False),

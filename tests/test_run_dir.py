@@ -115,3 +115,8 @@ def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(ValueError, match=r"run_dir .*run can't be written: .*; set run_dir to another folder"):
         claim_run(config_of(tmp_path))
+
+
+def test_a_blank_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name must not be empty"):
+        find_run(Config(name=" ", run_dir=str(tmp_path)))

@@ -48,3 +48,9 @@ def test_inverse_sqrt_needs_a_warmup() -> None:
         check_schedule(TrainConfig(schedule="inverse_sqrt"))
     check_schedule(TrainConfig(schedule="inverse_sqrt", warmup=1))
     check_schedule(TrainConfig(schedule="plateau"))
+
+
+def test_a_plateau_factor_needs_the_plateau() -> None:
+    config = TrainConfig(schedule="constant", plateau_factor=0.3)
+    with pytest.raises(ValueError, match=r"train.plateau_factor has no effect with train.schedule=constant"):
+        check_schedule(config)

@@ -119,3 +119,16 @@ def test_a_new_run_starts_an_empty_log(tmp_path: Path) -> None:
     path.write_text("old\n")
     Metrics(path, 0).close()
     assert path.read_bytes() == b""
+
+
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    (tmp_path / STATE).write_bytes(b"half of it")
+    with pytest.raises(ValueError, match=rf"{STATE} is damaged; set name to start a new run"):
+        load_state(tmp_path, parts(1), "data")
+
+
+def test_a_log_shorter_than_the_state_says_is_not_padded(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("{}\n")
+    Metrics(path, 100).close()
+    assert path.read_text() == "{}\n"

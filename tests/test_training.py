@@ -300,6 +300,17 @@ def test_other_training_data_is_refused(folder: Path) -> None:
         train(config)
 
 
+def test_training_data_edited_in_place_is_refused(folder: Path) -> None:
+    config = config_of(folder)
+    train(config)
+    lines = (folder / "train.tgt").read_text().splitlines()
+    different = next(n for n, line in enumerate(lines) if len(set(line.split())) > 1)
+    lines[different] = " ".join(lines[different].split()[1:] + lines[different].split()[:1])  # as many words as before
+    (folder / "train.tgt").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="the training data or its tokenizer is not what"):
+        train(config)
+
+
 def test_another_configuration_is_refused_and_the_run_stays(folder: Path) -> None:
     config = config_of(folder)
     train(config)
@@ -370,7 +381,11 @@ def test_validation_is_the_translation_of_the_raw_file_by_the_kept_model(folder:
     translator = Translator.load(config.run_dir, device="cpu")
     src, tgt = ((folder / f"valid.{side}").read_text().split("\n")[:4] for side in ("src", "tgt"))
     bleu, chrf = evaluate.score(translator.translate(src), [tgt], metrics=("bleu", "chrf"))
-    assert (best["valid_bleu"], best["valid_chrf"], best["signature"]) == (bleu.score, chrf.score, bleu.signature)
+    assert (best["valid_bleu"], best["valid_chrf"], best["signatures"]["BLEU"]) == (
+        bleu.score,
+        chrf.score,
+        bleu.signature,
+    )
     assert bleu.score > 0
     token_log_probs = [x for line in translator.score(src, tgt) for x in line]
     assert best["valid_loss"] == pytest.approx(-sum(token_log_probs) / len(token_log_probs))
@@ -695,7 +710,7 @@ def test_what_a_run_leaves(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (run / "test.hyp").read_text() == "".join(line + "\n" for line in hypotheses)
     last = metrics_of(config)[-1]
     (bleu,) = evaluate.score(hypotheses, [(folder / "test.tgt").read_text().splitlines()])
-    assert (last["test_BLEU"], last["signature"]) == (bleu.score, bleu.signature)
+    assert (last["test_BLEU"], last["signatures"]["BLEU"]) == (bleu.score, bleu.signature)
     assert f"test BLEU = {bleu.score:.2f}  {bleu.signature}" in capsys.readouterr().err
 
 

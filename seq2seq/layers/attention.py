@@ -21,7 +21,7 @@ class Memory(NamedTuple):
     values: Tensor  # (B, S, M)
     keys: Tensor  # (B, S, A)
     mask: Tensor  # (B, S), True = real
-    summary: Tensor  # (B, M), the encoder's final output of each direction
+    summary: Tensor  # (B, M), the top encoder layer's final h of each direction
 
     def select(self, rows: Tensor) -> Memory:
         """The memory of some rows, in that order."""

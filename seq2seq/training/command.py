@@ -18,6 +18,7 @@ from seq2seq.config import Config, from_container, keys, unknown_key
 from seq2seq.training.trainer import Stopped, train
 
 PACKAGE = Path(__file__).resolve().parent.parent
+FLAGS_WITH_VALUE = ("-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
 GROUPS = ("data", "model", "experiment")
 
 
@@ -51,7 +52,7 @@ def to_config(composed: DictConfig) -> Config:
 def with_own_files(overrides: Sequence[str]) -> list[str]:
     """Choose data=files where files are named and no data set or recipe is."""
     chosen = any(re.match(r"\+?(data|experiment)=", override) for override in overrides)
-    named = any(re.match(r"\+*data\.(train|valid|test|root)\b", override) for override in overrides)
+    named = any(re.match(r"\+*data\.(train|valid)\b", override) for override in overrides)
     return [*(["data=files"] if named and not chosen else []), *overrides]
 
 
@@ -85,8 +86,11 @@ def train_command(arguments: Sequence[str]) -> None:
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     if len(overrides) == len(arguments):
         compose(overrides)
+    elif not any(argument in FLAGS_WITH_VALUE for argument in arguments):
+        _check_keys(overrides)
     register_schema()
-    sys.argv = ["seq2seq train", *(a for a in arguments if a.startswith("-")), *with_own_files(overrides)]
+    added = with_own_files(overrides)[: len(with_own_files(overrides)) - len(overrides)]
+    sys.argv = ["seq2seq train", *arguments, *added]
     hydra.main(version_base="1.3", config_path=str(_beside("conf")), config_name="train")(_run)()
 
 
@@ -94,7 +98,7 @@ def _run(composed: DictConfig) -> None:
     """What Hydra calls; errors leave from here, since Hydra would print them its own way."""
     try:
         train(to_config(composed))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:

@@ -26,6 +26,8 @@ def find_run(config: Config) -> Path:
     Raises:
         ValueError: it holds a run and train.resume=never, or a run of another configuration.
     """
+    if not config.name.strip():
+        raise ValueError("name must not be empty: it names the run directory")
     run = Path(config.run_dir)
     path = run / CONFIG
     if path.exists():

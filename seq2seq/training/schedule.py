@@ -11,8 +11,13 @@ def check_schedule(config: TrainConfig) -> None:
     """Refuse what cannot work.
 
     Raises:
-        ValueError: inverse_sqrt without a warmup.
+        ValueError: inverse_sqrt without a warmup, a plateau factor without plateau.
     """
+    if config.plateau_factor is not None and config.schedule != "plateau":
+        raise ValueError(
+            f"train.plateau_factor has no effect with train.schedule={config.schedule}; "
+            "leave it out, or set train.schedule=plateau"
+        )
     if config.schedule == "inverse_sqrt" and config.warmup == 0:
         raise ValueError(
             "train.schedule=inverse_sqrt falls from the end of the warmup on, but train.warmup is 0; set train.warmup"
@@ -32,5 +37,6 @@ def learning_rate(config: TrainConfig, update: int, plateaus: int) -> float:
     if config.schedule == "inverse_sqrt":  # Vaswani et al. 2017, eq. 3
         return rate * math.sqrt(config.warmup / update)
     if config.schedule == "plateau":
-        return float(rate * config.plateau_factor**plateaus)
+        factor = 0.5 if config.plateau_factor is None else config.plateau_factor
+        return float(rate * factor**plateaus)
     return rate

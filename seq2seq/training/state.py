@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,7 @@ def save_state(folder: Path, progress: Progress, parts: Mapping[str, Stateful], 
         "progress": dataclasses.asdict(progress),
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "cpu_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all(),
+        "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
         "data": data,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +70,10 @@ def load_state(folder: Path, parts: Mapping[str, Stateful], data: str) -> Progre
     Raises:
         ValueError: the training data is not what it was.
     """
-    content = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{folder / STATE} is damaged; set name to start a new run") from error
     if content["data"] != data:
         raise ValueError(
             f"the training data or its tokenizer is not what {folder.parent} was trained on until now; "
@@ -78,8 +82,8 @@ def load_state(folder: Path, parts: Mapping[str, Stateful], data: str) -> Progre
     for name, part in parts.items():
         part.load_state_dict(content["parts"][name])
     torch.set_rng_state(content["cpu_rng"])
-    if content["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
+    if content["cuda_rng"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(content["cuda_rng"])
     return Progress(**content["progress"])
 
 
@@ -89,7 +93,7 @@ class Metrics:
     def __init__(self, path: Path, size: int) -> None:
         """Open it and cut off whatever was logged after the saved state."""
         self.file = open(path, "a+b")  # noqa: SIM115 (open for the whole run)
-        self.file.truncate(size)
+        self.file.truncate(min(size, os.fstat(self.file.fileno()).st_size))
 
     def write(self, record: dict[str, Any]) -> None:
         self.file.write((json.dumps(record) + "\n").encode())

@@ -62,6 +62,7 @@ def train(config: Config) -> None:
     if (run / "last" / STATE).exists():
         display.say(f"continuing {run}")
     valid = corpus.read_split(config.data, "valid")
+    test = corpus.read_split(config.data, "test") if corpus.given(config.data.test) else []
     settings = model_dir.settings_of(config)
     tokenizers = _tokenizers(config, run)
     dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt)
@@ -75,7 +76,7 @@ def train(config: Config) -> None:
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
     with closing(trainer.metrics):
         trainer.run_updates()
-        _score_test(config, run, device, trainer.metrics, display)
+        _score_test(test, run, device, trainer.metrics, display)
 
 
 def _tokenizers(config: Config, run: Path) -> Tokenizers:
@@ -99,8 +100,11 @@ class Rows:
         self.dataset = dataset
         self.src_lengths = np.asarray(dataset["src_length"]) + 1  # with the end of sentence
         self.tgt_lengths = np.asarray(dataset["tgt_length"]) + 1
-        lengths = np.concatenate((self.src_lengths, self.tgt_lengths)).astype("<i4")
-        self.fingerprint = hashlib.sha256(lengths.tobytes() + str(dataset[0]).encode()).hexdigest()
+        digest = hashlib.sha256()
+        for name in ("src_length", "src_ids", "tgt_length", "tgt_ids"):
+            for chunk in dataset.data.column(name).chunks:
+                digest.update((chunk.flatten() if name.endswith("ids") else chunk).to_numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Collate some rows."""
@@ -283,7 +287,7 @@ class Trainer:
                 "update": progress.update,
                 **{f"valid_{name}": number for name, number in record.items()},
                 "best": better,
-                "signature": bleu.signature,
+                **_signatures([bleu, chrf]),
             }
         )
         self.display.say(
@@ -335,16 +339,19 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _score_test(config: Config, run: Path, device: torch.device, metrics: Metrics, display: Display) -> None:
+def _signatures(scores: Sequence[evaluate.Score]) -> dict[str, dict[str, str]]:
+    return {"signatures": {score.name: score.signature for score in scores}}
+
+
+def _score_test(pairs: Sequence[Pair], run: Path, device: torch.device, metrics: Metrics, display: Display) -> None:
     """Translate the test files with the best model and print the score."""
-    if not corpus.given(config.data.test):
+    if not pairs:
         return
-    pairs = corpus.read_split(config.data, "test")
     translator = Translator.load(run, device=device.type)
     hypotheses = translator.translate([pair.src for pair in pairs])
     model_dir.write(run / "test.hyp", "".join(line.replace("\n", " ") + "\n" for line in hypotheses).encode())
     scores = evaluate.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
-    metrics.write({"test_" + score.name: score.score for score in scores} | {"signature": scores[0].signature})
+    metrics.write({"test_" + score.name: score.score for score in scores} | _signatures(scores))
     display.stop()
     for score in scores:
         display.say(f"test {score.name} = {score.score:.2f}  {score.signature}")
