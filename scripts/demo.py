@@ -43,7 +43,7 @@ def main() -> int:
         if translation != tgt[row]:
             print(f"  reference    {tgt[row]}")
     print("\nTranslate a sentence of your own:")
-    print(f'  echo "The little girl is reading a book." | .venv/bin/seq2seq translate {run}')
+    print(f'  echo "My sister is reading a beautiful book." | .venv/bin/seq2seq translate {run}')
     return 0
 
 
