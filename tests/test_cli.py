@@ -361,6 +361,20 @@ def test_selfcheck_tells_by_its_exit_code(model: str, monkeypatch: pytest.Monkey
     assert (bad.exit_code, bad.stdout.split()[0]) == (1, "FAILED")
 
 
+def test_hydras_own_flags_stand_anywhere() -> None:
+    own = ["data.train.src=x", "data.train.tgt=y"]
+    for arguments in ([*own, "--cfg", "job"], ["--cfg", "job", *own]):
+        with start("-m", "seq2seq.cli", "train", *arguments) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, b"")
+        assert b"src: x" in out
+        assert b"phrasebook/" not in out, "own files leave the bundled ones out"
+    assert (
+        refused("train", "--cfg", "job", "modle.cell=gru")
+        == "there is no setting modle.cell; the nearest is model.cell"
+    )
+
+
 def test_version() -> None:
     assert run("--version").stdout == f"seq2seq {__version__}\n"
 

@@ -18,7 +18,6 @@ from seq2seq.config import Config, from_container, keys, unknown_key
 from seq2seq.training.trainer import Stopped, train
 
 PACKAGE = Path(__file__).resolve().parent.parent
-FLAGS_WITH_VALUE = ("-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir")
 GROUPS = ("data", "model", "experiment")
 
 
@@ -83,14 +82,14 @@ def train_command(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: an error of the user's; it is found before Hydra starts, but for sweeps.
     """
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
-    if len(overrides) == len(arguments):
-        compose(overrides)
-    elif not any(argument in FLAGS_WITH_VALUE for argument in arguments):
+    overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
+    flags = [argument for argument in arguments if argument not in overrides]  # of Hydra's, with their values
+    if any(flag.startswith("-") for flag in flags):
         _check_keys(overrides)
+    else:
+        compose(arguments)
     register_schema()
-    added = with_own_files(overrides)[: len(with_own_files(overrides)) - len(overrides)]
-    sys.argv = ["seq2seq train", *arguments, *added]
+    sys.argv = ["seq2seq train", *flags, *with_own_files(overrides)]
     hydra.main(version_base="1.3", config_path=str(_beside("conf")), config_name="train")(_run)()
 
 
