@@ -75,6 +75,7 @@ class ModelConfig:
     tie_embeddings: str = _setting("none", choices=TIES)  # inputs: src = tgt; output: tgt = output layer; all: both
     bridge: str = _setting("linear", choices=BRIDGES)  # how the encoder starts the decoder
     dropout: float = _setting(0.3, least=0, below=1)  # on embeddings, between layers, on outputs
+    embedding_dropout: float | None = _setting(None, least=0, below=1)  # on embeddings alone; default dropout
     dropout_kind: str = _setting("ordinary", choices=("ordinary", "locked"))  # locked: one mask a sentence, all steps
     recurrent_dropout: float = _setting(0.0, least=0, below=1)  # on h before the h-to-h product, one mask a sentence
     weight_drop: float = _setting(0.0, least=0, below=1)  # on the h-to-h weights, one mask a batch
@@ -99,7 +100,7 @@ class TrainConfig:
     plateau_factor: float | None = _setting(None, least=0, below=1)  # of a validation without gain; default 0.5
     clip_norm: float = _setting(5.0, least=0)  # of the whole gradient; 0: off
     average: float = _setting(0.0, least=0, below=1)  # keep a moving average of the weights, of this decay; 0: off
-    valid_every: int = _setting(500, least=1)  # updates
+    valid_every: int = _setting(500, least=1)  # updates; a shorter run validates once, at its end
     patience: int = _setting(10, least=0)  # validations without gain before stopping; 0: never stop early
     metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # which model is kept
     log_every: int = _setting(50, least=1)  # updates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -16,6 +17,9 @@ from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoder
 from seq2seq.loss import Loss, smoothed_nll
 from seq2seq.tokenizer import BOS, PAD
+
+
+EMBEDDING_STD = 0.5  # with 1/sqrt(E), a small model spends its first epochs on making them larger
 
 
 class Decoding(NamedTuple):
@@ -73,9 +77,12 @@ class Seq2Seq(nn.Module):
             weight_drop=config.weight_drop,
             residual=config.residual,
         )
-        self.src_embedding = _embedding(src_size, config.embedding_size)
-        self.tgt_embedding = _embedding(tgt_size, config.embedding_size)
-        self.embedding_dropout = SequenceDropout(config.dropout, locked=locked)
+        self.src_embedding = _embedding(src_size, config.embedding_size, std=EMBEDDING_STD)
+        tied = config.tie_embeddings in ("output", "all")
+        std = 1 / math.sqrt(config.embedding_size) if tied else EMBEDDING_STD  # logits of variance 1 at most
+        self.tgt_embedding = _embedding(tgt_size, config.embedding_size, std=std)
+        embedding_dropout = config.dropout if config.embedding_dropout is None else config.embedding_dropout
+        self.embedding_dropout = SequenceDropout(embedding_dropout, locked=locked)
         self.encoder = Encoder(
             config.cell,
             input_size=config.embedding_size,
@@ -115,7 +122,7 @@ class Seq2Seq(nn.Module):
             dropout=config.dropout,
             locked=locked,
         )
-        if config.tie_embeddings in ("output", "all"):
+        if tied:
             self.readout.logits.weight = self.tgt_embedding.weight
         if config.tie_embeddings in ("inputs", "all"):
             self.src_embedding.weight = self.tgt_embedding.weight
@@ -132,7 +139,7 @@ class Seq2Seq(nn.Module):
 
     def encode(self, src: Tensor, lengths: Tensor) -> Decoding:
         """Read sources: ids (B, S), lengths (B,) on the CPU -> memory and the state before the first token."""
-        encoded = self.encoder(self.src_embedding(src), lengths)
+        encoded = self.encoder(self.embedding_dropout(self.src_embedding(src)), lengths)
         top = encoded.final[:, -1, :, : self.encoder.direction_size]  # (B, D, M/D)
         memory = Memory(encoded.values, self.decoder.attention.keys(encoded.values), encoded.mask, top.flatten(1))
         return Decoding(memory, self.decoder.start(self.bridge(encoded), memory))
@@ -142,7 +149,7 @@ class Seq2Seq(nn.Module):
         memory, state = self.encode(batch.src, batch.src_lengths)
         embedded = self.embedding_dropout(self.tgt_embedding(batch.tgt_in))
         trace = self.decoder.unroll(embedded, state, memory)
-        features = self.readout.features(trace.outputs, trace.contexts, embedded)
+        features = self.readout.features(trace.outputs, trace.contexts)
         # (B, T, E) -> (R, E): padding never reaches the output layer
         return self.readout(features.flatten(0, 1).index_select(0, batch.real))
 
@@ -164,18 +171,18 @@ class Seq2Seq(nn.Module):
         """
         memory, state = decoding
         tokens = tokens.to(self.device)  # search does not know where the model is before its first answer
-        embedded = self.embedding_dropout(self.tgt_embedding(tokens).unsqueeze(1))
+        embedded = self.tgt_embedding(tokens)
         prepared = self.decoder.stack.prepare(tokens.shape[0])
-        gates = self.decoder.stack.project(embedded.squeeze(1))
+        gates = self.decoder.stack.project(embedded)
         output, state = self.decoder.step(gates, state, memory, prepared)
-        features = self.readout.features(output.unsqueeze(1), state.context.unsqueeze(1), embedded).squeeze(1)
+        features = self.readout.features(output, state.context)
         log_probs = torch.log_softmax(self.readout(features).float(), dim=-1)
         return log_probs.index_fill(-1, self.readout.banned, -float("inf")), Decoding(memory, state)
 
 
-def _embedding(size: int, width: int) -> nn.Embedding:
+def _embedding(size: int, width: int, *, std: float) -> nn.Embedding:
     embedding = nn.Embedding(size, width, padding_idx=PAD)
-    uniform_(embedding.weight, width)
+    uniform_(embedding.weight, std)
     with torch.no_grad():
         embedding.weight[PAD].zero_()
     return embedding
@@ -198,6 +205,5 @@ def _check(config: ModelConfig, shared: bool) -> None:
             "model.residual joins layers, but encoder and decoder have one each; "
             "set model.encoder_layers or model.decoder_layers above 1, or model.residual=false"
         )
-    dropped = config.dropout == 0 and config.dropout_kind == "locked"
-    if dropped:
+    if config.dropout == 0 and not config.embedding_dropout and config.dropout_kind == "locked":
         raise ValueError("model.dropout_kind=locked has no effect with model.dropout=0; set model.dropout above 0")

@@ -12,32 +12,42 @@ import itertools
 import json
 import logging
 import re
-import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import sentencepiece
 
 from seq2seq.config import TOKENIZERS, TokenizerConfig
+from seq2seq.wordsplit import find_words, join, split
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")  # how they print; no text is ever read as one of them
 UNKNOWN = "⁇"  # how an unknown piece reads
 
-JOINER = "￭"  # U+FFED on the side of a token where no space stands
-_ESCAPED_JOINER = "\\uFFED"  # a joiner that was in the text; no word and no single character, so no other token
-
 _CHUNK = 3000  # characters of a line that SentencePiece trains on at once; its bpe trainer dies on words above 65,535
 _THREADS = 4  # the trained model depends on it
+_SPACE = "▁"  # U+2581, SentencePiece's mark of a space
 _PROBE = "Ａ①ﬁ\u00a0\u200b\u0001"  # what the normalizations treat differently
 
 log = logging.getLogger(__name__)
 
 
+class Segments(NamedTuple):
+    """The pieces of a text, one by one."""
+
+    ids: list[int]  # as ``encode`` gives them
+    pieces: list[str]  # as the text spells them, where it is unknown too
+    spans: list[tuple[int, int]]  # their characters of the normalized text, from 0 and without white space before them
+
+
 class Tokenizer(ABC):
-    """Text to ids and back. Ids 0 to 3 are PAD, UNK, BOS, EOS; ``encode`` gives none of them but UNK."""
+    """Text to ids and back. Ids 0 to 3 are PAD, UNK, BOS, EOS; ``encode`` gives none of them but UNK.
+
+    Ids from ``size`` on mean pieces of a sentence's own, which whoever uses such ids passes as ``own``.
+    """
 
     size: int  # number of ids
 
@@ -50,12 +60,24 @@ class Tokenizer(ABC):
         """Ids of many texts."""
 
     @abstractmethod
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; PAD, BOS and EOS are skipped, UNK reads as ``UNKNOWN``."""
+    def segment(self, texts: Sequence[str]) -> list[Segments]:
+        """Ids, strings and places of the pieces of many texts."""
 
     @abstractmethod
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def id(self, piece: str) -> int:
+        """The id of a piece's string; UNK outside the vocabulary, and for the strings of the specials."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int], own: Sequence[str] = ()) -> str:
+        """The text of ids; PAD, BOS and EOS are skipped, UNK reads as ``UNKNOWN``."""
+
+    def pieces(self, ids: Sequence[int], own: Sequence[str] = ()) -> list[str]:
         """The string of every id, specials included."""
+        return [self._piece(int(i)) if i < self.size else own[i - self.size] for i in ids]
+
+    @abstractmethod
+    def _piece(self, number: int) -> str:
+        """The string of an id below ``size``."""
 
     @abstractmethod
     def to_bytes(self) -> bytes:
@@ -122,11 +144,29 @@ class SentencePieceTokenizer(Tokenizer):
         rows = self._processor.encode([_encodable(text) for text in texts], out_type=int)
         return [row if text.strip() else [] for text, row in zip(texts, rows, strict=True)]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return self._processor.decode([int(i) for i in ids if i not in (PAD, BOS, EOS)])
+    def segment(self, texts: Sequence[str]) -> list[Segments]:
+        encodable = [_encodable(text) for text in texts]
+        result = []
+        for text, found in zip(encodable, self._processor.encode(encodable, return_type="offset_mapping"), strict=True):
+            if not text.strip():
+                found = {"ids": [], "pieces": [], "offsets": []}
+            spans = [(end - len(text[start:end].lstrip()), end) for start, end in found["offsets"]]
+            result.append(Segments(found["ids"], found["pieces"], spans))
+        return result
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        return [self._processor.id_to_piece(int(i)) for i in ids]
+    def id(self, piece: str) -> int:
+        number = self._processor.piece_to_id(piece)
+        return number if number > EOS else UNK
+
+    def decode(self, ids: Sequence[int], own: Sequence[str] = ()) -> str:
+        shown = [int(i) for i in ids if i not in (PAD, BOS, EOS)]
+        if all(i < self.size for i in shown):
+            return self._processor.decode(shown)
+        # a piece that the model does not know keeps its mark of a space
+        return self._processor.decode_pieces(self.pieces(shown, own)).replace(_SPACE, " ").strip(" ")
+
+    def _piece(self, number: int) -> str:
+        return self._processor.id_to_piece(number)
 
     def to_bytes(self) -> bytes:
         return self._model
@@ -139,7 +179,7 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 class WordTokenizer(Tokenizer):
-    """Words and single punctuation characters, looked up in a list; see ``split``."""
+    """Words and single punctuation characters, looked up in a list; see ``seq2seq.wordsplit``."""
 
     def __init__(self, tokens: Sequence[str], normalization: str = "identity") -> None:
         """Make one from its vocabulary, specials first."""
@@ -148,7 +188,7 @@ class WordTokenizer(Tokenizer):
         self.size = len(tokens)
         self.normalization = normalization
         self._tokens = list(tokens)
-        self._ids = {token: number for number, token in enumerate(tokens)}
+        self._ids = {token: number for number, token in enumerate(tokens) if number > EOS}
 
     @classmethod
     def from_bytes(cls, data: bytes) -> WordTokenizer:
@@ -159,22 +199,26 @@ class WordTokenizer(Tokenizer):
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"these {len(data)} bytes are no word tokenizer: {error}") from None
 
-    def split(self, text: str) -> list[str]:
-        """Normalize a text and split it into token strings, those outside the vocabulary too."""
-        return split(_normalize(text, self.normalization))
-
-    def id(self, token: str) -> int:
-        """The id of a token string; UNK outside the vocabulary."""
-        return self._ids.get(token, UNK)
+    def id(self, piece: str) -> int:
+        return self._ids.get(piece, UNK)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[self.id(token) for token in self.split(text)] for text in texts]
+        return [segments.ids for segments in self.segment(texts)]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return join([UNKNOWN if i == UNK else self._tokens[i] for i in ids if i not in (PAD, BOS, EOS)])
+    def segment(self, texts: Sequence[str]) -> list[Segments]:
+        result = []
+        for text in texts:
+            words = find_words(_normalize(text, self.normalization))
+            pieces = [word.token for word in words]
+            result.append(Segments([self.id(piece) for piece in pieces], pieces, [word[1:] for word in words]))
+        return result
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        return [self._tokens[i] for i in ids]
+    def decode(self, ids: Sequence[int], own: Sequence[str] = ()) -> str:
+        shown = [i for i in ids if i not in (PAD, BOS, EOS)]
+        return join(UNKNOWN if i == UNK else piece for i, piece in zip(shown, self.pieces(shown, own), strict=True))
+
+    def _piece(self, number: int) -> str:
+        return self._tokens[number]
 
     def to_bytes(self) -> bytes:
         values = {"normalization": self.normalization, "tokens": self._tokens}
@@ -183,54 +227,6 @@ class WordTokenizer(Tokenizer):
     @property
     def identity(self) -> str:
         return _hash(["word", self._tokens, self.normalization])
-
-
-def split(text: str) -> list[str]:
-    """Split a text into words and single other characters.
-
-    A word is a run of letters, marks, digits and underscores and looks the same wherever it stands. Where no space
-    stands between two tokens, the one that is not a word carries a joiner on that side (the right one of two):
-    ``3.50 (or so).`` gives ``3 ￭.￭ 50 (￭ or so ￭) ￭.``. White space is any that ``str.split`` knows.
-    """
-    tokens: list[str] = []
-    for chunk in text.split():
-        found = _token_pattern().findall(chunk)
-        last = len(found) - 1
-        for position, token in enumerate(found):
-            if _is_word(token):
-                tokens.append(token)
-                continue
-            left = JOINER if position > 0 else ""
-            right = JOINER if position < last and _is_word(found[position + 1]) else ""
-            tokens.append(left + (_ESCAPED_JOINER if token == JOINER else token) + right)
-    return tokens
-
-
-def join(tokens: Iterable[str]) -> str:
-    """Put token strings together again: ``join(split(text)) == " ".join(text.split())``."""
-    parts: list[str] = []
-    glued = True
-    for token in tokens:
-        core = token.strip(JOINER)
-        if not glued and not token.startswith(JOINER):
-            parts.append(" ")
-        parts.append(JOINER if core == _ESCAPED_JOINER else core)
-        glued = token.endswith(JOINER)
-    return "".join(parts)
-
-
-@cache
-def _token_pattern() -> re.Pattern[str]:
-    r"""A word or one other character. ``\w`` lacks the combining marks and the joiners U+200C, U+200D of Indic script."""
-    planes = itertools.chain(range(0x20000), range(0xE0000, 0xE1000))  # the others hold no marks
-    marks = "".join(char for char in map(chr, planes) if unicodedata.category(char)[0] == "M")
-    return re.compile(rf"[\w{marks}\u200c\u200d]+|.", re.DOTALL)
-
-
-def _is_word(token: str) -> bool:
-    """Whether a match of the token pattern is a word: told by its first character."""
-    first = token[0]
-    return first.isalnum() or first in "_\u200c\u200d" or unicodedata.category(first)[0] == "M"
 
 
 def _train_words(texts: Iterable[str], config: TokenizerConfig) -> WordTokenizer:

@@ -195,7 +195,7 @@ def test_initialisation_opens_the_forget_gate_and_starts_relu_at_the_identity():
 
 
 def test_uniform_has_the_standard_deviation_it_promises():
-    assert uniform_(torch.empty(400, 100), 25).std().item() == pytest.approx(1 / 5, rel=0.02)
+    assert uniform_(torch.empty(400, 100), 0.2).std().item() == pytest.approx(0.2, rel=0.02)
 
 
 def test_an_unknown_cell_is_refused_with_the_list():

@@ -215,9 +215,9 @@ def readout(**options) -> Readout:
 def test_readout_is_its_formula_and_bans():
     made = readout()
     torch.nn.init.normal_(made.logits.bias)
-    output, context, embedded = torch.randn(B, T, H), torch.randn(B, T, M), torch.randn(B, T, E)
-    logits = made(made.features(output, context, embedded))
-    inner = torch.tanh(torch.cat((output, context, embedded), dim=2) @ made.hidden.weight.T + made.hidden.bias)
+    output, context = torch.randn(B, T, H), torch.randn(B, T, M)
+    logits = made(made.features(output, context))
+    inner = torch.cat((output, context), dim=2) @ made.hidden.weight.T + made.hidden.bias
     expected = inner @ made.logits.weight.T + made.logits.bias
     free = [v for v in range(9) if v not in (0, 2)]
     torch.testing.assert_close(logits[..., free], expected[..., free])
@@ -230,7 +230,7 @@ def test_readout_bans_even_the_largest_logit_and_gives_it_no_gradient():
     made = readout()
     with torch.no_grad():
         made.logits.bias[2] = 1e4
-    logits = made(made.features(torch.randn(B, H), torch.randn(B, M), torch.randn(B, E)))
+    logits = made(made.features(torch.randn(B, H), torch.randn(B, M)))
     assert not (logits.argmax(dim=-1) == 2).any()
     torch.logsumexp(logits, dim=-1).sum().backward()
     assert not made.logits.weight.grad[[0, 2]].any()
@@ -240,7 +240,7 @@ def test_readout_bans_even_the_largest_logit_and_gives_it_no_gradient():
 @pytest.mark.parametrize("locked", [False, True])
 def test_readout_dropout_acts_in_training_only(locked):
     made = readout(dropout=0.5, locked=locked)
-    values = torch.randn(B, T, H), torch.randn(B, T, M), torch.randn(B, T, E)
+    values = torch.randn(B, T, H), torch.randn(B, T, M)
     zeros = made.features(*values) == 0
     assert zeros.any()
     assert (zeros == zeros[:, :1]).all().item() == locked

@@ -174,6 +174,7 @@ OTHERS: dict[str, list] = {
     "tie_embeddings": [kind for kind in TIES if kind != "none"],
     "bridge": ["last", "mean", "zero"],
     "dropout": [0.0, 0.4],
+    "embedding_dropout": [0.0, 0.4],
     "dropout_kind": ["locked"],
     "recurrent_dropout": [0.3],
     "weight_drop": [0.3],
@@ -246,12 +247,14 @@ def test_locked_dropout_on_embeddings_is_one_mask_a_sentence():
     seen = []
     model.embedding_dropout.register_forward_hook(lambda module, arguments, result: seen.append(result))
     model(batch())
-    zeros = seen[0] == 0
-    real = torch.arange(zeros.shape[1]) < torch.tensor([len(row) + 1 for row in TGT]).unsqueeze(1)
-    for row in range(len(TGT)):
-        steps = zeros[row][real[row]]
-        assert (steps == steps[0]).all()
-    assert not torch.equal(zeros[0, 0], zeros[1, 0])
+    assert len(seen) == 2
+    for dropped, rows in zip(seen, (SRC, TGT), strict=True):  # source, then target
+        zeros = dropped == 0
+        assert zeros.any()
+        for row, ids in enumerate(rows):
+            steps = zeros[row, : len(ids) + 1]
+            assert (steps == steps[0]).all()
+        assert not torch.equal(zeros[0, 0], zeros[1, 0])
 
 
 @pytest.mark.parametrize("attention", ["none", "dot", "general"])

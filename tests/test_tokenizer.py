@@ -17,16 +17,14 @@ from seq2seq.config import TOKENIZERS, TokenizerConfig
 from seq2seq.tokenizer import (
     BOS,
     EOS,
-    JOINER,
     PAD,
     UNK,
     Tokenizer,
     WordTokenizer,
-    join,
     load_tokenizer,
-    split,
     train_tokenizer,
 )
+from seq2seq.wordsplit import JOINER, join, split
 
 TEXTS = [
     "The cat sat on the mat, and the dog sat by the door.",
@@ -168,7 +166,7 @@ def test_word_vocabulary_holds_the_most_frequent_and_ties_go_by_code_point() -> 
     assert tokenizer.pieces(range(4, 7)) == ["a", "b", "d"]
     assert tokenizer.encode("a c Z b") == [4, UNK, UNK, 5]
     assert tokenizer.decode(tokenizer.encode("a c, b")) == "a ⁇ ⁇ b"
-    assert [tokenizer.id(token) for token in tokenizer.split("d c")] == [6, UNK]
+    assert [tokenizer.id(token) for token in split("d c")] == [6, UNK]
 
 
 @KINDS

@@ -374,7 +374,7 @@ def test_validation_is_the_translation_of_the_raw_file_by_the_kept_model(folder:
     # what the vocabulary lacks and the tokenizer would change must reach the reference as it stands
     (folder / "valid.src").write_text("1 2 3 4\n5  6 7 8 9\nzebra 1 2 3\n\n3 4 5 6\n")
     (folder / "valid.tgt").write_text("1 2 3 4\n5  6 7 8 9\nzebra , 1 2 3\nx\n9 9 9 9\n")
-    changes = {"train.average": 0.9, "train.max_updates": 90, "train.valid_every": 30, "search.beam_size": 3}
+    changes = {"train.average": 0.9, "train.max_updates": 240, "train.valid_every": 80, "search.beam_size": 3}
     config = config_of(folder, **changes, data__valid_lines=4)
     train(config)
     best = [line for line in metrics_of(config) if line.get("best")][-1]
@@ -667,7 +667,7 @@ def test_log_and_validation_intervals(folder: Path) -> None:
     config = config_of(folder, train__log_every=2, train__valid_every=3, train__max_updates=7)
     train(config)
     assert [line["update"] for line in metrics_of(config) if "loss" in line] == [2, 4, 6]
-    assert [line["update"] for line in metrics_of(config) if "valid_loss" in line] == [3, 6, 7]
+    assert [line["update"] for line in metrics_of(config) if "valid_loss" in line] == [3, 6]
 
 
 def test_a_log_line_is_the_mean_since_the_last(folder: Path) -> None:

@@ -187,8 +187,8 @@ class StackedCell(nn.Module):
         return F.dropout(output, self.dropout, self.training and not self.locked)
 
 
-def uniform_(weight: Tensor, size: int) -> Tensor:
-    """Initialise embeddings in place, uniform with standard deviation 1/sqrt(size)."""
-    bound = math.sqrt(3 / size)
+def uniform_(weight: Tensor, std: float) -> Tensor:
+    """Fill in place, uniform around 0 with that standard deviation."""
+    bound = math.sqrt(3) * std
     with torch.no_grad():
         return weight.uniform_(-bound, bound)

@@ -6,6 +6,7 @@ source and gives c_t. The readout is never fed back, so in training it runs once
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -88,10 +89,10 @@ class Decoder(nn.Module):
 
 
 class Readout(nn.Module):
-    """Logits from s_t, c_t and x_t: W tanh(U [s_t; c_t; x_t]) (Bahdanau et al. 2015, section A.2.2, with tanh).
+    """Logits from s_t and c_t: V' (V [s_t; c_t] + b) + b' (See et al. 2017, eq. 4).
 
     Args:
-        embedding_size: E, also the width before the output layer, so that its weights can be the embeddings.
+        embedding_size: E, the width before the output layer, so that its weights can be the embeddings.
         banned: ids that are never produced; their logits are set so low that their probability is 0.
     """
 
@@ -107,19 +108,19 @@ class Readout(nn.Module):
         locked: bool = False,
     ) -> None:
         super().__init__()
-        self.hidden = nn.Linear(output_size + memory_size + embedding_size, embedding_size)
+        self.hidden = nn.Linear(output_size + memory_size, embedding_size)
         self.dropout = SequenceDropout(dropout, locked=locked)
         self.logits = nn.Linear(embedding_size, vocab_size)
         nn.init.xavier_uniform_(self.hidden.weight)
         nn.init.zeros_(self.hidden.bias)
-        uniform_(self.logits.weight, embedding_size)
+        uniform_(self.logits.weight, 1 / math.sqrt(embedding_size))
         nn.init.zeros_(self.logits.bias)
         self.banned: Tensor
         self.register_buffer("banned", torch.tensor(banned), persistent=False)
 
-    def features(self, outputs: Tensor, contexts: Tensor, embedded: Tensor) -> Tensor:
-        """(B, T, H), (B, T, M), (B, T, E) -> (B, T, E), what the output layer sees."""
-        return self.dropout(torch.tanh(self.hidden(torch.cat((outputs, contexts, embedded), dim=-1))))
+    def features(self, outputs: Tensor, contexts: Tensor) -> Tensor:
+        """(B, T, H), (B, T, M) -> (B, T, E), what the output layer sees."""
+        return self.dropout(self.hidden(torch.cat((outputs, contexts), dim=-1)))
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""

@@ -29,7 +29,7 @@ class Encoder(nn.Module):
 
     Args:
         hidden_size: M, of both directions together.
-        dropout: before each layer, so on the embeddings too.
+        dropout: between layers.
         residual: add a layer's input to its output where the widths agree and it is not the first.
     """
 
@@ -92,7 +92,7 @@ class Encoder(nn.Module):
         values = embedded
         final = []
         for number, layer in enumerate(self.layers):
-            below = self.dropout(values)
+            below = self.dropout(values) if number > 0 else values
             if self.training and self.recurrent_dropout > 0:
                 values, state = self._loop(layer, below, mask)
             else:

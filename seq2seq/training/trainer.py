@@ -176,7 +176,7 @@ class Trainer:
                         )
                 if self.saved_at < progress.update:
                     self._save()
-                if progress.update % config.valid_every:
+                if progress.best is None:
                     self._validate()  # behind the saved state, as a longer run would not make it
             finally:
                 self.display.stop()
