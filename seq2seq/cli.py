@@ -127,38 +127,70 @@ def translate(
 @app.command()
 def evaluate(
     model: Annotated[str | None, typer.Argument(help="A model to translate --src with.", metavar="[MODEL]")] = None,
-    src: Annotated[Path | None, typer.Option(help="Source lines, with MODEL.")] = None,
-    hyp: Annotated[Path | None, typer.Option(help="Translations to score, instead of MODEL and --src.")] = None,
+    src: Annotated[Path | None, typer.Option(help="Source lines, with MODEL or for --metric summary.")] = None,
+    hyp: Annotated[
+        list[Path] | None,
+        typer.Option(help="Translations to score, instead of MODEL and --src; given again: compared with the first."),
+    ] = None,
     ref: Annotated[list[Path] | None, typer.Option(help="Reference lines; may be given several times.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="bleu, chrf or ter; may be given several times.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="bleu, chrf, ter, rouge or summary; may be given several times.")
+    ] = None,
     tokenize: Annotated[str | None, typer.Option(help="sacreBLEU's tokenizer for BLEU: 13a, none, zh, char...")] = None,
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
     format: Annotated[ReportFormat, typer.Option(help="text or json.")] = ReportFormat.text,
     device: DeviceOption = Device.auto,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Score translations, or a model on source and reference."""
+    """Score translations, or a model on source and reference, or compare several translations."""
     with _user_errors():
         from seq2seq import evaluate as scoring
+        from seq2seq import significance
         from seq2seq.corpus import read_lines
 
-        if not ref:
-            raise ValueError("evaluate needs --ref FILE")
-        if (hyp is None) == (model is None) or (src is None) != (model is None):
-            raise ValueError("evaluate takes either MODEL with --src FILE, or --hyp FILE")
         metrics = tuple(metric or ["bleu"])
-        scoring.check_names(metrics, tokenize)
-        given = hyp or src
-        assert given is not None
-        lines = list(read_lines(given))
-        references = [list(read_lines(path)) for path in ref]
-        for path, reference in zip(ref, references, strict=True):
-            _check_counts(given, lines, path, reference)
-        if not lines:
-            raise ValueError(f"there is nothing to score: {given} has 0 lines")
-        hypotheses = _load(model, device, threads).translate(lines) if model is not None else lines
-        scores = scoring.score(hypotheses, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase)
+        given = _what_to_score(model, src, hyp or [], ref or [], "summary" in metrics)
+        scoring.check_names(metrics, tokenize, lowercase)
+        if len(given) > 1:
+            significance.check_comparable(metrics)
+        systems = [list(read_lines(path)) for path in given]
+        references = [list(read_lines(path)) for path in ref or []]
+        sources = list(read_lines(src)) if src and hyp else systems[0] if src else None
+        others = [*zip(given[1:], systems[1:], strict=True), *zip(ref or [], references, strict=True)]
+        if src and hyp and sources is not None:
+            others.append((src, sources))
+        for path, lines in others:
+            _check_counts(given[0], systems[0], path, lines)
+        if not systems[0]:
+            raise ValueError(f"there is nothing to score: {given[0]} has 0 lines")
+        if len(systems) > 1:
+            named = [(str(path), lines) for path, lines in zip(given, systems, strict=True)]
+            found = significance.compare(named, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase)
+            typer.echo(significance.report(found, format.value))
+            return
+        hypotheses = systems[0] if model is None else _load(model, device, threads).translate(systems[0])
+        scores = scoring.score(
+            hypotheses, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase, sources=sources
+        )
         typer.echo(scoring.report(scores, format.value))
+
+
+def _what_to_score(model: str | None, src: Path | None, hyp: list[Path], ref: list[Path], summary: bool) -> list[Path]:
+    """The files evaluate starts from: --hyp, or what the model shall translate."""
+    if not ref:
+        raise ValueError("evaluate needs --ref FILE")
+    if model is not None and len(hyp) > 1:
+        raise ValueError(
+            "several --hyp are compared with each other, but MODEL is given too; "
+            "give what it translated as one more --hyp and leave MODEL out"
+        )
+    if (model is None) == (not hyp) or (model is not None and src is None):
+        raise ValueError("evaluate takes either MODEL with --src FILE, or --hyp FILE")
+    if hyp and summary and src is None:
+        raise ValueError("the metric summary needs the source lines; add --src FILE")
+    if hyp and src and not summary:
+        raise ValueError("with --hyp only the metric summary reads --src; leave it out or add --metric summary")
+    return hyp or [path for path in [src] if path]
 
 
 @app.command()

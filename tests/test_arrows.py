@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parents[1] / "seq2seq"
 FLOORS = (  # from the roof down; a room may import its own floor and the floors below
     {"cli", "__main__"},
     {"training", "selfcheck", "stream"},
-    {"translator", "evaluate"},
-    {"model_dir", "search"},
-    {"model", "tokenizer", "batching", "corpus"},
-    {"layers", "loss"},
+    {"translator", "evaluate", "significance"},
+    {"model_dir", "search", "rouge", "summary"},
+    {"extended"},
+    {"model", "tokenizer", "batching", "corpus", "words"},
+    {"layers", "loss", "wordsplit"},
     {"config"},
 )
 PURE = {"layers", "search"}  # torch, the standard library and their own folder

@@ -16,9 +16,10 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from seq2seq import __version__, model_dir, selfcheck
+from seq2seq import __version__, model_dir, selfcheck, significance
 from seq2seq.cli import app
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.evaluate import report
 from seq2seq.evaluate import score as corpus_score
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.tokenizer import train_tokenizer
@@ -329,7 +330,7 @@ def test_mistakes_of_evaluate_come_before_the_model_is_loaded(files: Path, tmp_p
     assert refused("evaluate", "--hyp", hyp, "--ref", ref, "--ref", three) == f"{hyp} {mismatch}"
     assert refused("evaluate", "nosuch", "--src", src, "--ref", three) == f"{src} {mismatch}"
     names = refused("evaluate", "nosuch", "--src", src, "--ref", ref, "--metric", "blue")
-    assert names == "metric must be one of bleu, chrf, ter, but is blue"
+    assert names == "metric must be one of bleu, chrf, ter, rouge, summary, but is blue"
     assert "tokenize must be one of" in refused("evaluate", "--hyp", hyp, "--ref", ref, "--tokenize", "14a")
     only = refused("evaluate", "--hyp", hyp, "--ref", ref, "--metric", "ter", "--tokenize", "char")
     assert "tokenize=char cannot act on ter" in only
@@ -337,6 +338,51 @@ def test_mistakes_of_evaluate_come_before_the_model_is_loaded(files: Path, tmp_p
     assert "line 1: byte 0xff" in refused("evaluate", "--hyp", hyp, "--ref", write(files / "bad", b"\xff\n"))
     empty = files / "empty"
     assert refused("evaluate", "--hyp", empty, "--ref", empty) == f"there is nothing to score: {empty} has 0 lines"
+    summary = ("evaluate", "--hyp", hyp, "--ref", ref, "--metric", "summary")
+    assert refused(*summary) == "the metric summary needs the source lines; add --src FILE"
+    assert refused(*summary, "--src", three) == f"{hyp} {mismatch}"
+    reads = "with --hyp only the metric summary reads --src; leave it out or add --metric summary"
+    assert refused("evaluate", "--hyp", hyp, "--ref", ref, "--src", src) == reads
+    assert "lowercase cannot act on summary" in refused(*summary, "--src", src, "--lowercase")
+    two = ("--hyp", hyp, "--hyp", hyp)
+    several = refused("evaluate", "m", "--src", src, *two, "--ref", ref)
+    assert several.startswith("several --hyp are compared with each other, but MODEL is given too; give what it")
+    assert refused("evaluate", *two, "--hyp", three, "--ref", ref) == f"{hyp} {mismatch}"
+    assert "compared by bleu, chrf, ter or rouge" in refused(*summary, "--src", src, "--hyp", hyp)
+    assert refused("evaluate", *two) == "evaluate needs --ref FILE"
+
+
+def test_evaluate_rouge_and_summary(files: Path) -> None:
+    src, hyp, ref = ((files / name).read_text().splitlines() for name in ("src", "hyp", "ref"))
+    metrics = ("rouge", "summary")
+    given = ["evaluate", "--hyp", files / "hyp", "--ref", files / "ref", "--ref", files / "src", "--src", files / "src"]
+    given += [part for metric in metrics for part in ("--metric", metric)]
+    expected = corpus_score(hyp, [ref, src], metrics=metrics, sources=src)
+    assert run(*given).stdout == report(expected) + "\n"
+    assert run(*given, "--format", "json").stdout == report(expected, "json") + "\n"
+
+
+def test_evaluate_a_model_by_its_sources(model: str, translator: Translator, files: Path) -> None:
+    src, ref = ((files / name).read_text().splitlines() for name in ("src", "ref"))
+    expected = corpus_score(translator.translate(src), [ref], metrics=["summary"], sources=src)
+    result = run("evaluate", model, "--src", files / "src", "--ref", files / "ref", "--metric", "summary")
+    assert result.stdout == report(expected) + "\n"
+
+
+def test_evaluate_compares_translations(files: Path) -> None:
+    src, hyp, ref = ((files / name).read_text().splitlines() for name in ("src", "hyp", "ref"))
+    given = ["evaluate", "--hyp", files / "hyp", "--hyp", files / "src", "--ref", files / "ref"]
+    systems = [(str(files / "hyp"), hyp), (str(files / "src"), src)]
+    assert run(*given).stdout == significance.report(significance.compare(systems, [ref])) + "\n"
+    options = ["--metric", "bleu", "--metric", "rouge", "--tokenize", "char", "--lowercase", "--format", "json"]
+    expected = significance.compare(systems, [ref, hyp], metrics=("bleu", "rouge"), tokenize="char", lowercase=True)
+    result = run(*given, "--ref", files / "hyp", *options)
+    assert (result.exit_code, result.stdout) == (0, significance.report(expected, "json") + "\n")
+
+
+def test_scores_of_rouge_are_not_imported_before_they_are_used() -> None:
+    code = "import sys, seq2seq.cli, seq2seq.evaluate; print({'rouge_score', 'nltk'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "set()\n"
 
 
 def test_score_prints_the_natural_log_of_every_line(model: str, translator: Translator, files: Path) -> None:

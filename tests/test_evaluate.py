@@ -12,7 +12,8 @@ import pytest
 import sacrebleu
 from sacrebleu.tokenizers import tokenizer_ja_mecab, tokenizer_ko_mecab, tokenizer_spm
 
-from seq2seq.evaluate import METRICS, TOKENIZERS, Score, report, score
+from seq2seq import __version__, rouge
+from seq2seq.evaluate import METRICS, SACREBLEU, TOKENIZERS, Score, report, score
 
 CAT = ["the cat sat on the mat"]
 REFERENCE = ["the cat sat on a mat"]
@@ -26,7 +27,7 @@ def one(hypotheses: list[str], *references: list[str], metric: str = "bleu", **o
 
 def test_identical_text_is_perfect() -> None:
     lines = ["A man rides a red bicycle.", "Ein Hund läuft über die Wiese!"]
-    found = {item.name: item.score for item in score(lines, [lines], metrics=list(METRICS))}
+    found = {item.name: item.score for item in score(lines, [lines], metrics=list(SACREBLEU))}
     assert found == pytest.approx({"BLEU": 100, "chrF2": 100, "TER": 0})
 
 
@@ -68,7 +69,7 @@ def test_ter_by_hand() -> None:
 def test_equals_sacrebleu() -> None:
     hypotheses = ["The dog runs over the green field.", "Two men, one hat", ""]
     references = ["A dog runs across the green field.", "Two men with one hat.", "Nothing."]
-    found = score(hypotheses, [references], metrics=list(METRICS))
+    found = score(hypotheses, [references], metrics=list(SACREBLEU))
     assert [item.score for item in found] == [
         sacrebleu.corpus_bleu(hypotheses, [references]).score,
         sacrebleu.corpus_chrf(hypotheses, [references]).score,
@@ -80,7 +81,7 @@ def test_empty_hypotheses_score_nothing() -> None:
     assert one(["", ""], ["a b c d", "e f g h"]).score == 0
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SACREBLEU)
 def test_lowercase_acts(metric: str) -> None:
     hypotheses, references = ["The Cat sat on the Mat"], ["the cat sat on the mat"]
     exact, loose = (
@@ -139,8 +140,34 @@ def test_text_report() -> None:
 
 
 def test_json_report_keeps_every_digit() -> None:
-    scores = score(CAT, [REFERENCE], metrics=list(METRICS))
+    scores = score(["The cat sat on a Mat in May 2020."], [REFERENCE], metrics=list(METRICS), sources=CAT)
     assert [Score(**item) for item in json.loads(report(scores, "json"))] == scores
+
+
+def test_rouge_report() -> None:
+    scores = score(CAT, [REFERENCE, SECOND], metrics=["rouge"])
+    assert [item.name for item in scores] == ["ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"]
+    assert scores[0].score == pytest.approx(500 / 6)
+    assert scores[0].details == pytest.approx(dict.fromkeys(("low", "high", "precision", "recall"), 500 / 6))
+    assert report(scores).split("\n")[0] == f"ROUGE-1 = 83.33 [83.33, 83.33]  {rouge.signature(2)}"
+
+
+def test_summary_report() -> None:
+    scores = score(["the cat saw a cat"], [REFERENCE], metrics=["summary"], sources=CAT)
+    signature = f"nrefs:1|case:lc|tok:words|version:seq2seq-{__version__}"
+    lines = report(scores).split("\n")
+    assert lines[0] == f"copied = 60.00 (3 of 5)  {signature}"
+    assert f"length-ratio = 0.83 (5 of 6)  {signature}" in lines
+    assert f"numbers = none (0 of 0)  {signature}" in lines
+    assert [line.split()[0] for line in lines if line.startswith("repeated")] == ["repeated-3"]
+    found = {item["name"]: item["score"] for item in json.loads(report(scores, "json"))}
+    assert (found["numbers"], found["repeated-1"]) == (None, pytest.approx(20))
+
+
+def test_the_new_metrics_leave_the_old_alone() -> None:
+    scores = score(CAT, [REFERENCE], metrics=["rouge", "bleu", "summary"], sources=CAT, lowercase=True, tokenize="char")
+    assert scores[4] == one(CAT, REFERENCE, lowercase=True, tokenize="char")
+    assert scores[:4] == score(CAT, [REFERENCE], metrics=["rouge"])
 
 
 @pytest.mark.parametrize(("count", "tokenize", "warned"), [(100, None, 1), (99, None, 0), (100, "none", 0)])
@@ -176,10 +203,19 @@ def test_lines_are_checked(hypotheses: list[str], references: list[list[str]], m
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": ["blue"]}, "metric must be one of bleu, chrf, ter, but is blue"),
-        ({"metrics": []}, "no metric was asked for; choose from bleu, chrf, ter"),
+        ({"metrics": ["blue"]}, "metric must be one of bleu, chrf, ter, rouge, summary, but is blue"),
+        ({"metrics": []}, "no metric was asked for; choose from bleu, chrf, ter, rouge, summary"),
         ({"tokenize": "moses"}, f"tokenize must be one of {', '.join(TOKENIZERS)}, but is moses"),
         ({"metrics": ["ter", "chrf"], "tokenize": "zh"}, "tokenize=zh cannot act on ter and chrf, only on bleu"),
+        (
+            {"metrics": ["rouge", "summary"], "lowercase": True, "sources": CAT},
+            "lowercase cannot act on rouge and summary, which always ignore case; leave it out or add one of bleu, chrf",
+        ),
+        ({"metrics": ["summary"]}, "the metric summary needs the source lines, but sources is missing; give them"),
+        (
+            {"metrics": ["summary"], "sources": ["a", "b"]},
+            "there are 1 hypotheses but 2 sources; they must match line by line",
+        ),
     ],
 )
 def test_names_are_checked(options: dict[str, object], message: str) -> None:
