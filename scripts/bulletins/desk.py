@@ -1,0 +1,171 @@
+"""The news desk: deals names and figures to the kinds of event and puts their sentences in order.
+
+A kind of event registers here and lives in one of the other modules; it returns a report and the
+one headline that follows from it.
+"""
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from bulletins.names import MEN, WOMEN, Names, listed
+
+Item = TypeVar("Item")
+Slot = tuple[str, ...]  # wordings of one sentence
+
+ROOM = 210  # characters: no further extra sentence is told beyond
+FEWEST = 3  # sentences
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS = ("March", "April", "May", "June", "July", "August", "September", "October", "November")
+TRADES = listed(
+    """
+    Bakeries Boats Carpets Ceramics Cycles Electrics Energy Foods Furniture Glass Instruments Lighting Motors Optics
+    Paints Pumps Robotics Seeds Textiles Tiles Tools Toys
+    """
+)
+
+
+class Bulletin(NamedTuple):
+    """A report and its headline."""
+
+    report: str
+    headline: str
+
+
+class Person(NamedTuple):
+    """Somebody with the pronouns."""
+
+    name: str
+    last: str
+    he: str
+    his: str
+
+
+def a(noun: str) -> str:
+    """The noun with its indefinite article."""
+    vowel = noun[0].lower() in "aeiou" and not noun.startswith(("uni", "use", "one"))
+    return f"an {noun}" if vowel or noun.startswith(("8", "11", "18", "hour")) else f"a {noun}"
+
+
+def upper(text: str) -> str:
+    """The text with a capital first letter."""
+    return text[0].upper() + text[1:]
+
+
+class Desk:
+    """Deals names and figures; the same seed deals the same on every machine."""
+
+    def __init__(self, seed: int, names: Names) -> None:
+        """Start with full decks of the names that may be used."""
+        self._random = random.Random(seed)
+        self._decks: dict[object, list[int]] = {}
+        self._names = names
+
+    def chance(self, probability: float) -> bool:
+        """True with a probability."""
+        return self._random.random() < probability
+
+    def count(self, low: int, high: int, step: int = 1) -> int:
+        """A multiple of step above low, both ends included."""
+        return low + step * int(self._random.random() * ((high - low) // step + 1))
+
+    def pick(self, table: tuple[Item, ...]) -> Item:
+        """Any entry of a table."""
+        return table[int(self._random.random() * len(table))]
+
+    def deal(self, table: tuple[Item, ...]) -> Item:
+        """The next card of a table; a fresh shuffle when all have been dealt."""
+        deck = self._decks.setdefault(table, [])
+        if not deck:
+            deck.extend(range(len(table)))
+            self.shuffle(deck)
+        return table[deck.pop()]
+
+    def two(self, table: tuple[Item, ...]) -> tuple[Item, Item]:
+        """Two different entries of a table."""
+        first = second = self.pick(table)
+        while second == first:
+            second = self.pick(table)
+        return first, second
+
+    def shuffle(self, items: list[Item]) -> None:
+        """Shuffle in place; built on random() alone."""
+        for place in range(len(items) - 1, 0, -1):
+            other = self.count(0, place)
+            items[place], items[other] = items[other], items[place]
+
+    def town(self) -> str:
+        """Brannaford."""
+        return self.deal(self._names.towns)
+
+    def surname(self) -> str:
+        """Kelbrook."""
+        return self.deal(self._names.surnames)
+
+    def street(self) -> str:
+        """Kelbrook Lane."""
+        return f"{self.surname()} {self.pick(('Street', 'Road', 'Lane', 'Avenue'))}"
+
+    def river(self) -> str:
+        """River Selmel."""
+        return f"River {self.deal(self._names.rivers)}"
+
+    def company(self, trade: str = "") -> str:
+        """Calatide Optics."""
+        return f"{self.deal(self._names.companies)} {trade or self.pick(TRADES)}"
+
+    def person(self) -> Person:
+        """Nora Kelbrook."""
+        last = self.surname()
+        if self.chance(0.5):
+            return Person(f"{self.deal(WOMEN)} {last}", last, "she", "her")
+        return Person(f"{self.deal(MEN)} {last}", last, "he", "his")
+
+    def name(self) -> str:
+        """The full name of somebody of whom nothing more is said."""
+        return self.person().name
+
+    def day(self) -> str:
+        """A day of the week."""
+        return self.pick(DAYS)
+
+    def date(self) -> str:
+        """12 May."""
+        return f"{self.count(1, 30)} {self.pick(MONTHS)}"
+
+    def time(self) -> str:
+        """14:30, between six in the morning and ten at night."""
+        return f"{self.count(6, 22)}:{self.count(0, 55, 5):02}"
+
+    def quote(self, role: str, *words: str) -> str:
+        """What somebody with a role says."""
+        return f'"{self.pick(words)}," said {role} {self.name()}.'
+
+    def tell(self, headline: str, facts: tuple[Slot, ...], before: Slot, after: Slot) -> Bulletin:
+        """Put a report together.
+
+        Args:
+            headline: What follows from the facts.
+            facts: Sentences that hold whatever the headline says, told in this order.
+            before: Sentences of which one may open the report.
+            after: Sentences that end it, as many as there is room for; an empty one is left out.
+        """
+        told = [self.pick(slot) for slot in facts]
+        if self.chance(0.5):
+            told.insert(0, self.pick(before))
+        extras = list(after)
+        self.shuffle(extras)
+        for extra in filter(None, extras):
+            if len(told) < FEWEST or len(" ".join([*told, extra])) <= ROOM:
+                told.append(extra)
+        return Bulletin(" ".join(map(upper, told)), upper(headline))
+
+
+Event = Callable[[Desk], Bulletin]
+EVENTS: list[Event] = []
+
+
+def event(make: Event) -> Event:
+    """Register a kind of event."""
+    EVENTS.append(make)
+    return make
