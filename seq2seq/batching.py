@@ -21,6 +21,7 @@ class Batch(NamedTuple):
     tgt_in: Tensor  # (B, T), bos + y
     tgt_out: Tensor  # (B, T), y + eos
     real: Tensor  # (R,), the real positions of the flattened tgt_out; R = target tokens
+    copy_ids: Tensor  # (B, S), the target ids of the source; (B, 0) where nothing is copied
 
     @property
     def target_tokens(self) -> int:
@@ -43,14 +44,25 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 
 
 def collate(
-    src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]], *, pad_id: int, bos_id: int, eos_id: int
+    src: Sequence[Sequence[int]],
+    tgt: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    bos_id: int,
+    eos_id: int,
+    copy_ids: Sequence[Sequence[int]] | None = None,
 ) -> Batch:
-    """Make a batch of id rows without bos and eos; the source gets an eos too, so that it is never empty."""
+    """Make a batch of id rows without bos and eos; the source gets an eos too, so that it is never empty.
+
+    Args:
+        copy_ids: for copying, the target ids of ``src``; these and ``tgt`` may go beyond the vocabulary.
+    """
     src_ids, src_lengths = pad([[*row, eos_id] for row in src], pad_id)
     tgt_in, _ = pad([[bos_id, *row] for row in tgt], pad_id)
     tgt_out, tgt_lengths = pad([[*row, eos_id] for row in tgt], pad_id)
     inside = torch.arange(tgt_out.shape[1]) < tgt_lengths.unsqueeze(1)
-    return Batch(src_ids, src_lengths, tgt_in, tgt_out, inside.flatten().nonzero().squeeze(1))
+    copied = src_ids[:, :0] if copy_ids is None else pad([[*row, eos_id] for row in copy_ids], pad_id)[0]
+    return Batch(src_ids, src_lengths, tgt_in, tgt_out, inside.flatten().nonzero().squeeze(1), copied)
 
 
 def split_by_tokens(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:

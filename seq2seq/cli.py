@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | translate | evaluate | score | selfcheck.
+"""The command line: seq2seq train | translate | evaluate | score | plot | selfcheck.
 
 Heavy imports stand inside the commands that need them, so that ``--help`` answers at once. A user's error is one line
 on the standard error and exit code 2.
@@ -29,6 +29,13 @@ app = typer.Typer(
     rich_markup_mode=None,  # a wrong flag gets short plain lines, not a box
     help="Recurrent sequence to sequence.",
 )
+
+
+class TooLong(str, Enum):
+    """What translate does with a source above the model's limit."""
+
+    CUT = "cut"
+    SPLIT = "split"
 
 
 class Format(str, Enum):
@@ -80,6 +87,7 @@ def translate(
     length_penalty: Annotated[float | None, typer.Option(min=0, help="a of log P / |Y|^a.")] = None,
     max_length_ratio: Annotated[float | None, typer.Option(min=0, help="Longest output per source piece.")] = None,
     min_length: Annotated[int | None, typer.Option(min=0, help="Least pieces of the output.")] = None,
+    too_long: Annotated[TooLong | None, typer.Option(help="What to do with sources above the model's limit.")] = None,
     batch_tokens: Annotated[int | None, typer.Option(min=1, help="Padded source pieces searched at once.")] = None,
     format: Annotated[
         Format, typer.Option(help="text, or jsonl: scores, pieces, alignment; a list with --n-best.")
@@ -101,6 +109,7 @@ def translate(
             "length_penalty": length_penalty,
             "max_length_ratio": max_length_ratio,
             "min_length": min_length,
+            "too_long": too_long and too_long.value,
             "batch_tokens": batch_tokens,
         }
         changed = asdict(translator.search_config) | {k: v for k, v in given.items() if v is not None}
@@ -113,12 +122,15 @@ def translate(
         with _output(output) as stream:
             first = 1
             for chunk in itertools.chain([start], found_chunks):
-                for best in translator.search(chunk, n_best=n_best, first_line=first):
-                    if format is Format.jsonl:
-                        found: Any = [t.as_dict() for t in best]
-                        text = json.dumps(found if n_best > 1 else found[0], ensure_ascii=False)
-                    else:
-                        text = best[0].translation
+                if format is Format.text:
+                    texts = translator.translate(chunk, first_line=first)
+                else:
+                    found = [
+                        [t.as_dict() for t in best]
+                        for best in translator.search(chunk, n_best=n_best, first_line=first)
+                    ]
+                    texts = [json.dumps(best if n_best > 1 else best[0], ensure_ascii=False) for best in found]
+                for text in texts:
                     stream.write(_line(text))
                 stream.flush()
                 first += len(chunk)
@@ -134,7 +146,7 @@ def evaluate(
     ] = None,
     ref: Annotated[list[Path] | None, typer.Option(help="Reference lines; may be given several times.")] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="bleu, chrf, ter, rouge or summary; may be given several times.")
+        list[str] | None, typer.Option(help="bleu, chrf, ter, exact, rouge or summary; may be given several times.")
     ] = None,
     tokenize: Annotated[str | None, typer.Option(help="sacreBLEU's tokenizer for BLEU: 13a, none, zh, char...")] = None,
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
@@ -222,6 +234,53 @@ def selfcheck(model: Model, device: DeviceOption = Device.auto, threads: Threads
             typer.echo(f"{'ok    ' if check.passed else 'FAILED'}  {check.law:<4} {check.text}")
         if not all(check.passed for check in checks):
             raise typer.Exit(1)
+
+
+@app.command()
+def plot(
+    model: Model,
+    text: Annotated[str, typer.Option(help="The source.")],
+    output: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")],
+    target: Annotated[str | None, typer.Option(help="Look at this target, not at the model's own translation.")] = None,
+    beam_size: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.")] = None,
+    device: DeviceOption = Device.auto,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Draw how a text was translated: where the model looked, what it copied, what it covered."""
+    with _user_errors():
+        try:
+            from seq2seq.plot import Picture, check_format, render
+        except ImportError as error:
+            raise ValueError(f'plot needs matplotlib ({error}); pip install "seq2seq[plot]"') from error
+        from seq2seq.config import SearchConfig, from_container
+
+        kind = check_format(output)
+        if target is not None and beam_size is not None:
+            raise ValueError("--beam-size has no effect on a given --target; leave one of them out")
+        if target is not None and not target.strip():
+            raise ValueError("--target is blank; give it at least one word, or leave it out")
+        translator = _load(model, device, threads)
+        changed = asdict(translator.search_config) | ({"beam_size": beam_size} if beam_size else {})
+        translator.search_config = from_container(SearchConfig, changed, "search.")
+        found, provenance = translator.trace(text, target)
+        copies = translator.model.copies
+        most = [float(row.sum()) > 0.5 for row in provenance.copied]
+        score = f"score {found.score:.3f}, log P {found.log_prob:.2f}"
+        picture = Picture(
+            src_pieces=[*found.source_pieces, "</s>"],
+            tgt_pieces=[*found.pieces, "</s>"],
+            weights=provenance.weights.tolist(),
+            copied_from=[int(r.argmax()) if m else None for r, m in zip(provenance.copied, most, strict=True)],
+            p_gen=provenance.p_gen.tolist() if copies else [],
+            title=[
+                f"source: {text}",
+                f"{'translation' if target is None else 'given target'}: {found.translation}",
+                f"{score}; framed: copied" if any(most) else score,
+            ],
+        )
+        data = render(picture, kind)
+        with _output(output) as stream:
+            stream.write(data)
 
 
 def _show_version(asked: bool) -> None:

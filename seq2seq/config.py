@@ -19,6 +19,8 @@ CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 ATTENTIONS = ("none", "dot", "general", "scaled_dot", "additive")
 BRIDGES = ("linear", "last", "mean", "zero")
 TIES = ("none", "inputs", "output", "all")
+COPIES = ("none", "pointer", "copynet")
+COVERAGES = ("none", "sum", "fertility")
 TOKENIZERS = ("unigram", "bpe", "word", "char")
 
 
@@ -72,6 +74,9 @@ class ModelConfig:
     bidirectional: bool = True
     residual: bool = False  # add a layer's input to its output, between layers of one width
     attention: str = _setting("additive", choices=ATTENTIONS)
+    copy: str = _setting("none", choices=COPIES)  # pointer: gate and weights (See); copynet: one softmax (Gu)
+    copy_attention: str | None = _setting(None, choices=("shared", "separate"))  # of the pointer; default shared
+    coverage: str = _setting("none", choices=COVERAGES)  # sum (See), or divided by fertility (Tu), in the energies
     tie_embeddings: str = _setting("none", choices=TIES)  # inputs: src = tgt; output: tgt = output layer; all: both
     bridge: str = _setting("linear", choices=BRIDGES)  # how the encoder starts the decoder
     dropout: float = _setting(0.3, least=0, below=1)  # on embeddings, between layers, on outputs
@@ -84,6 +89,9 @@ class ModelConfig:
 @dataclass
 class LossConfig:
     label_smoothing: float = _setting(0.1, least=0, below=1)
+    coverage_weight: float = _setting(0.0, least=0)  # lambda of loss + lambda * coverage loss
+    coverage_start: int = _setting(0, least=-1)  # update from which coverage acts; -1: where train.patience ends
+    coverage_warmup: int = _setting(0, least=0)  # updates over which coverage_weight climbs from 0
 
 
 @dataclass
@@ -107,6 +115,7 @@ class TrainConfig:
     seed: int = _setting(1, least=0, below=2**63)
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))
     threads: int = _setting(0, least=0)  # CPU threads; 0: torch's choice
+    init_from: str | None = None  # start from this model; copying and coverage may be added to it
     resume: str = _setting("auto", choices=("auto", "never"))
 
 
@@ -117,6 +126,9 @@ class SearchConfig:
     max_length_ratio: float = _setting(2.0, least=0, below=1000)  # a translation has at most
     max_length_extra: int = _setting(10, least=1)  # ratio * source pieces + extra pieces
     min_length: int = _setting(0, least=0)  # pieces before the end of sentence
+    too_long: str = _setting("cut", choices=("cut", "split"))  # sources above data.max_source_length
+    coverage_penalty: float = _setting(0.0, least=0)  # for source pieces looked at too little (Wu et al. 2016)
+    summary_penalty: float = _setting(0.0, least=0)  # for source pieces looked at too much (Gehrmann et al. 2018)
     batch_tokens: int = _setting(4096, least=1)  # padded source pieces searched at once
 
 
@@ -153,6 +165,44 @@ def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
     for item in dataclasses.fields(kind):
         _check(prefix + item.name, getattr(result, item.name), hints[item.name], item.metadata)
     return result
+
+
+def check_model(config: ModelConfig, *, shared: bool) -> None:
+    """Refuse settings that cannot act together.
+
+    Args:
+        shared: whether source and target have one vocabulary.
+
+    Raises:
+        ValueError: with the key to change.
+    """
+    if config.tie_embeddings in ("inputs", "all") and not shared:
+        raise ValueError(
+            f"model.tie_embeddings={config.tie_embeddings} needs one vocabulary, but tokenizer.shared is false; "
+            "set tokenizer.shared=true, or model.tie_embeddings=output or none"
+        )
+    if config.attention_size is not None and config.attention not in ("additive", "scaled_dot"):
+        raise ValueError(
+            f"model.attention_size has no effect with model.attention={config.attention}; "
+            "leave it out, or set model.attention=additive or scaled_dot"
+        )
+    if config.copy_attention is not None and config.copy != "pointer":
+        raise ValueError(
+            f"model.copy_attention is the pointer's and has no effect with model.copy={config.copy}; "
+            "leave it out, or set model.copy=pointer"
+        )
+    if config.copy == "pointer" and config.attention == "none":
+        raise ValueError(
+            "model.copy=pointer copies by the weights of an attention, but model.attention is none; "
+            "set model.attention=additive or model.copy=copynet"
+        )
+    if config.residual and max(config.encoder_layers, config.decoder_layers) == 1:
+        raise ValueError(
+            "model.residual joins layers, but encoder and decoder have one each; "
+            "set model.encoder_layers or model.decoder_layers above 1, or model.residual=false"
+        )
+    if config.dropout == 0 and not config.embedding_dropout and config.dropout_kind == "locked":
+        raise ValueError("model.dropout_kind=locked has no effect with model.dropout=0; set model.dropout above 0")
 
 
 def unknown_key(key: str, known: list[str]) -> str:

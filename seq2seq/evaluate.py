@@ -79,7 +79,7 @@ def score(
         sources: what the hypotheses were made from; only ``summary`` reads them, and needs them.
 
     Returns:
-        The scores of each metric, in the order asked: four for rouge, several for summary, else one.
+        The scores of each metric, in the order asked: four for rouge, several for summary, else one each.
 
     Raises:
         ValueError: lengths differ, nothing to score, an unknown name, or a tokenizer that cannot run here.
@@ -152,11 +152,26 @@ def _score_summary(text: Text) -> list[Score]:
     return [Score(item.name, item.value, signature, {"part": item.part, "of": item.of}) for item in found]
 
 
+def _score_exact(text: Text) -> list[Score]:
+    """The share of lines that equal one of their references, white space aside."""
+
+    def plain(line: str) -> str:
+        return " ".join((line.lower() if text.lowercase else line).split())
+
+    same = [plain(line) in map(plain, others) for line, *others in zip(text.hypotheses, *text.references, strict=True)]
+    signature = f"nrefs:{len(text.references)}|case:{'lc' if text.lowercase else 'mixed'}|version:seq2seq-{__version__}"
+    return [Score("exact", 100 * sum(same) / len(same), signature, {"part": sum(same), "of": len(same)})]
+
+
 METRICS: dict[str, Callable[[Text], list[Score]]] = {
     **{name: partial(_score_sacrebleu, name) for name in SACREBLEU},
+    "exact": _score_exact,
     "rouge": _score_rouge,
     "summary": _score_summary,
 }
+
+
+_CASELESS = ("rouge", "summary")
 
 
 def check_lines(
@@ -188,10 +203,10 @@ def check_names(metrics: Sequence[str], tokenize: str | None = None, lowercase: 
     for name in metrics:
         if name not in METRICS:
             raise ValueError(f"metric must be one of {', '.join(METRICS)}, but is {name}")
-    if lowercase and not any(name in SACREBLEU for name in metrics):
+    if lowercase and all(name in _CASELESS for name in metrics):
         raise ValueError(
             f"lowercase cannot act on {' and '.join(metrics)}, which always ignore case; "
-            f"leave it out or add one of {', '.join(SACREBLEU)}"
+            f"leave it out or add one of {', '.join(name for name in METRICS if name not in _CASELESS)}"
         )
     if tokenize is None:
         return

@@ -1,58 +1,53 @@
-"""Negative log-likelihood with label smoothing, as sums and a token count; whoever updates divides."""
+"""The loss of a batch, as sums and a token count; whoever updates divides."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from seq2seq.layers.distribution import TargetProb
 
 
 class Loss(NamedTuple):
     """Sums over the target tokens of a batch, in nats."""
 
     total: Tensor  # what is minimised
-    nll: Tensor  # unsmoothed
+    nll: Tensor  # unsmoothed, without coverage
+    coverage: Tensor  # unweighted; 0 without coverage
     tokens: int
 
 
-class _SmoothedNLL(torch.autograd.Function):
-    """Loss and its gradient in one go: the logits are (R, V) large, and autograd would pass over them a dozen times."""
+def total_loss(target: TargetProb, coverage: Tensor, *, smoothing: float, coverage_weight: float) -> Loss:
+    """(1-e) NLL + e mean_v(-log P_vocab(v)) + lambda covloss.
 
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, banned: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-        allowed = logits.shape[1] - banned.numel()
-        largest, place = logits.max(dim=1, keepdim=True)
-        prior = logits.new_full((logits.shape[1],), 1 / allowed).index_fill_(0, banned, 0.0)
-        gold = target.unsqueeze(1)
-        gold_logit = logits.gather(1, gold)
-        gradient = torch.softmax(logits, dim=1)
-        log_sum = largest - gradient.gather(1, place).log()  # the largest probability never underflows
-        nll = (log_sum - gold_logit).sum()
-        uniform = (log_sum.squeeze(1) - logits @ prior).sum() if smoothing else nll
-        if smoothing:
-            gradient -= smoothing * prior
-        gradient.scatter_add_(1, gold, gradient.new_full((), smoothing - 1.0).expand(gold.shape))
-        ctx.save_for_backward(gradient)
-        ctx.mark_non_differentiable(nll)
-        return (1 - smoothing) * nll + smoothing * uniform, nll
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * outer[0], None, None, None
-
-
-def smoothed_nll(logits: Tensor, target: Tensor, *, banned: Tensor, smoothing: float) -> Loss:
-    """(1-e) NLL + e mean_v(-log P(v)), v over the vocabulary without the ids that are never produced.
-
-    Source: Szegedy et al. 2016, section 7, with a uniform prior over the words that can be produced.
+    Smoothing: Szegedy et al. 2016, section 7, uniform over the words that can be produced; with copying the NLL is that
+    of the mixture and the smoothing stays on P_vocab. Coverage: See et al. 2017, eq. 13.
 
     Args:
-        logits: (R, V), finite; those of ``banned`` so low that their probability is 0.
-        target: (R,).
+        coverage: (R,) ``coverage_loss`` of every target token, or empty.
         smoothing: e.
+        coverage_weight: lambda.
     """
-    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    total, nll = _SmoothedNLL.apply(logits, target, banned, smoothing)
-    return Loss(total, nll, target.numel())
+    nll, covered = -target.log_prob.sum(), coverage.sum()
+    total = nll
+    if smoothing:
+        total = (1 - smoothing) * nll - smoothing * target.uniform.sum()
+    if coverage_weight:
+        total = total + coverage_weight * covered
+    return Loss(total, nll.detach(), covered.detach(), target.log_prob.numel())
+
+
+def coverage_loss(weights: Tensor, fertility: Tensor) -> Tensor:
+    """What each step looks at again: sum_i min(a_i^t, c_i^t) (See et al. 2017, eq. 12).
+
+    Args:
+        weights: (B, T, S), 0 at padding.
+        fertility: (B, S), what coverage is divided by.
+
+    Returns:
+        (B, T)
+    """
+    before = F.pad(weights[:, :-1].cumsum(dim=1), (0, 0, 1, 0))  # c^t does not hold a^t
+    return weights.minimum(before / fertility.unsqueeze(1)).sum(dim=2)

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.batching import Batch
-from seq2seq.config import ModelConfig
-from seq2seq.layers.attention import Memory, NoAttention, make_attention
+from seq2seq.config import ModelConfig, check_model
+from seq2seq.layers.attention import NEVER, Attention, Memory, NoAttention, make_attention
 from seq2seq.layers.cells import StackedCell, uniform_
-from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout
+from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout, Trace
+from seq2seq.layers.distribution import Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoder
-from seq2seq.loss import Loss, smoothed_nll
-from seq2seq.tokenizer import BOS, PAD
-
+from seq2seq.layers.pointer import CopyNet, Pointer
+from seq2seq.loss import Loss, coverage_loss, total_loss
+from seq2seq.tokenizer import BOS, PAD, UNK
 
 EMBEDDING_STD = 0.5  # with 1/sqrt(E), a small model spends its first epochs on making them larger
 
@@ -27,21 +28,44 @@ class Decoding(NamedTuple):
 
     memory: Memory
     state: DecoderState
+    size: int  # of the extended vocabulary
 
     @property
     def weights(self) -> Tensor:
-        """Where the last step looked among the source's pieces: (N, S); its end of sentence counts as padding."""
-        mask = self.memory.mask
-        inner = torch.cat((mask[:, 1:], torch.zeros_like(mask[:, :1])), dim=1)
-        return self.state.weights * inner
+        """Where the last step looked: (N, S)."""
+        return self.state.log_weights.exp()
+
+    @property
+    def mask(self) -> Tensor:
+        """What is a piece of the source: (N, S), neither padding nor its end of sentence."""
+        real = self.memory.mask
+        return torch.cat((real[:, 1:], torch.zeros_like(real[:, :1])), dim=1)
 
     def reorder(self, rows: Tensor) -> Decoding:
         """Rows change places within their sentences: the memory stays."""
-        return Decoding(self.memory, self.state.select(rows))
+        return self._replace(state=self.state.select(rows))
 
     def select(self, rows: Tensor) -> Decoding:
         """Any rows, repeated or left out."""
-        return Decoding(self.memory.select(rows), self.state.select(rows))
+        return self._replace(memory=self.memory.select(rows), state=self.state.select(rows))
+
+
+class Provenance(NamedTuple):
+    """Where each real target token of a batch came from, sentence after sentence."""
+
+    weights: Tensor  # (R, S), where the model looked
+    coverage: Tensor  # (R, S), how much it had looked at each place before
+    p_gen: Tensor  # (R,), probability of generating; 1 without copying
+    copied: Tensor  # (R, S), the share of the token's probability that copying each place brought
+
+
+class _Forced(NamedTuple):
+    """A batch with a known target, read and unrolled."""
+
+    memory: Memory
+    trace: Trace
+    target: TargetProb
+    copying: Copying | None
 
 
 class _Recurrent(TypedDict):
@@ -52,6 +76,14 @@ class _Recurrent(TypedDict):
     recurrent_dropout: float
     weight_drop: float
     residual: bool
+
+
+class _Sizes(TypedDict):
+    """Of an attention."""
+
+    query_size: int
+    memory_size: int
+    attention_size: int
 
 
 class Seq2Seq(nn.Module):
@@ -67,7 +99,7 @@ class Seq2Seq(nn.Module):
 
     def __init__(self, config: ModelConfig, *, src_size: int, tgt_size: int, shared: bool) -> None:
         super().__init__()
-        _check(config, shared)
+        check_model(config, shared=shared)
         memory_size = config.encoder_hidden_size or config.hidden_size
         locked = config.dropout_kind == "locked"
         recurrent = _Recurrent(
@@ -98,12 +130,12 @@ class Seq2Seq(nn.Module):
             num_layers=config.decoder_layers,
             **recurrent,
         )
-        attention = make_attention(
-            config.attention,
+        sizes = _Sizes(
             query_size=config.hidden_size,
             memory_size=memory_size,
             attention_size=config.attention_size or config.hidden_size,
         )
+        attention = make_attention(config.attention, **sizes, coverage=config.coverage)
         self.bridge = Bridge(
             config.bridge,
             stack=stack,
@@ -122,6 +154,18 @@ class Seq2Seq(nn.Module):
             dropout=config.dropout,
             locked=locked,
         )
+        self.pointer: Pointer | CopyNet | None = None
+        if config.copy == "pointer":
+            own = make_attention(config.attention, **sizes) if config.copy_attention == "separate" else None
+            assert own is None or isinstance(own, Attention)
+            self.pointer = Pointer(
+                output_size=config.hidden_size,
+                memory_size=memory_size,
+                embedding_size=config.embedding_size,
+                attention=own,
+            )
+        elif config.copy == "copynet":
+            self.pointer = CopyNet(output_size=config.hidden_size, memory_size=memory_size)
         if tied:
             self.readout.logits.weight = self.tgt_embedding.weight
         if config.tie_embeddings in ("inputs", "all"):
@@ -133,51 +177,132 @@ class Seq2Seq(nn.Module):
         return not isinstance(self.decoder.attention, NoAttention)
 
     @property
+    def vocab_size(self) -> int:
+        """V of the target side."""
+        return self.tgt_embedding.num_embeddings
+
+    @property
+    def copies(self) -> bool:
+        """Whether source pieces can be copied, so that batches must hold their target ids."""
+        return self.pointer is not None
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.src_embedding.weight.device
 
-    def encode(self, src: Tensor, lengths: Tensor) -> Decoding:
-        """Read sources: ids (B, S), lengths (B,) on the CPU -> memory and the state before the first token."""
-        encoded = self.encoder(self.embedding_dropout(self.src_embedding(src)), lengths)
-        top = encoded.final[:, -1, :, : self.encoder.direction_size]  # (B, D, M/D)
-        memory = Memory(encoded.values, self.decoder.attention.keys(encoded.values), encoded.mask, top.flatten(1))
-        return Decoding(memory, self.decoder.start(self.bridge(encoded), memory))
+    def encode(self, src: Tensor, lengths: Tensor, copy_ids: Tensor | None = None) -> Decoding:
+        """Read sources, for search.
 
-    def logits(self, batch: Batch) -> Tensor:
-        """Teacher-forced logits at the real target positions: (R, V)."""
-        memory, state = self.encode(batch.src, batch.src_lengths)
-        embedded = self.embedding_dropout(self.tgt_embedding(batch.tgt_in))
-        trace = self.decoder.unroll(embedded, state, memory)
-        features = self.readout.features(trace.outputs, trace.contexts)
-        # (B, T, E) -> (R, E): padding never reaches the output layer
-        return self.readout(features.flatten(0, 1).index_select(0, batch.real))
+        Args:
+            src: ids (B, S).
+            lengths: (B,), on the CPU.
+            copy_ids: (B, S), the target ids of the pieces; needed for copying alone.
 
-    def forward(self, batch: Batch, *, smoothing: float = 0.0) -> Loss:
+        Returns:
+            The memory and the state before the first token.
+        """
+        size = self.vocab_size if copy_ids is None else max(self.vocab_size, int(copy_ids.max()) + 1)
+        return Decoding(*self._read(src, lengths, copy_ids), size)
+
+    def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         """The loss of a batch, summed over its target tokens."""
-        target = batch.tgt_out.flatten().index_select(0, batch.real)
-        return smoothed_nll(self.logits(batch), target, banned=self.readout.banned, smoothing=smoothing)
+        forced = self._force(batch)
+        coverage = forced.target.log_prob.new_zeros(0)
+        if self.decoder.attention.coverage != "none":
+            coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility)
+            coverage = coverage.flatten().index_select(0, batch.real)
+        return total_loss(forced.target, coverage, smoothing=smoothing, coverage_weight=coverage_weight)
 
     def log_probs(self, batch: Batch) -> Tensor:
         """Natural log-probability of every real target token: (R,), in fp32, sentence after sentence."""
+        return self._force(batch).target.log_prob
+
+    def provenance(self, batch: Batch) -> Provenance:
+        """Tell where every real target token came from."""
+        forced = self._force(batch)
+        weights = forced.trace.log_weights.exp()
+        coverage = (weights.cumsum(dim=1) - weights).flatten(0, 1).index_select(0, batch.real)
+        weights = weights.flatten(0, 1).index_select(0, batch.real)
+        route, copying = forced.target.route, forced.copying
+        if route is None or copying is None:
+            return Provenance(weights, coverage, torch.ones_like(forced.target.log_prob), torch.zeros_like(weights))
         target = batch.tgt_out.flatten().index_select(0, batch.real)
-        logits = self.logits(batch).float()
-        return logits.gather(1, target.unsqueeze(1)).squeeze(1) - torch.logsumexp(logits, dim=-1)
+        energies = copying.energies.masked_fill(copying.ids != target.unsqueeze(1), NEVER)
+        share = (route.copied - forced.target.log_prob).exp().unsqueeze(1)
+        found = (route.copied > -math.inf).unsqueeze(1)
+        return Provenance(
+            weights, coverage, torch.sigmoid(route.gate), torch.where(found, share * energies.softmax(dim=1), 0.0)
+        )
 
     def step(self, tokens: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:
-        """Extend by one token: last tokens (N,) -> natural log-probabilities of the next (N, V), and the new state.
+        """Extend by one token: last tokens (N,) -> natural log-probabilities of the next (N, size), and the new state.
 
         What is never produced has minus infinity: even a beam wider than the vocabulary must not take it.
         """
-        memory, state = decoding
+        memory, state, size = decoding
         tokens = tokens.to(self.device)  # search does not know where the model is before its first answer
-        embedded = self.tgt_embedding(tokens)
+        embedded = self._embed_target(tokens)
         prepared = self.decoder.stack.prepare(tokens.shape[0])
         gates = self.decoder.stack.project(embedded)
         output, state = self.decoder.step(gates, state, memory, prepared)
-        features = self.readout.features(output, state.context)
-        log_probs = torch.log_softmax(self.readout(features).float(), dim=-1)
-        return log_probs.index_fill(-1, self.readout.banned, -float("inf")), Decoding(memory, state)
+        copying = None
+        if self.pointer is not None:
+            gate, energies = self.pointer(
+                output.unsqueeze(1),
+                state.context.unsqueeze(1),
+                embedded.unsqueeze(1),
+                state.log_weights.unsqueeze(1),
+                memory,
+            )
+            copying = Copying(None if gate is None else gate.squeeze(1), energies.squeeze(1), memory.copy_ids)
+        logits = self.readout(self.readout.features(output, state.context))
+        log_probs = Distribution(logits, self.readout.banned, copying).log_probs(size)
+        return log_probs, Decoding(memory, state, size)
+
+    def _read(self, src: Tensor, lengths: Tensor, copy_ids: Tensor | None) -> tuple[Memory, DecoderState]:
+        """The memory and the state before the first token."""
+        encoded = self.encoder(self.embedding_dropout(self.src_embedding(src)), lengths)
+        values, attention = encoded.values, self.decoder.attention
+        top = encoded.final[:, -1, :, : self.encoder.direction_size]  # (B, D, M/D)
+        copy_keys, nothing = values[:, :, :0], src[:, :0]
+        if self.pointer is not None:
+            assert copy_ids is not None, "copying needs the target ids of the source"
+            copy_keys = self.pointer.keys(values)
+        memory = Memory(
+            values=values,
+            keys=attention.keys(values),
+            mask=encoded.mask,
+            summary=top.flatten(1),
+            fertility=attention.fertility(values),
+            copy_keys=copy_keys,
+            copy_ids=nothing if copy_ids is None else copy_ids,
+        )
+        return memory, self.decoder.start(self.bridge(encoded), memory)
+
+    def _force(self, batch: Batch) -> _Forced:
+        """Unroll over the known target, and look its real tokens up."""
+        memory, state = self._read(batch.src, batch.src_lengths, batch.copy_ids)
+        embedded = self.embedding_dropout(self._embed_target(batch.tgt_in))
+        trace = self.decoder.unroll(embedded, state, memory)
+
+        def real(tensor: Tensor) -> Tensor:  # (B, T, ...) -> (R, ...): padding never reaches the output layer
+            return tensor.flatten(0, 1).index_select(0, batch.real)
+
+        copying = None
+        if self.pointer is not None:
+            gate, energies = self.pointer(trace.outputs, trace.contexts, embedded, trace.log_weights, memory)
+            ids = memory.copy_ids.index_select(0, batch.real // batch.tgt_in.shape[1])
+            copying = Copying(None if gate is None else real(gate), real(energies), ids)
+        logits = self.readout(real(self.readout.features(trace.outputs, trace.contexts)))
+        distribution = Distribution(logits, self.readout.banned, copying)
+        return _Forced(memory, trace, distribution.target(real(batch.tgt_out)), copying)
+
+    def _embed_target(self, tokens: Tensor) -> Tensor:
+        """Embed what was produced; a source's own piece goes on as unknown."""
+        if self.pointer is not None:
+            tokens = tokens.masked_fill(tokens >= self.vocab_size, UNK)
+        return self.tgt_embedding(tokens)
 
 
 def _embedding(size: int, width: int, *, std: float) -> nn.Embedding:
@@ -186,24 +311,3 @@ def _embedding(size: int, width: int, *, std: float) -> nn.Embedding:
     with torch.no_grad():
         embedding.weight[PAD].zero_()
     return embedding
-
-
-def _check(config: ModelConfig, shared: bool) -> None:
-    """Refuse what cannot act."""
-    if config.tie_embeddings in ("inputs", "all") and not shared:
-        raise ValueError(
-            f"model.tie_embeddings={config.tie_embeddings} needs one vocabulary, but tokenizer.shared is false; "
-            "set tokenizer.shared=true, or model.tie_embeddings=output or none"
-        )
-    if config.attention_size is not None and config.attention not in ("additive", "scaled_dot"):
-        raise ValueError(
-            f"model.attention_size has no effect with model.attention={config.attention}; "
-            "leave it out, or set model.attention=additive or scaled_dot"
-        )
-    if config.residual and max(config.encoder_layers, config.decoder_layers) == 1:
-        raise ValueError(
-            "model.residual joins layers, but encoder and decoder have one each; "
-            "set model.encoder_layers or model.decoder_layers above 1, or model.residual=false"
-        )
-    if config.dropout == 0 and not config.embedding_dropout and config.dropout_kind == "locked":
-        raise ValueError("model.dropout_kind=locked has no effect with model.dropout=0; set model.dropout above 0")

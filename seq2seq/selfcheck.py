@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.batching import collate, pad
+from seq2seq.batching import Batch, collate, pad
+from seq2seq.model import Decoding
 from seq2seq.search.beam import Hypothesis, Search, beam_search
 from seq2seq.tokenizer import BOS, EOS, PAD
 from seq2seq.translator import Translator, evaluating
@@ -20,6 +21,7 @@ from seq2seq.translator import Translator, evaluating
 SEED = 1
 LENGTHS = (1, 2, 3, 5, 8, 13, 21)  # pieces of the sources
 BEAM = 4
+STEPS = 3
 SCORE_TOLERANCE = 1e-4  # of sums of log-probabilities, fp32; plus 1e-5 of their size where forced scoring is compared
 
 
@@ -42,21 +44,35 @@ class _Subject:
         size = translator.tokenizers.src.size
         lengths = [length for length in LENGTHS if length <= translator.max_source_length]
         self.sources = [torch.randint(EOS + 1, size, (length,), generator=random).tolist() for length in lengths]
-        words = translator.tokenizers.tgt.size - EOS - 1
+        self.words = translator.tokenizers.tgt.size - EOS - 1
         # some target for each source: its own ids, folded into the target vocabulary
-        self.targets = [[EOS + 1 + piece % words for piece in source] for source in self.sources]
+        self.targets = [[EOS + 1 + piece % self.words for piece in source] for source in self.sources]
+
+    def batch(self, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> Batch:
+        """Collate; every fourth piece of a source is one that the target vocabulary lacks."""
+        words, size = self.words, self.model.vocab_size
+        copy_ids = [
+            [size + piece % 3 if piece % 4 == 0 else EOS + 1 + piece % words for piece in source] for source in sources
+        ]
+        batch = collate(
+            sources, targets, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids if self.model.copies else None
+        )
+        return batch.to(self.model.device)
+
+    def encode(self, sources: Sequence[list[int]]) -> Decoding:
+        """Read some sources in one batch."""
+        batch = self.batch(sources, [[] for _ in sources])
+        return self.model.encode(batch.src, batch.src_lengths, batch.copy_ids if self.model.copies else None)
 
     def search(self, sources: Sequence[list[int]], beam_size: int) -> list[list[Hypothesis]]:
         """Search some sources in one batch."""
-        ids, lengths = pad([[*source, EOS] for source in sources], PAD)
-        decoding = self.model.encode(ids.to(self.model.device), lengths)
+        decoding = self.encode(sources)
         limits = [self.max_length(len(source)) for source in sources]
         return beam_search(self.model.step, decoding, limits, Search(BOS, EOS, beam_size, self.penalty))
 
     def forced(self, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> torch.Tensor:
         """Log-probability of every target (without eos) by teacher forcing in one batch."""
-        batch = collate(sources, targets, pad_id=PAD, bos_id=BOS, eos_id=EOS).to(self.model.device)
-        parts = self.model.log_probs(batch).cpu().split([len(target) + 1 for target in targets])
+        parts = self.model.log_probs(self.batch(sources, targets)).cpu().split([len(target) + 1 for target in targets])
         return torch.stack([part.sum() for part in parts])
 
 
@@ -65,6 +81,7 @@ def run_checks(translator: Translator) -> list[Check]:
     checks: list[Callable[[_Subject], Check]] = [
         _padding_ids,
         _more_padding,
+        _sums,
         _forced_scores,
         _greedy,
         _n_best,
@@ -82,7 +99,8 @@ def _padding_ids(subject: _Subject) -> Check:
     real = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
     outcomes = []
     for variant in (ids, ids.masked_fill(~real, EOS + 1)):
-        memory, state = subject.model.encode(variant.to(subject.model.device), lengths)
+        variant = variant.to(subject.model.device)
+        memory, state, _ = subject.model.encode(variant, lengths, variant if subject.model.copies else None)
         outcomes.append((memory.values[real.to(memory.values.device)], memory.summary, state.hidden))
     worst = max(float((a - b).abs().max()) for a, b in zip(*outcomes, strict=True))
     return Check("R1", f"other ids at padded places move the encoder by {worst:.1e} (must be 0)", worst == 0)
@@ -98,6 +116,23 @@ def _more_padding(subject: _Subject) -> Check:
     return Check(
         "R1", f"more padding moves log-probabilities by {worst:.1e} of their size (at most 1e-5)", worst <= 1e-5
     )
+
+
+def _sums(subject: _Subject) -> Check:
+    """R6: the probabilities of all tokens sum to 1 at every step, and pad has none, also when sentences have left."""
+    worst, padded = 0.0, 0.0
+    decoding = subject.encode(subject.sources)
+    tokens = torch.full((len(subject.sources),), BOS)
+    for _ in range(STEPS):
+        log_probs, decoding = subject.model.step(tokens, decoding)
+        probabilities = log_probs.exp()
+        worst = max(worst, float((probabilities.sum(dim=1) - 1).abs().max()))
+        padded = max(padded, float(probabilities[:, PAD].max()))
+        rows = torch.arange(0, len(tokens), 2)  # every second sentence leaves, the others change places
+        decoding = decoding.select(rows.flip(0).to(log_probs.device))
+        tokens = log_probs.argmax(dim=1)[rows.flip(0)].cpu()
+    text = f"the probabilities of a step sum to 1 but for {worst:.1e} (at most 1e-5), pad has {padded:g} (must be 0)"
+    return Check("R6", text, worst <= 1e-5 and padded == 0)
 
 
 def _forced_scores(subject: _Subject) -> Check:
@@ -116,8 +151,7 @@ def _greedy(subject: _Subject) -> Check:
     """R21: beam 1 takes the most probable piece at every step."""
     wrong = 0
     for source, found in zip(subject.sources, subject.search(subject.sources, 1), strict=True):
-        ids, lengths = pad([[*source, EOS]], PAD)
-        decoding = subject.model.encode(ids.to(subject.model.device), lengths)
+        decoding = subject.encode([source])
         last = torch.tensor([BOS])
         for number, piece in enumerate(found[0].ids, start=1):
             log_probs, decoding = subject.model.step(last, decoding)
@@ -130,7 +164,7 @@ def _greedy(subject: _Subject) -> Check:
 
 def _n_best(subject: _Subject) -> Check:
     """R21: as many hypotheses as asked, or as there are; all different, best first."""
-    words = subject.model.tgt_embedding.num_embeddings - 3  # whatever is not pad, bos or eos
+    words = subject.model.vocab_size - 3  # whatever is not pad, bos or eos
     limits = [subject.max_length(len(source)) for source in subject.sources]
     wanted = [min(BEAM, sum(words**length for length in range(min(limit, BEAM)))) for limit in limits]
     found = subject.search(subject.sources, BEAM)

@@ -40,7 +40,7 @@ class Segments(NamedTuple):
 
     ids: list[int]  # as ``encode`` gives them
     pieces: list[str]  # as the text spells them, where it is unknown too
-    spans: list[tuple[int, int]]  # their characters of the normalized text, from 0 and without white space before them
+    spans: list[tuple[int, int]]  # their characters of the text, without white space before; a shared one is the last's
 
 
 class Tokenizer(ABC):
@@ -162,8 +162,10 @@ class SentencePieceTokenizer(Tokenizer):
         shown = [int(i) for i in ids if i not in (PAD, BOS, EOS)]
         if all(i < self.size for i in shown):
             return self._processor.decode(shown)
-        # a piece that the model does not know keeps its mark of a space
-        return self._processor.decode_pieces(self.pieces(shown, own)).replace(_SPACE, " ").strip(" ")
+        # own pieces go in by character, as the whole might spell a special; an unknown one keeps its mark of a space
+        parts = ([self._piece(i)] if i < self.size else own[i - self.size] for i in shown)
+        text = self._processor.decode_pieces(list(itertools.chain.from_iterable(parts)))
+        return text.replace(_SPACE, " ").strip(" ")
 
     def _piece(self, number: int) -> str:
         return self._processor.id_to_piece(number)
@@ -208,9 +210,11 @@ class WordTokenizer(Tokenizer):
     def segment(self, texts: Sequence[str]) -> list[Segments]:
         result = []
         for text in texts:
-            words = find_words(_normalize(text, self.normalization))
+            normalized, places = _normalize_with_places(text, self.normalization)
+            words = find_words(normalized)
             pieces = [word.token for word in words]
-            result.append(Segments([self.id(piece) for piece in pieces], pieces, [word[1:] for word in words]))
+            spans = [(places[word.start], places[word.end]) for word in words]
+            result.append(Segments([self.id(piece) for piece in pieces], pieces, spans))
         return result
 
     def decode(self, ids: Sequence[int], own: Sequence[str] = ()) -> str:
@@ -291,6 +295,14 @@ def _normalizer(rule: str) -> sentencepiece.SentencePieceNormalizer:
 def _normalize(text: str, rule: str) -> str:
     """Normalize with a rule of SentencePiece, so that a rule means the same for every tokenizer."""
     return text if rule == "identity" else _normalizer(rule).normalize(_encodable(text))
+
+
+def _normalize_with_places(text: str, rule: str) -> tuple[str, Sequence[int]]:
+    """As ``_normalize``; and where in the text each character and the end come from."""
+    if rule == "identity":
+        return text, range(len(text) + 1)
+    normalized, places = _normalizer(rule).normalize(_encodable(text), with_offsets=True)
+    return normalized, places
 
 
 def _encodable(text: str) -> str:

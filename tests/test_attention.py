@@ -1,4 +1,4 @@
-"""Attention: every kind by hand on small numbers, the masked softmax, and what is computed only once."""
+"""Attention: every kind by hand on small numbers, coverage, the masked softmax, and what is computed only once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import math
 import pytest
 import torch
 
-from seq2seq.layers.attention import ATTENTIONS, Attention, Memory, make_attention, masked_softmax
+from seq2seq.layers.attention import (
+    ATTENTIONS,
+    NEVER,
+    Attention,
+    Memory,
+    make_attention,
+    masked_log_softmax,
+)
 
 KINDS = [kind for kind in ATTENTIONS if kind != "none"]
+COVERAGES = ("sum", "fertility")
 B, S, H, M, A = 3, 4, 6, 6, 5
+UNCOVERED = torch.zeros(B, 0)
+FERTILE = "fertility_energy.weight"
 
 
 @pytest.fixture(autouse=True)
@@ -18,13 +28,21 @@ def _seed():
     torch.manual_seed(1)
 
 
-def make(kind: str, query: int = H, memory: int = M, attention: int = A) -> Attention:
-    return make_attention(kind, query_size=query, memory_size=memory, attention_size=attention)
+def make(kind: str, query: int = H, memory: int = M, attention: int = A, coverage: str = "none") -> Attention:
+    return make_attention(kind, query_size=query, memory_size=memory, attention_size=attention, coverage=coverage)
 
 
 def remember(attention, values: torch.Tensor, mask: torch.Tensor | None = None) -> Memory:
     mask = torch.ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
-    return Memory(values, attention.keys(values), mask, values[:, -1])
+    nothing = torch.zeros(len(values), 0, dtype=torch.long)
+    fertility = attention.fertility(values)
+    return Memory(values, attention.keys(values), mask, values[:, -1], fertility, values[:, :, :0], nothing)
+
+
+def look(attention, query: torch.Tensor, memory: Memory, coverage: torch.Tensor | None = None):
+    """Context and weights."""
+    context, log_weights = attention(query, memory, UNCOVERED[: len(query)] if coverage is None else coverage)
+    return context, log_weights.exp()
 
 
 def set_(parameter: torch.Tensor, values: list) -> None:
@@ -32,9 +50,9 @@ def set_(parameter: torch.Tensor, values: list) -> None:
         parameter.copy_(torch.tensor(values))
 
 
-def small(kind: str):
+def small(kind: str, coverage: str = "none"):
     """An attention of width 2 with hand-written weights."""
-    attention = make(kind, 2, 2, 2)
+    attention = make(kind, 2, 2, 2, coverage)
     if kind in ("general", "scaled_dot", "additive"):
         set_(attention.key.weight, [[1.0, 2.0], [0.0, -1.0]])
     if kind in ("scaled_dot", "additive"):
@@ -42,6 +60,14 @@ def small(kind: str):
     if kind == "additive":
         set_(attention.key.bias, [0.25, 0.0])
         set_(attention.energy.weight, [[2.0, -3.0]])
+    return attention
+
+
+def covering(kind: str, coverage: str, **sizes: int) -> Attention:
+    """An attention whose coverage weights are not the zeros they start with."""
+    attention = make(kind, coverage=coverage, **sizes)
+    for parameter in attention.coverage_parameters():
+        torch.nn.init.uniform_(parameter, -1, 1)
     return attention
 
 
@@ -64,9 +90,9 @@ def test_energies_weights_and_context_by_hand(kind):
     memory = remember(attention, torch.tensor([[[1.0, 0.0], [0.5, 3.0]]]))
     query = torch.tensor([[2.0, -1.0]])
     first, second = HAND[kind]
-    energies = attention.energies(query, memory.keys)
+    energies = attention.energies(query, memory.keys, UNCOVERED[:1])
     assert energies.tolist()[0] == pytest.approx([first, second], rel=1e-5)
-    context, weights = attention(query, memory)
+    context, weights = look(attention, query, memory)
     share = 1 / (1 + math.exp(second - first))
     assert weights.tolist()[0] == pytest.approx([share, 1 - share], rel=1e-4, abs=1e-6)
     expected = [share + 0.5 * (1 - share), 3 * (1 - share)]
@@ -78,9 +104,10 @@ def test_without_attention_the_context_is_the_summary_and_no_weight_is_given():
     values = torch.randn(B, S, M)
     memory = remember(attention, values)
     assert memory.keys.shape == (B, S, 0)
-    context, weights = attention(torch.randn(B, H), memory)
+    context, weights = look(attention, torch.randn(B, H), memory)
     assert torch.equal(context, memory.summary)
     assert torch.equal(weights, torch.zeros(B, S))
+    assert memory.fertility.shape == (B, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,22 +115,27 @@ def test_padding_gets_no_weight_and_does_not_matter(kind):
     attention = make(kind)
     mask = torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]])
     values, query = torch.randn(B, S, M), torch.randn(B, H)
-    context, weights = attention(query, remember(attention, values, mask))
+    context, weights = look(attention, query, remember(attention, values, mask))
     assert torch.equal(weights == 0, ~mask)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(B))
     other = torch.where(mask.unsqueeze(2), values, torch.full_like(values, 1e3))
-    torch.testing.assert_close(attention(query, remember(attention, other, mask))[0], context)
-    alone, _ = attention(query[1:2], remember(attention, values[1:2, :2]))
+    torch.testing.assert_close(look(attention, query, remember(attention, other, mask))[0], context)
+    alone, _ = look(attention, query[1:2], remember(attention, values[1:2, :2]))
     torch.testing.assert_close(alone, context[1:2])
 
 
+@pytest.mark.parametrize("coverage", ["none", *COVERAGES])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_without_a_source_gives_zeros_also_backwards(kind):
-    attention = make(kind)
+def test_a_row_without_a_source_gives_zeros_also_backwards(kind, coverage):
+    attention = covering(kind, coverage)
     mask = torch.ones(B, S, dtype=torch.bool)
     mask[1] = False
     values, query = torch.randn(B, S, M, requires_grad=True), torch.randn(B, H, requires_grad=True)
-    context, weights = attention(query, remember(attention, values, mask))
+    memory = remember(attention, values, mask)
+    covered = torch.rand(B, memory.fertility.shape[1]) / memory.fertility
+    context, log_weights = attention(query, memory, covered)
+    weights = log_weights.exp()
+    assert log_weights.isfinite().all()
     assert torch.equal(weights[1], torch.zeros(S))
     assert torch.equal(context[1], torch.zeros(M))
     (context.sum() + weights.square().sum()).backward()
@@ -117,15 +149,26 @@ def test_a_row_without_a_source_gives_zeros_also_backwards(kind):
 def test_the_masked_softmax_survives_large_energies(size):
     energies = torch.tensor([[size, 0.0, -size], [-size, -size, size]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    assert masked_softmax(energies, mask).tolist() == [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
+    log_weights = masked_log_softmax(energies, mask)
+    assert log_weights.exp().tolist() == [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
+    assert log_weights[1, 2] == NEVER
+    assert not log_weights.isnan().any()
 
 
+def test_log_weights_are_kept_where_the_weights_underflow():
+    log_weights = masked_log_softmax(torch.tensor([[0.0, -500.0, -500.0]]), torch.tensor([[True, True, False]]))
+    assert log_weights.tolist() == [[0.0, -500.0, NEVER]]
+
+
+@pytest.mark.parametrize("coverage", ["none", *COVERAGES])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_softmax_is_fp32_under_bfloat16(kind):
-    attention = make(kind, A, A)  # one width for all
+def test_the_softmax_is_fp32_under_bfloat16(kind, coverage):
+    attention = make(kind, A, A, coverage=coverage)  # one width for all
     values = torch.randn(1, 300, A).bfloat16()
     attention = attention.bfloat16()
-    context, weights = attention(torch.randn(1, A).bfloat16(), remember(attention, values))
+    memory = remember(attention, values)
+    covered = torch.rand(1, memory.fertility.shape[1])  # summed up in fp32
+    context, weights = look(attention, torch.randn(1, A).bfloat16(), memory, covered)
     assert weights.dtype == torch.float32
     assert context.dtype == torch.bfloat16
     assert weights.sum().item() == pytest.approx(1, abs=1e-5)  # 300 rounded bf16 weights miss this by far
@@ -134,7 +177,9 @@ def test_the_softmax_is_fp32_under_bfloat16(kind):
 def test_the_softmax_of_bfloat16_energies_is_that_of_the_same_numbers_in_fp32():
     energies = torch.randn(2, 50).bfloat16()
     expected = torch.softmax(energies.float(), dim=1)
-    assert torch.equal(masked_softmax(energies, torch.ones(2, 50, dtype=torch.bool)), expected)
+    found = masked_log_softmax(energies, torch.ones(2, 50, dtype=torch.bool))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.exp(), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,22 +188,22 @@ def test_keys_come_from_the_memory_and_are_not_computed_again(kind, monkeypatch)
     values, query = torch.randn(B, S, M), torch.randn(B, H)
     memory = remember(attention, values)
     before = [tensor.clone() for tensor in memory]
-    context, weights = attention(query, memory)
+    context, weights = look(attention, query, memory)
     monkeypatch.setattr(attention, "keys", None)
     if hasattr(attention, "key"):
         monkeypatch.setattr(attention.key, "forward", None)
-    again = attention(query, memory)
+    again = look(attention, query, memory)
     assert torch.equal(again[0], context)
     assert torch.equal(again[1], weights)
     assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # R17
     other = memory._replace(keys=memory.keys.flip(1))
-    assert not torch.allclose(attention(query, other)[1], weights)
+    assert not torch.allclose(look(attention, query, other)[1], weights)
 
 
 @pytest.mark.parametrize("kind", ["general", "scaled_dot", "additive"])
 def test_gradient_reaches_every_parameter(kind):
     attention = make(kind)
-    context, _ = attention(torch.randn(B, H), remember(attention, torch.randn(B, S, M)))
+    context, _ = look(attention, torch.randn(B, H), remember(attention, torch.randn(B, S, M)))
     context.square().sum().backward()
     for name, parameter in attention.named_parameters():
         assert parameter.grad.abs().sum() > 0, name
@@ -167,7 +212,7 @@ def test_gradient_reaches_every_parameter(kind):
 @pytest.mark.parametrize("kind", ["general", "scaled_dot", "additive", "none"])
 def test_widths_may_differ_except_for_dot(kind):
     attention = make(kind, 3, 8)
-    context, weights = attention(torch.randn(B, 3), remember(attention, torch.randn(B, S, 8)))
+    context, weights = look(attention, torch.randn(B, 3), remember(attention, torch.randn(B, S, 8)))
     assert context.shape == (B, 8)
     assert weights.shape == (B, S)
 
@@ -178,7 +223,8 @@ def test_the_attention_width_is_that_of_the_keys(kind):
 
 
 def test_memory_select_takes_rows_of_everything():
-    memory = remember(make("general"), torch.randn(B, S, M), torch.rand(B, S) > 0.3)
+    memory = remember(make("general", coverage="fertility"), torch.randn(B, S, M), torch.rand(B, S) > 0.3)
+    memory = memory._replace(copy_keys=torch.randn(B, S, A), copy_ids=torch.randint(20, (B, S)))
     chosen = memory.select(torch.tensor([2, 0, 2, 2]))
     for new, old in zip(chosen, memory, strict=True):
         assert torch.equal(new, old[[2, 0, 2, 2]])
@@ -200,6 +246,114 @@ def test_an_unknown_kind_is_refused_with_the_list():
 
 def test_the_base_class_is_abstract():
     with pytest.raises(TypeError, match="Attention is abstract"):
-        Attention().keys(torch.zeros(1, 1, 1))
+        Attention(M, "none").keys(torch.zeros(1, 1, 1))
     with pytest.raises(TypeError, match="Attention is abstract"):
-        Attention().energies(torch.zeros(1, 1), torch.zeros(1, 1, 1))
+        Attention(M, "none").energies(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 0))
+
+
+# Coverage
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_coverage_enters_the_energies_by_its_formula(kind):
+    """See et al. 2017, eq. 11: inside the tanh for additive; added to the others."""
+    attention = small(kind, "sum")
+    keys = attention.keys(torch.tensor([[[1.0, 0.0], [0.5, 3.0]]]))
+    query, coverage = torch.tensor([[2.0, -1.0]]), torch.tensor([[0.5, 2.0]])
+    if kind == "additive":
+        set_(attention.coverage_weight, [0.5, -1.5])
+        expected = [
+            2 * math.tanh(1 + 1.25 + 0.5 * 0.5) - 3 * math.tanh(1 - 1.5 * 0.5),
+            2 * math.tanh(1 + 6.75 + 0.5 * 2.0) - 3 * math.tanh(1 - 3 - 1.5 * 2.0),
+        ]
+    else:
+        set_(attention.coverage_weight, [-0.5])
+        expected = [HAND[kind][0] - 0.5 * 0.5, HAND[kind][1] - 0.5 * 2.0]
+    assert attention.energies(query, keys, coverage).tolist()[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_coverage_acts_unless_its_weight_is_zero(kind, coverage):
+    attention = make(kind, coverage=coverage)
+    assert not attention.coverage_weight.any()  # a model begins as the one without
+    plain = make(kind)
+    plain.load_state_dict(
+        {name: value for name, value in attention.state_dict().items() if name in dict(plain.named_parameters())}
+    )
+    values, query, covered = torch.randn(B, S, M), torch.randn(B, H), torch.rand(B, S)
+    expected = look(plain, query, remember(plain, values))
+    found = look(attention, query, remember(attention, values), covered)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    torch.nn.init.uniform_(attention.coverage_weight, 0.5, 1)
+    other = look(attention, query, remember(attention, values), covered)
+    assert (other[1] - expected[1]).abs().max() > 1e-3
+    nothing = look(attention, query, remember(attention, values), torch.zeros(B, S))
+    torch.testing.assert_close(nothing[1], expected[1])  # the first step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_negative_weight_looks_away_from_what_is_covered(kind):
+    attention = make(kind, coverage="sum")
+    values, query, covered = torch.randn(B, S, M), torch.randn(B, H), torch.eye(B, S)
+    before = look(attention, query, remember(attention, values), covered)[1]
+    if kind == "additive":
+        with torch.no_grad():  # v . tanh(... + w c): against v
+            attention.coverage_weight.copy_(-attention.energy.weight[0])
+    else:
+        torch.nn.init.constant_(attention.coverage_weight, -1.0)
+    after = look(attention, query, remember(attention, values), covered)[1]
+    assert (after.diagonal() < before.diagonal()).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fertility_is_tus_formula(kind):
+    """Tu et al. 2016, eq. 9: N sigmoid(U h_j), N = 2."""
+    attention = covering(kind, "fertility")
+    values = torch.randn(B, S, M)
+    found = attention.fertility(values)
+    expected = 2 / (1 + torch.exp(-(values * attention.fertility_energy.weight[0]).sum(dim=2)))
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(make(kind, coverage="sum").fertility(values), torch.ones(B, S))
+    assert make(kind).fertility(values).shape == (B, 0)
+
+
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_reaches_coverage(kind, coverage):
+    attention = covering(kind, coverage)
+    values, query = torch.randn(B, S, M), torch.randn(B, H)
+    memory = remember(attention, values)
+    context, _ = look(attention, query, memory, torch.rand(B, S) / memory.fertility)
+    context.square().sum().backward()
+    for name, parameter in attention.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("coverage", COVERAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_at_zero_the_coverage_weight_learns_at_once(kind, coverage):
+    attention = make(kind, coverage=coverage)
+    context, _ = look(attention, torch.randn(B, H), remember(attention, torch.randn(B, S, M)), torch.rand(B, S))
+    context.square().sum().backward()
+    assert attention.coverage_weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_coverage_parameters_are_those_that_are_there_for_coverage_alone(kind):
+    names = set(dict(make(kind).named_parameters()))
+    for coverage, extra in [("none", set()), ("sum", {"coverage_weight"}), ("fertility", {"coverage_weight", FERTILE})]:
+        attention = make(kind, coverage=coverage)
+        found = dict(attention.named_parameters())
+        assert set(found) == names | extra
+        assert {id(p) for p in attention.coverage_parameters()} == {id(found[name]) for name in extra}
+
+
+@pytest.mark.parametrize("coverage", COVERAGES)
+def test_no_attention_refuses_coverage(coverage):
+    message = (
+        f"model.coverage={coverage} needs an attention, but model.attention is none; "
+        "set model.attention=additive or model.coverage=none"
+    )
+    with pytest.raises(ValueError, match=message):
+        make("none", coverage=coverage)

@@ -43,9 +43,24 @@ def test_collate_frames_both_sides():
     assert batch.tgt_out.flatten()[batch.real].tolist() == [7, EOS, 8, 9, 10, EOS]
 
 
+def test_collate_frames_what_is_copied_like_the_source():
+    batch = collate([[5, 6], []], [[20], [8, 9]], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=[[21, 20], []])
+    assert batch.copy_ids.tolist() == [[21, 20, EOS], [EOS, 0, 0]]
+    assert batch.copy_ids.shape == batch.src.shape
+    assert batch.tgt_out.tolist() == [[20, EOS, 0], [8, 9, EOS]]  # ids beyond the vocabulary are kept
+
+
+def test_without_copying_nothing_is_copied():
+    batch = collate([[5, 6], []], [[7], [8]], pad_id=PAD, bos_id=BOS, eos_id=EOS)
+    assert batch.copy_ids.shape == (2, 0)
+    assert batch.copy_ids.dtype == torch.int64
+
+
 def test_moving_a_batch_leaves_the_lengths_on_the_cpu():
     batch = collate([[5, 6], [4]], [[7], [8]], pad_id=PAD, bos_id=BOS, eos_id=EOS).to(torch.device("meta"))
-    assert {tensor.device.type for tensor in (batch.src, batch.tgt_in, batch.tgt_out, batch.real)} == {"meta"}
+    assert {tensor.device.type for tensor in (batch.src, batch.tgt_in, batch.tgt_out, batch.real, batch.copy_ids)} == {
+        "meta"
+    }
     assert batch.src_lengths.tolist() == [3, 2]
     assert batch.target_tokens == 4
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from seq2seq.search.beam import Hypothesis, Search, beam_search
+from seq2seq.search.penalties import Penalties
 
 PAD, BOS, EOS = 0, 2, 3
 V, HISTORIES = 6, 7  # ids 1, 4 and 5 are words
@@ -22,14 +23,15 @@ class Toy(NamedTuple):
 
     sentence: torch.Tensor  # (N,)
     path: torch.Tensor  # (N,), a number below HISTORIES
-    weights: torch.Tensor | None  # (N, S), all on position ``path % S``
+    weights: torch.Tensor  # (N, S), most of it on position ``path % S``
+    mask: torch.Tensor  # (N, S)
 
     def reorder(self, rows: torch.Tensor) -> Toy:
         assert torch.equal(self.sentence[rows], self.sentence)  # hypotheses stay with their sentence
         return self.select(rows)
 
     def select(self, rows: torch.Tensor) -> Toy:
-        return Toy(*(tensor if tensor is None else tensor[rows] for tensor in self))
+        return Toy(*(tensor[rows] for tensor in self))
 
 
 class Chain:
@@ -45,16 +47,22 @@ class Chain:
     def step(self, tokens: torch.Tensor, state: Toy) -> tuple[torch.Tensor, Toy]:
         self.rows.append(len(tokens))
         path = (3 * state.path + tokens) % HISTORIES
-        weights = None if state.weights is None else torch.nn.functional.one_hot(path % S, S).double()
-        return self.table[state.sentence, path, tokens], Toy(state.sentence, path, weights)
+        return self.table[state.sentence, path, tokens], state._replace(path=path, weights=self.looks(path))
 
-    def start(self, sentences: list[int], weights: bool = True) -> Toy:
-        count = len(sentences)
-        return Toy(torch.tensor(sentences), torch.zeros(count).long(), torch.zeros(count, S) if weights else None)
+    def looks(self, path: torch.Tensor) -> torch.Tensor:
+        """Weights over all positions: 0.7 at ``path % S``, the others 0.1."""
+        return 0.1 + 0.6 * torch.nn.functional.one_hot(path % S, S).double()
 
-    def search(self, sentences: list[int], limits: list[int], **options) -> list[list[Hypothesis]]:
+    def start(self, sentences: list[int], lengths: list[int] | None = None) -> Toy:
+        """``lengths``: how many positions of each sentence are real."""
+        real = torch.arange(S) < torch.tensor(lengths or [S] * len(sentences)).unsqueeze(1)
+        return Toy(torch.tensor(sentences), torch.zeros(len(sentences)).long(), torch.zeros(len(sentences), S), real)
+
+    def search(
+        self, sentences: list[int], limits: list[int], lengths: list[int] | None = None, **options
+    ) -> list[list[Hypothesis]]:
         options = {"beam_size": 3, "length_penalty": 0.0} | options
-        return beam_search(self.step, self.start(sentences), limits, Search(BOS, EOS, **options))
+        return beam_search(self.step, self.start(sentences, lengths), limits, Search(BOS, EOS, **options))
 
     def follow(self, sentence: int, ids: list[int]) -> tuple[list[float], list[int]]:
         """Log-probability and path of every id."""
@@ -145,11 +153,10 @@ def test_hypotheses_are_what_they_claim_to_be():
             assert not {PAD, BOS} & set(hypothesis.ids)
             assert len(hypothesis.ids) <= limits[sentence]
             assert hypothesis.cut == (len(hypothesis.ids) == limits[sentence])
-            log_probs, paths = chain.follow(sentence, hypothesis.ids)
+            log_probs, _ = chain.follow(sentence, hypothesis.ids)
             assert hypothesis.token_log_probs == pytest.approx(log_probs)
             assert hypothesis.log_prob == pytest.approx(sum(log_probs))
             assert hypothesis.score == pytest.approx(sum(log_probs) / len(hypothesis.ids) ** 0.7)
-            assert hypothesis.alignment == [path % S for path in paths]  # it follows the beam
 
 
 @pytest.mark.parametrize("beam_size", [1, 2, 4])
@@ -253,12 +260,86 @@ def test_the_length_penalty_divides_by_the_length_to_its_power():
         assert by_ids[(4, EOS)].log_prob == pytest.approx(math.log(0.4))
 
 
-def test_a_step_without_weights_gives_no_alignment():
+# Penalties
+
+
+def penalty(chain: Chain, sentence: int, ids: list[int], real: int, coverage: float, summary: float) -> float:
+    """Of a hypothesis, from its own path alone."""
+    attended = sum(chain.looks(torch.tensor(path)) for path in chain.follow(sentence, ids)[1]).tolist()[:real]
+    little = -sum(math.log(min(looked, 1.0)) for looked in attended)
+    return coverage * little + summary * sum(max(looked, 1.0) - 1 for looked in attended)
+
+
+@pytest.mark.parametrize(("coverage", "summary"), [(0.4, 0.0), (0.0, 0.7), (0.3, 0.2)])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+def test_penalties_follow_the_beam_and_count_real_positions_alone(coverage, summary, length_penalty):
+    limits, lengths = [6, 1, 3, 9, 2, 6], [4, 2, 1, 3, 4, 2]
+    options = {"beam_size": 4, "length_penalty": length_penalty}
+    for seed in range(3):
+        chain = Chain(6, seed)
+        found = chain.search(list(range(6)), limits, lengths, penalties=Penalties(coverage, summary), **options)
+        for sentence, hypotheses in enumerate(found):
+            for hypothesis in hypotheses:
+                taken = penalty(chain, sentence, hypothesis.ids, lengths[sentence], coverage, summary)
+                expected = hypothesis.log_prob / len(hypothesis.ids) ** length_penalty - taken
+                assert hypothesis.score == pytest.approx(expected, abs=1e-5)
+            assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
+
+
+def test_penalties_reorder_what_is_found_and_leave_its_log_probability():
+    moved = 0
+    for seed in range(5):
+        chain = Chain(4, seed)
+        plain, penalized = (
+            chain.search([0, 1, 2, 3], [6] * 4, beam_size=4, penalties=penalties)
+            for penalties in (Penalties(), Penalties(2.0, 1.0))
+        )
+        for before, after in zip(plain, penalized, strict=True):
+            by_ids = {tuple(hypothesis.ids): hypothesis for hypothesis in before}
+            assert by_ids.keys() == {tuple(hypothesis.ids) for hypothesis in after}
+            for hypothesis in after:
+                same = by_ids[tuple(hypothesis.ids)]
+                assert hypothesis.log_prob == same.log_prob
+                assert hypothesis.token_log_probs == same.token_log_probs
+                assert hypothesis.score <= same.score
+            moved += ids_of(before) != ids_of(after)
+    assert moved > 5
+
+
+def test_penalties_of_a_sentence_do_not_depend_on_its_batch():
+    chain = Chain(5)
+    limits, lengths = [8, 8, 3, 12, 1], [4, 1, 3, 2, 4]
+    penalties = Penalties(0.5, 0.3)
+    together = chain.search([0, 1, 2, 3, 4], limits, lengths, penalties=penalties)
+    order = [3, 1, 4, 0, 2]
+    shuffled = chain.search(order, [limits[n] for n in order], [lengths[n] for n in order], penalties=penalties)
+    for sentence in range(5):
+        alone = chain.search([sentence], [limits[sentence]], [lengths[sentence]], penalties=penalties)[0]
+        for found in (together[sentence], shuffled[order.index(sentence)]):
+            assert ids_of(found) == ids_of(alone)
+            assert [h.score for h in found] == pytest.approx([h.score for h in alone])
+
+
+def test_penalties_of_nothing_change_nothing_and_nobody_asks_where_the_step_looked():
+    class Blind(NamedTuple):
+        """A state without weights and mask."""
+
+        toy: Toy
+
+        def reorder(self, rows: torch.Tensor) -> Blind:
+            return Blind(self.toy.reorder(rows))
+
+        def select(self, rows: torch.Tensor) -> Blind:
+            return Blind(self.toy.select(rows))
+
+    def step(tokens: torch.Tensor, state: Blind) -> tuple[torch.Tensor, Blind]:
+        log_probs, toy = chain.step(tokens, state.toy)
+        return log_probs, Blind(toy)
+
     chain = Chain()
-    found = beam_search(chain.step, chain.start([0, 1], weights=False), [4, 4], Search(BOS, EOS, 3))
-    assert all(h.alignment == [] for hypotheses in found for h in hypotheses)
-    with_weights = chain.search([0, 1], [4, 4], length_penalty=1.0)
-    assert [ids_of(h) for h in found] == [ids_of(h) for h in with_weights]
+    expected = chain.search([0, 1], [4, 4])
+    assert chain.search([0, 1], [4, 4], penalties=Penalties(0.0, 0.0)) == expected
+    assert beam_search(step, Blind(chain.start([0, 1])), [4, 4], Search(BOS, EOS, 3, 0.0)) == expected
 
 
 def test_the_first_token_is_bos():

@@ -112,8 +112,8 @@ def test_blank_lines_do_not_reach_the_model(model: str, monkeypatch: pytest.Monk
 
 
 def test_a_translation_with_a_line_break_stays_one_line(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = lambda self, lines, **options: [[Translation("a\nb")] for _ in lines]  # noqa: E731
-    monkeypatch.setattr(Translator, "search", broken)
+    monkeypatch.setattr(Translator, "search", lambda self, lines, **options: [[Translation("a\nb")] for _ in lines])
+    monkeypatch.setattr(Translator, "translate", lambda self, lines, **options: ["a\nb" for _ in lines])
     assert run("translate", model, text="x\ny\n").stdout_bytes == b"a b\na b\n"
     as_json = run("translate", model, "--format", "jsonl", text="x\n").stdout
     assert json.loads(as_json)["translation"] == "a\nb"
@@ -126,12 +126,20 @@ def test_a_long_source_is_cut_with_its_line_named(model: str, caplog: pytest.Log
     assert any("line 2 has" in message and "is cut to 40" in message for message in caplog.messages)
 
 
+def test_a_long_source_is_split_if_asked(model: str, caplog: pytest.LogCaptureFixture) -> None:
+    text = "a dog\n" + "the dog runs " * 10 + "\n"
+    result = run("translate", model, "--too-long", "split", text=text)
+    assert (result.exit_code, result.stdout.count("\n")) == (0, 2)
+    assert any("line 2 has" in message and "is split into" in message for message in caplog.messages)
+
+
 # ---- flags of translate
 
 
 FLAGS: list[tuple[list[str], dict[str, Any]]] = [
     (["--beam-size", "1"], {"beam_size": 1}),
     (["--length-penalty", "0"], {"length_penalty": 0.0}),
+    (["--too-long", "split"], {"too_long": "split"}),
     (["--max-length-ratio", "0"], {"max_length_ratio": 0.0}),
     (["--min-length", "9"], {"min_length": 9}),
     (["--batch-tokens", "7"], {"batch_tokens": 7}),
@@ -143,13 +151,13 @@ def test_flags_change_the_search_and_only_that_setting(
     model: str, monkeypatch: pytest.MonkeyPatch, flags: list[str], changes: dict[str, Any]
 ) -> None:
     seen: list[dict[str, Any]] = []
-    original = Translator.search
+    original = Translator.translate
 
-    def search(self: Translator, lines: list[str], **options: Any) -> Any:
+    def translate(self: Translator, lines: list[str], **options: Any) -> Any:
         seen.append(dict(vars(self.search_config)))
         return original(self, lines, **options)
 
-    monkeypatch.setattr(Translator, "search", search)
+    monkeypatch.setattr(Translator, "translate", translate)
     assert run("translate", model, *flags, text="a dog\n").exit_code == 0
     assert run("translate", model, text="a dog\n").exit_code == 0
     assert seen == [seen[1] | changes, seen[1]]
@@ -172,6 +180,9 @@ def test_jsonl_holds_the_whole_story(model: str, translator: Translator) -> None
             "source_pieces",
             "alignment",
             "status",
+            "p_gen",
+            "copied_from",
+            "copied_share",
         }
         assert set(record) == fields
         assert record["log_prob"] == pytest.approx(sum(record["token_log_probs"]), abs=1e-4)
@@ -330,7 +341,7 @@ def test_mistakes_of_evaluate_come_before_the_model_is_loaded(files: Path, tmp_p
     assert refused("evaluate", "--hyp", hyp, "--ref", ref, "--ref", three) == f"{hyp} {mismatch}"
     assert refused("evaluate", "nosuch", "--src", src, "--ref", three) == f"{src} {mismatch}"
     names = refused("evaluate", "nosuch", "--src", src, "--ref", ref, "--metric", "blue")
-    assert names == "metric must be one of bleu, chrf, ter, rouge, summary, but is blue"
+    assert names == "metric must be one of bleu, chrf, ter, exact, rouge, summary, but is blue"
     assert "tokenize must be one of" in refused("evaluate", "--hyp", hyp, "--ref", ref, "--tokenize", "14a")
     only = refused("evaluate", "--hyp", hyp, "--ref", ref, "--metric", "ter", "--tokenize", "char")
     assert "tokenize=char cannot act on ter" in only

@@ -58,7 +58,7 @@ def test_an_experiment_composes_and_all_it_states_arrives(name: str) -> None:
 def test_the_command_line_wins_over_an_experiment(name: str) -> None:
     config = config_of(f"experiment={name}", "train.max_updates=7", "name=other", "data.root=/x")
     assert (config.train.max_updates, config.name, config.run_dir, config.data.root) == (7, "other", "runs/other", "/x")
-    assert config.data.train.src, "the experiment's own files stay"
+    assert config.data.train.src or config.data.train.file, "the experiment's own files stay"
 
 
 @pytest.mark.parametrize("name", DATA)

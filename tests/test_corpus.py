@@ -28,20 +28,20 @@ from seq2seq.corpus import (
     training_text,
 )
 from seq2seq.corpus import given as split_given
-from seq2seq.tokenizer import SPECIALS, WordTokenizer, train_tokenizer
+from seq2seq.tokenizer import SPECIALS, UNK, Segments, WordTokenizer, train_tokenizer
 from seq2seq.training.dataset import Report, overlap, training_set
 
 BOM = b"\xef\xbb\xbf"
 
 
 class CountingTokenizer(WordTokenizer):
-    """Remembers how many texts it encoded."""
+    """Remembers how many texts it cut into pieces, to encode them or otherwise."""
 
     encoded = 0
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+    def segment(self, texts: Sequence[str]) -> list[Segments]:
         self.encoded += len(texts)
-        return super().encode_batch(texts)
+        return super().segment(texts)
 
 
 @pytest.fixture(autouse=True)
@@ -326,7 +326,8 @@ def test_training_set_drops_and_reports(tmp_path: Path) -> None:
     assert [tokenizer.decode(ids) for ids in rows["tgt_ids"]] == ["A B", "D", "A B", "A"]
     assert rows["src_length"][:] == [3, 1, 3, 2]
     assert rows["tgt_length"][:] == [2, 1, 2, 1]
-    assert set(rows.column_names) == {"src_ids", "tgt_ids", "src_length", "tgt_length", "line"}
+    assert set(rows.column_names) == {"src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line"}
+    assert rows["copy_ids"][:] == [[]] * 4  # nothing is copied
     assert rows.features["src_ids"].feature.dtype == "int32"
     assert rows.cache_files  # lies on disk
     values = report.as_dict()
@@ -367,6 +368,57 @@ def test_training_set_cuts(tmp_path: Path) -> None:
     assert (max(rows["src_length"][:]), max(rows["tgt_length"][:])) == (4, 3)
     assert (report.pairs_kept, report.empty, report.too_long_source, report.too_long_target) == (6, 1, 1, 1)
     assert "  1 cut for a source above 4 pieces, 1 for a target above 3" in report.lines()
+
+
+COPY_SRC = ["a x b y x", "x y", "a b", "x a z y x"]
+COPY_TGT = ["A x y", "x x z", "A q", "x z A y"]
+
+
+def test_training_set_for_copying(tmp_path: Path) -> None:
+    tokenizer = CountingTokenizer(WORDS)
+    write(tmp_path / "a.src", "\n".join(COPY_SRC) + "\n")
+    write(tmp_path / "a.tgt", "\n".join(COPY_TGT) + "\n")
+    data = parallel(tmp_path)
+    rows, report = training_set(data, tokenizer, tokenizer, copies=True)
+    a, b, A, own = tokenizer.id("a"), tokenizer.id("b"), tokenizer.id("A"), tokenizer.size
+    assert rows["src_ids"][0] == [a, UNK, b, UNK, UNK]  # what the encoder reads
+    assert rows["copy_ids"][:] == [
+        [a, own, b, own + 1, own],
+        [own, own + 1],
+        [a, b],
+        [own, a, own + 1, own + 2, own],
+    ]
+    assert rows["tgt_ids"][:] == [[A, own, own + 1], [own, own, UNK], [A, UNK], [own, own + 1, A, own + 2]]
+    assert [len(ids) for ids in rows["copy_ids"]] == rows["src_length"][:]
+    assert report.tgt_unknown == 2 / 12  # z and q stand in no source
+    plain, plain_report = training_set(data, tokenizer, tokenizer)  # the cache tells the two apart
+    assert plain["tgt_ids"][0] == [A, UNK, UNK]
+    assert plain["src_ids"][:] == rows["src_ids"][:]
+    assert plain_report.tgt_unknown == 9 / 12
+    again, _ = training_set(data, tokenizer, tokenizer, copies=True)
+    assert again["copy_ids"][:] == rows["copy_ids"][:]
+
+
+def test_what_a_cut_source_no_longer_holds_cannot_be_copied(tmp_path: Path) -> None:
+    tokenizer = CountingTokenizer(WORDS)
+    write(tmp_path / "a.src", "\n".join(COPY_SRC) + "\n")
+    write(tmp_path / "a.tgt", "\n".join(COPY_TGT) + "\n")
+    data = parallel(tmp_path, max_source_length=3, max_target_length=3, too_long="cut")
+    rows, _ = training_set(data, tokenizer, tokenizer, copies=True)
+    A, own = tokenizer.id("A"), tokenizer.size
+    assert rows["src_length"][:] == [3, 2, 2, 3]
+    assert [len(ids) for ids in rows["copy_ids"]] == [3, 2, 2, 3]
+    assert rows["tgt_ids"][:] == [[A, own, UNK], [own, own, UNK], [A, UNK], [own, own + 1, A]]
+
+
+def test_training_set_for_copying_between_two_vocabularies(tmp_path: Path) -> None:
+    src, tgt = CountingTokenizer([*SPECIALS, *"abx"]), CountingTokenizer([*SPECIALS, *"ABa"])
+    write(tmp_path / "a.src", "a x b\n")
+    write(tmp_path / "a.tgt", "A b a x y\n")
+    rows, _ = training_set(parallel(tmp_path), src, tgt, copies=True)
+    assert rows["src_ids"][0] == [4, 6, 5]
+    assert rows["copy_ids"][0] == [6, 7, 8]  # a is in the target vocabulary, x and b are this sentence's own
+    assert rows["tgt_ids"][0] == [4, 8, 6, 7, UNK]
 
 
 def test_overlap(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seq2seq.layers.attention import ATTENTIONS, Memory, make_attention
+from seq2seq.layers.attention import ATTENTIONS, NEVER, Memory, make_attention
 from seq2seq.layers.cells import CELLS, StackedCell
 from seq2seq.layers.decoder import Bridge, Decoder, Readout
 from seq2seq.layers.encoder import Encoded, Encoder
 
 B, S, T, E, H, M = 3, 5, 4, 6, 8, 8
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
-EVERY_ATTENTION = pytest.mark.parametrize("attention", ATTENTIONS)
+COVERED = [(kind, coverage) for kind in ATTENTIONS if kind != "none" for coverage in ("sum", "fertility")]
+EVERY_COVERAGE = pytest.mark.parametrize(
+    ("attention", "coverage"), [*((kind, "none") for kind in ATTENTIONS), *COVERED]
+)
 LENGTHS = torch.tensor([5, 2, 3])
 
 
@@ -21,16 +24,21 @@ def _seed():
     torch.manual_seed(1)
 
 
-def make(cell: str = "gru", attention: str = "additive", **options) -> Decoder:
+def make(cell: str = "gru", attention: str = "additive", coverage: str = "none", **options) -> Decoder:
     stack = StackedCell(cell, input_size=E, hidden_size=H, num_layers=2, **options)
-    looking = make_attention(attention, query_size=H, memory_size=M, attention_size=4)
+    looking = make_attention(attention, query_size=H, memory_size=M, attention_size=4, coverage=coverage)
+    if coverage != "none":  # weights that act
+        for parameter in looking.coverage_parameters():
+            torch.nn.init.uniform_(parameter, -1, 1)
     return Decoder(stack, looking, memory_size=M)
 
 
 def remember(decoder: Decoder) -> Memory:
     mask = torch.arange(S) < LENGTHS.unsqueeze(1)
     values = torch.randn(B, S, M) * mask.unsqueeze(2)
-    return Memory(values, decoder.attention.keys(values), mask, torch.randn(B, M))
+    attention, nothing = decoder.attention, torch.zeros(B, 0, dtype=torch.long)
+    summary = torch.randn(B, M)
+    return Memory(values, attention.keys(values), mask, summary, attention.fertility(values), values[:, :, :0], nothing)
 
 
 def encode(cell: str, num_layers: int = 1, width: int = M, bidirectional: bool = True) -> tuple[Encoder, Encoded]:
@@ -54,9 +62,9 @@ def bridge(kind: str, cell: str, encoder: Encoder, num_layers: int = 1, width: i
 
 
 @EVERY_CELL
-@EVERY_ATTENTION
-def test_unrolling_equals_stepping(cell, attention):
-    decoder = make(cell, attention)
+@EVERY_COVERAGE
+def test_unrolling_equals_stepping(cell, attention, coverage):
+    decoder = make(cell, attention, coverage)
     memory = remember(decoder)
     state = decoder.start(torch.randn(B, 2, decoder.stack.state_size), memory)
     embedded = torch.randn(B, T, E)
@@ -66,7 +74,7 @@ def test_unrolling_equals_stepping(cell, attention):
         output, state = decoder.step(gates, state, memory, decoder.stack.prepare(B))
         torch.testing.assert_close(trace.outputs[:, t], output)
         torch.testing.assert_close(trace.contexts[:, t], state.context)
-        torch.testing.assert_close(trace.weights[:, t], state.weights)
+        torch.testing.assert_close(trace.log_weights[:, t], state.log_weights)
 
 
 @EVERY_CELL
@@ -81,14 +89,14 @@ def test_the_order_of_a_step_is_cell_then_attention(cell):
     gates = torch.cat((x, previous), dim=1) @ matrix.T + decoder.stack.inputs[0].bias
     expected, _ = decoder.stack(gates, hidden, decoder.stack.prepare(B))
     torch.testing.assert_close(output, expected)
-    context, weights = decoder.attention(output, memory)
+    context, log_weights = decoder.attention(output, memory, state.coverage)
     torch.testing.assert_close(after.context, context)
-    torch.testing.assert_close(after.weights, weights)
+    torch.testing.assert_close(after.log_weights, log_weights)
 
 
-@EVERY_ATTENTION
-def test_unrolling_changes_neither_memory_nor_state(attention):
-    decoder = make("lstm", attention)
+@EVERY_COVERAGE
+def test_unrolling_changes_neither_memory_nor_state(attention, coverage):
+    decoder = make("lstm", attention, coverage)
     memory = remember(decoder)
     state = decoder.start(torch.randn(B, 2, 2 * H), memory)
     before = [tensor.clone() for tensor in (*memory, *state)]
@@ -101,7 +109,7 @@ def test_the_first_context_is_zero_with_attention_and_the_summary_without():
     memory = remember(decoder)
     state = decoder.start(torch.zeros(B, 2, H), memory)
     assert not state.context.any()
-    assert not state.weights.any()
+    assert (state.log_weights == NEVER).all()  # so the weights are 0
     decoder = make(attention="none")
     memory = remember(decoder)
     assert torch.equal(decoder.start(torch.zeros(B, 2, H), memory).context, memory.summary)
@@ -123,10 +131,78 @@ def test_masks_are_drawn_once_for_a_whole_target(monkeypatch):
 
 
 def test_state_select_takes_rows_of_everything():
-    decoder = make()
-    state = decoder.start(torch.randn(B, 2, H), remember(decoder))._replace(weights=torch.rand(B, S))
+    decoder = make(coverage="sum")
+    state = decoder.start(torch.randn(B, 2, H), remember(decoder))
+    state = state._replace(log_weights=torch.rand(B, S), coverage=torch.rand(B, S))
     for new, old in zip(state.select(torch.tensor([2, 2, 0])), state, strict=True):
         assert torch.equal(new, old[[2, 2, 0]])
+
+
+# Coverage
+
+
+def stepped(decoder: Decoder, memory: Memory, steps: int = T) -> list:
+    """The states before the first step and after every one."""
+    states = [decoder.start(torch.randn(B, 2, H), memory)]
+    for _ in range(steps):
+        gates = decoder.stack.project(torch.randn(B, E))
+        states.append(decoder.step(gates, states[-1], memory, decoder.stack.prepare(B))[1])
+    return states
+
+
+@pytest.mark.parametrize("attention", [kind for kind in ATTENTIONS if kind != "none"])
+def test_after_t_steps_coverage_sums_to_t(attention):
+    decoder = make(attention=attention, coverage="sum")
+    memory = remember(decoder)
+    for t, state in enumerate(stepped(decoder, memory)):
+        torch.testing.assert_close(state.coverage.sum(dim=1), torch.full((B,), float(t)))
+        assert not state.coverage[~memory.mask].any()
+
+
+@pytest.mark.parametrize(("attention", "coverage"), COVERED)
+def test_coverage_is_the_sum_of_the_weights_over_the_fertility(attention, coverage):
+    decoder = make(attention=attention, coverage=coverage)
+    memory = remember(decoder)
+    states = stepped(decoder, memory)
+    assert not states[0].coverage.any()
+    total = torch.zeros(B, S)
+    for state in states[1:]:
+        total = total + state.log_weights.exp()
+        torch.testing.assert_close(state.coverage, total / memory.fertility)
+    assert (memory.fertility != 1).any() == (coverage == "fertility")
+
+
+@pytest.mark.parametrize(("attention", "coverage"), COVERED)
+def test_a_step_uses_the_coverage_of_the_steps_before_it(attention, coverage):
+    decoder = make(attention=attention, coverage=coverage)
+    memory = remember(decoder)
+    first, second, *_ = stepped(decoder, memory)
+    x = decoder.stack.project(torch.randn(B, E))
+    output, after = decoder.step(x, second, memory, decoder.stack.prepare(B))
+    _, log_weights = decoder.attention(output, memory, first.coverage + second.log_weights.exp() / memory.fertility)
+    torch.testing.assert_close(after.log_weights, log_weights)
+    _, without = decoder.step(x, second._replace(coverage=first.coverage), memory, decoder.stack.prepare(B))
+    assert (without.log_weights - after.log_weights)[memory.mask].abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(("attention", "coverage"), COVERED)
+def test_the_coverage_weight_learns_from_the_second_step_on(attention, coverage):
+    for steps in (1, 2):
+        decoder = make(attention=attention, coverage=coverage)
+        memory = remember(decoder)
+        trace = decoder.unroll(torch.randn(B, steps, E), decoder.start(torch.randn(B, 2, H), memory), memory)
+        trace.contexts.square().sum().backward()
+        for name, parameter in decoder.attention.named_parameters():
+            if name.startswith(("coverage", "fertility")):
+                learns = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+                assert learns == (steps == 2), name
+
+
+def test_without_coverage_none_is_kept():
+    for attention in ATTENTIONS:
+        decoder = make(attention=attention)
+        states = stepped(decoder, remember(decoder), 2)
+        assert [state.coverage.shape for state in states] == [(B, 0)] * 3
 
 
 @EVERY_CELL

@@ -203,8 +203,8 @@ def test_lines_are_checked(hypotheses: list[str], references: list[list[str]], m
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": ["blue"]}, "metric must be one of bleu, chrf, ter, rouge, summary, but is blue"),
-        ({"metrics": []}, "no metric was asked for; choose from bleu, chrf, ter, rouge, summary"),
+        ({"metrics": ["blue"]}, "metric must be one of bleu, chrf, ter, exact, rouge, summary, but is blue"),
+        ({"metrics": []}, "no metric was asked for; choose from bleu, chrf, ter, exact, rouge, summary"),
         ({"tokenize": "moses"}, f"tokenize must be one of {', '.join(TOKENIZERS)}, but is moses"),
         ({"metrics": ["ter", "chrf"], "tokenize": "zh"}, "tokenize=zh cannot act on ter and chrf, only on bleu"),
         (
@@ -246,3 +246,16 @@ def test_missing_download_is_named(failure: BaseException, tmp_path: Path, monke
     with pytest.raises(ValueError, match="flores200 needs a SentencePiece model that sacrebleu downloads") as caught:
         one(CAT, REFERENCE, tokenize="flores200")
     assert "\n" not in str(caught.value)
+
+
+def test_exact_counts_lines_that_equal_a_reference() -> None:
+    hypotheses = ["a  b", "A b", "c", "d"]
+    references = [["a b", "a b", "x", "d "], ["y", "y", "c", "y"]]
+    (found,) = score(hypotheses, references, metrics=("exact",))
+    assert (found.name, found.score, found.details) == ("exact", 75.0, {"part": 3, "of": 4})
+    (one,) = score(hypotheses, references[:1], metrics=("exact",))
+    assert one.score == 50.0
+    (lower,) = score(hypotheses, references, metrics=("exact",), lowercase=True)
+    assert lower.score == 100.0
+    assert "case:lc" in lower.signature
+    assert "case:mixed" in found.signature

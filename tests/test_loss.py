@@ -1,4 +1,4 @@
-"""The loss: its formula by hand, its own gradient against autograd, and sums instead of means."""
+"""The loss: smoothing, coverage and their weights by hand, and sums instead of means."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 
-from seq2seq.loss import smoothed_nll
+from seq2seq.layers.distribution import Copying, Distribution
+from seq2seq.loss import Loss, coverage_loss, total_loss
 
 BANNED = torch.tensor([0, 2])
+NOTHING = torch.zeros(0)
 SMOOTHING = pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
 
 
@@ -20,6 +22,11 @@ def make(rows: int = 4, vocab: int = 7, dtype: torch.dtype = torch.float64) -> t
     return logits, torch.tensor([1, 3, 6, 4, 5, 1, 3])[:rows]
 
 
+def smoothed(logits: torch.Tensor, target: torch.Tensor, smoothing: float, copying: Copying | None = None) -> Loss:
+    found = Distribution(logits, BANNED, copying).target(target)
+    return total_loss(found, NOTHING, smoothing=smoothing, coverage_weight=0.0)
+
+
 def by_autograd(logits: torch.Tensor, target: torch.Tensor, smoothing: float) -> torch.Tensor:
     """R12 word by word."""
     log_probs = torch.log_softmax(logits, dim=1)
@@ -28,22 +35,39 @@ def by_autograd(logits: torch.Tensor, target: torch.Tensor, smoothing: float) ->
     return ((1 - smoothing) * nll + smoothing * -log_probs[:, allowed].mean(dim=1)).sum()
 
 
+# Label smoothing
+
+
 def test_by_hand():
     # the probabilities of the three allowed words are 1/8, 2/8 and 5/8; pad and bos have none
     logits = torch.tensor([[-1e9, math.log(1), -1e9, math.log(2), math.log(5)]])
-    loss = smoothed_nll(logits, torch.tensor([3]), banned=BANNED, smoothing=0.3)
+    loss = smoothed(logits, torch.tensor([3]), 0.3)
     nll = math.log(8 / 2)
     uniform = (math.log(8 / 1) + math.log(8 / 2) + math.log(8 / 5)) / 3
     assert loss.nll.item() == pytest.approx(nll, rel=1e-5)
     assert loss.total.item() == pytest.approx(0.7 * nll + 0.3 * uniform, rel=1e-5)
     assert loss.tokens == 1
+    assert loss.coverage.item() == 0
+
+
+def test_with_copying_the_nll_is_that_of_the_mixture_and_smoothing_stays_on_the_vocabulary():
+    # P_vocab as above; p_gen = 3/4; the source is "3 7" (7 is its own) looked at with 2/5 and 3/5
+    logits = torch.tensor([[-1e9, math.log(1), -1e9, math.log(2), math.log(5)]] * 2)
+    energies = torch.tensor([[0.4, 0.6]] * 2).log()
+    copying = Copying(torch.tensor([math.log(3)] * 2), energies, torch.tensor([[3, 7]] * 2))
+    loss = smoothed(logits, torch.tensor([3, 7]), 0.3, copying)
+    nll = -math.log(3 / 4 * 2 / 8 + 1 / 4 * 2 / 5) - math.log(1 / 4 * 3 / 5)
+    uniform = 2 * (math.log(8 / 1) + math.log(8 / 2) + math.log(8 / 5)) / 3
+    assert loss.nll.item() == pytest.approx(nll, rel=1e-5)
+    assert loss.total.item() == pytest.approx(0.7 * nll + 0.3 * uniform, rel=1e-5)
+    assert loss.tokens == 2
 
 
 @SMOOTHING
 def test_values_and_gradient_are_those_of_the_formula(smoothing):
     logits, target = make()
     mine, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    loss = smoothed_nll(mine, target, banned=BANNED, smoothing=smoothing)
+    loss = smoothed(mine, target, smoothing)
     expected = by_autograd(theirs, target, smoothing)
     torch.testing.assert_close(loss.total, expected)
     torch.testing.assert_close(loss.nll, by_autograd(logits, target, 0.0))
@@ -60,7 +84,7 @@ def test_gradcheck_in_float64(smoothing):
 
     def total(values: torch.Tensor) -> torch.Tensor:
         filled = logits.detach().index_copy(1, torch.tensor([1, 3, 4, 5, 6]), values)
-        return smoothed_nll(filled, target, banned=BANNED, smoothing=smoothing).total
+        return smoothed(filled, target, smoothing).total
 
     assert torch.autograd.gradcheck(total, (free,))
 
@@ -68,11 +92,8 @@ def test_gradcheck_in_float64(smoothing):
 @SMOOTHING
 def test_sums_not_means(smoothing):
     logits, target = make(7)
-    whole = smoothed_nll(logits, target, banned=BANNED, smoothing=smoothing)
-    parts = [
-        smoothed_nll(logits[rows], target[rows], banned=BANNED, smoothing=smoothing)
-        for rows in ([0, 1, 2], [3, 4, 5, 6])
-    ]
+    whole = smoothed(logits, target, smoothing)
+    parts = [smoothed(logits[rows], target[rows], smoothing) for rows in ([0, 1, 2], [3, 4, 5, 6])]
     torch.testing.assert_close(whole.total, parts[0].total + parts[1].total)
     torch.testing.assert_close(whole.nll, parts[0].nll + parts[1].nll)
     assert (whole.tokens, parts[0].tokens, parts[1].tokens) == (7, 3, 4)
@@ -81,14 +102,14 @@ def test_sums_not_means(smoothing):
 def test_the_logits_are_left_as_they_were():
     logits, target = make()
     before = logits.clone()
-    smoothed_nll(logits, target, banned=BANNED, smoothing=0.1)
+    smoothed(logits, target, 0.1)
     assert torch.equal(logits, before)
 
 
 @SMOOTHING
 def test_extreme_logits_stay_finite(smoothing):
     logits = torch.tensor([[-1e9, 2e4, -1e9, -2e4, 0.0]] * 2, requires_grad=True)
-    loss = smoothed_nll(logits, torch.tensor([3, 1]), banned=BANNED, smoothing=smoothing)
+    loss = smoothed(logits, torch.tensor([3, 1]), smoothing)
     loss.total.backward()
     assert loss.nll.item() == pytest.approx(4e4)
     assert loss.total.isfinite()
@@ -99,9 +120,71 @@ def test_extreme_logits_stay_finite(smoothing):
 def test_half_precision_logits_are_summed_in_fp32(dtype):
     logits, target = make(7)
     logits = logits.clamp_min(-1e4).to(dtype).requires_grad_()
-    loss = smoothed_nll(logits, target, banned=BANNED, smoothing=0.1)
+    loss = smoothed(logits, target, 0.1)
     assert loss.total.dtype == torch.float32
     torch.testing.assert_close(loss.nll.double(), by_autograd(logits.detach().double(), target, 0.0), rtol=1e-5, atol=0)
     loss.total.backward()
     assert logits.grad.dtype == dtype
     assert logits.grad.abs().sum() > 0
+
+
+# Coverage
+
+WEIGHTS = [[[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4]]]
+
+
+def test_coverage_by_hand():
+    # c^1 = 0; c^2 = a^1; c^3 = a^1 + a^2 = (0.6, 1.1, 0.3)
+    found = coverage_loss(torch.tensor(WEIGHTS), torch.ones(1, 3))
+    assert found.tolist()[0] == pytest.approx([0, 0.1 + 0.3 + 0.1, 0.4 + 0.2 + 0.3])
+
+
+def test_coverage_is_divided_by_the_fertility():
+    # c^2 = (0.5/2, 0.3/0.5, 0.2), c^3 = (0.3, 1.1/0.5, 0.3)
+    found = coverage_loss(torch.tensor(WEIGHTS), torch.tensor([[2.0, 0.5, 1.0]]))
+    assert found.tolist()[0] == pytest.approx([0, 0.1 + 0.6 + 0.1, 0.3 + 0.2 + 0.3])
+
+
+def test_the_coverage_of_a_step_does_not_hold_its_own_weights():
+    weights = torch.eye(4).unsqueeze(0)  # never the same place twice
+    assert not coverage_loss(weights, torch.ones(1, 4)).any()
+    again = coverage_loss(weights[:, [0, 1, 1, 0]], torch.ones(1, 4))
+    assert again.tolist() == [[0, 0, 1, 1]]
+
+
+def test_coverage_of_padded_places_and_steps_adds_nothing():
+    weights = torch.tensor(WEIGHTS)
+    padded = torch.nn.functional.pad(weights, (0, 2, 0, 1))  # two places, one step
+    padded[:, 3, :3] = 1 / 3  # what is looked at while the target is padding
+    found = coverage_loss(padded, torch.tensor([[1.0, 1.0, 1.0, 0.1, 9.0]]))
+    torch.testing.assert_close(found[:, :3], coverage_loss(weights, torch.ones(1, 3)))
+
+
+def test_the_coverage_loss_grows_linearly_with_lambda():
+    logits, target = make()
+    found = Distribution(logits, BANNED).target(target)
+    coverage = torch.tensor([0.0, 0.5, 0.25, 2.0], dtype=torch.float64)
+    losses = [total_loss(found, coverage, smoothing=0.1, coverage_weight=weight) for weight in (0.0, 0.1, 1.0, 10.0)]
+    for loss, weight in zip(losses, (0.0, 0.1, 1.0, 10.0), strict=True):
+        assert loss.total.item() == pytest.approx(losses[0].total.item() + 2.75 * weight)
+        assert loss.coverage.item() == 2.75  # unweighted
+        assert torch.equal(loss.nll, losses[0].nll)  # without coverage
+
+
+def test_the_gradient_of_the_coverage_loss_in_float64():
+    random = torch.Generator().manual_seed(2)
+    energies = torch.randn(2, 4, 3, generator=random, dtype=torch.float64, requires_grad=True)
+    fertility = (0.5 + torch.rand(2, 3, generator=random, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda e, f: coverage_loss(e.softmax(dim=2), f), (energies, fertility))
+
+
+def test_what_is_reported_carries_no_gradient():
+    logits, target = make()
+    logits.requires_grad_()
+    coverage = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    found = Distribution(logits, BANNED).target(target)
+    loss = total_loss(found, coverage, smoothing=0.1, coverage_weight=0.5)
+    assert not loss.nll.requires_grad
+    assert not loss.coverage.requires_grad
+    loss.total.backward()
+    assert coverage.grad.tolist() == [0.5] * 4

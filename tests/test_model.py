@@ -4,32 +4,70 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
 
 from seq2seq.batching import Batch, collate
-from seq2seq.config import ATTENTIONS, CELLS, TIES, ModelConfig
+from seq2seq.config import ATTENTIONS, CELLS, COPIES, COVERAGES, TIES, ModelConfig
 from seq2seq.model import Decoding, Seq2Seq
-from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 
 SRC_SIZE, TGT_SIZE = 11, 13
 SMALL = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0}
 SRC = [[4, 5, 6, 7], [8], [9, 4], []]
 TGT = [[5, 4], [6, 7, 8, 9, 10], [], [4]]
+OWN = TGT_SIZE  # the first id of a sentence's own pieces
+COPIED = [[5, OWN, 5, OWN + 1], [OWN], [OWN, 4], []]  # target ids of SRC
+COPYING = [
+    {"copy": "pointer"},
+    {"copy": "pointer", "copy_attention": "separate", "coverage": "sum"},
+    {"copy": "pointer", "coverage": "fertility", "attention": "general"},
+    {"copy": "copynet"},
+    {"copy": "copynet", "attention": "none"},
+    {"copy": "copynet", "coverage": "sum", "attention": "dot"},
+    {"coverage": "sum"},
+    {"coverage": "fertility", "attention": "scaled_dot"},
+]
+EVERY_COPY = pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(options.values()))
 EVERY_PAIR = pytest.mark.parametrize(("cell", "attention"), list(itertools.product(CELLS, ATTENTIONS)))
 
 
 def make(*, shared: bool = False, **options) -> Seq2Seq:
     torch.manual_seed(1)
     config = ModelConfig(**(SMALL | options))
-    return Seq2Seq(config, src_size=TGT_SIZE if shared else SRC_SIZE, tgt_size=TGT_SIZE, shared=shared)
+    model = Seq2Seq(config, src_size=TGT_SIZE if shared else SRC_SIZE, tgt_size=TGT_SIZE, shared=shared)
+    if config.coverage != "none":  # its weights start at 0, where it does nothing
+        for parameter in model.decoder.attention.coverage_parameters():
+            torch.nn.init.uniform_(parameter, -2, -1)
+    return model
 
 
-def batch(rows: slice | list[int] = slice(None)) -> Batch:
+def batch(rows: slice | list[int] = slice(None), tgt: list[list[int]] = TGT) -> Batch:
     rows = list(range(len(SRC)))[rows] if isinstance(rows, slice) else rows
-    src, tgt = [SRC[row] for row in rows], [TGT[row] for row in rows]
-    return collate(src, tgt, pad_id=PAD, bos_id=BOS, eos_id=EOS)
+    src, tgt, copied = ([side[row] for row in rows] for side in (SRC, tgt, COPIED))
+    return collate(src, tgt, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copied)
+
+
+def copied_batch() -> Batch:
+    """One whose targets are partly copied: own pieces, and pieces of the vocabulary that the source has."""
+    return batch(tgt=[[5, OWN + 1, OWN, 4], [OWN, OWN, 7], [4, OWN], []])
+
+
+def encode(model: Seq2Seq, full: Batch) -> Decoding:
+    return model.encode(full.src, full.src_lengths, full.copy_ids if model.copies else None)
+
+
+def stepped(model: Seq2Seq, full: Batch) -> tuple[torch.Tensor, Decoding]:
+    """Log-probabilities of every real target token, step by step."""
+    decoding, found = encode(model, full), []
+    for t in range(full.tgt_in.shape[1]):
+        log_probs, decoding = model.step(full.tgt_in[:, t], decoding)
+        torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(len(full.src)), rtol=0, atol=1e-5)
+        assert (log_probs[:, [PAD, BOS]] == -math.inf).all()
+        found.append(log_probs.gather(1, full.tgt_out[:, t : t + 1]))
+    return torch.cat(found, dim=1).flatten()[full.real], decoding
 
 
 def gradients(model: Seq2Seq) -> dict[str, torch.Tensor]:
@@ -66,15 +104,8 @@ def test_gradient_reaches_every_parameter(cell, attention):
 def test_stepping_gives_the_probabilities_of_training(cell, attention):
     model = make(cell=cell, attention=attention, decoder_layers=2).eval()
     full = batch()
-    decoding = model.encode(full.src, full.src_lengths)
-    stepped = []
-    for t in range(full.tgt_in.shape[1]):
-        log_probs, decoding = model.step(full.tgt_in[:, t], decoding)
-        torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(len(SRC)))
-        assert (log_probs[:, [PAD, BOS]] == -float("inf")).all()
-        stepped.append(log_probs.gather(1, full.tgt_out[:, t : t + 1]))
-    stepped = torch.cat(stepped, dim=1).flatten()[full.real]
-    torch.testing.assert_close(stepped, model.log_probs(full), rtol=1e-5, atol=1e-5)
+    found, _ = stepped(model, full)
+    torch.testing.assert_close(found, model.log_probs(full), rtol=1e-5, atol=1e-5)
 
 
 def test_the_loss_is_the_sum_of_log_probabilities():
@@ -178,7 +209,11 @@ OTHERS: dict[str, list] = {
     "dropout_kind": ["locked"],
     "recurrent_dropout": [0.3],
     "weight_drop": [0.3],
+    "copy": [kind for kind in COPIES if kind != "none"],
+    "copy_attention": ["separate"],
+    "coverage": [kind for kind in COVERAGES if kind != "none"],
 }
+NEEDED = {"copy_attention": {"copy": "pointer"}}  # what an option acts on
 
 
 def test_every_option_is_tried():
@@ -187,7 +222,8 @@ def test_every_option_is_tried():
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OTHERS.items() for value in values])
 def test_every_option_acts(name, value):
-    plain, other = make(shared=True, **BASE), make(shared=True, **(BASE | {name: value}))
+    base = BASE | NEEDED.get(name, {})
+    plain, other = make(shared=True, **base), make(shared=True, **(base | {name: value}))
     shapes = [{key: p.shape for key, p in model.named_parameters()} for model in (plain, other)]
     if shapes[0] == shapes[1]:  # then with the same parameters and the same draws
         other.load_state_dict(plain.state_dict())
@@ -199,6 +235,26 @@ def test_every_option_acts(name, value):
     losses[1].backward()
     for key, gradient in gradients(other).items():
         assert gradient.abs().sum() > 0, key
+
+
+@EVERY_COPY
+def test_more_options_add_parameters_and_leave_the_others_as_they_are(options):
+    """So what a plain model has learnt can start one that copies and covers."""
+    plain = make(**{key: value for key, value in options.items() if key == "attention"})
+    model = make(**options)
+    model.load_state_dict(plain.state_dict(), strict=False)
+    assert set(plain.state_dict()) < set(model.state_dict())
+    if model.copies:
+        return
+    for parameter in model.decoder.attention.coverage_parameters():
+        torch.nn.init.zeros_(parameter)
+    assert torch.equal(model.eval().log_probs(batch()), plain.eval().log_probs(batch()))
+
+
+def test_a_shared_copy_attention_is_the_default():
+    named, default = make(copy="pointer", copy_attention="shared"), make(copy="pointer")
+    assert named.state_dict().keys() == default.state_dict().keys()
+    assert torch.equal(named.eval().log_probs(batch()), default.eval().log_probs(batch()))
 
 
 @pytest.mark.parametrize("name", ["attention", "bridge"])
@@ -267,6 +323,37 @@ def test_an_attention_size_that_cannot_act_is_refused(attention):
         make(attention=attention, attention_size=5)
 
 
+@pytest.mark.parametrize("copy", ["none", "copynet"])
+@pytest.mark.parametrize("copy_attention", ["shared", "separate"])
+def test_a_copy_attention_without_a_pointer_is_refused(copy, copy_attention):
+    message = (
+        f"model.copy_attention is the pointer's and has no effect with model.copy={copy}; "
+        "leave it out, or set model.copy=pointer"
+    )
+    with pytest.raises(ValueError, match=message):
+        make(copy=copy, copy_attention=copy_attention)
+
+
+@pytest.mark.parametrize("options", [{}, {"copy_attention": "separate"}])
+def test_a_pointer_without_attention_is_refused(options):
+    message = (
+        "model.copy=pointer copies by the weights of an attention, but model.attention is none; "
+        "set model.attention=additive or model.copy=copynet"
+    )
+    with pytest.raises(ValueError, match=message):
+        make(copy="pointer", attention="none", **options)
+
+
+@pytest.mark.parametrize("coverage", ["sum", "fertility"])
+def test_coverage_without_attention_is_refused(coverage):
+    message = (
+        f"model.coverage={coverage} needs an attention, but model.attention is none; "
+        "set model.attention=additive or model.coverage=none"
+    )
+    with pytest.raises(ValueError, match=message):
+        make(coverage=coverage, attention="none")
+
+
 def test_residual_between_no_layers_is_refused():
     with pytest.raises(ValueError, match=r"model.residual joins layers, but encoder and decoder have one each"):
         make(residual=True)
@@ -289,16 +376,167 @@ def test_widths_that_do_not_fit_are_refused():
         make(encoder_hidden_size=7)
 
 
+# Copying and coverage
+
+
+@EVERY_COPY
+def test_stepping_gives_the_probabilities_of_training_with_copying_and_coverage(options):
+    model = make(decoder_layers=2, **options).eval()
+    full = copied_batch() if model.copies else batch()
+    found, decoding = stepped(model, full)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, model.log_probs(full), rtol=1e-5, atol=1e-5)
+    assert decoding.size == (OWN + 2 if model.copies else OWN)
+
+
+@EVERY_COPY
+def test_padding_and_batch_mates_do_not_matter_with_copying_and_coverage(options):
+    model = make(**options).eval()
+    full = copied_batch() if model.copies else batch()
+    together = model(full, coverage_weight=0.5)
+    singles = [
+        full._replace(
+            src=full.src[row : row + 1, :length],
+            src_lengths=full.src_lengths[row : row + 1],
+            tgt_in=full.tgt_in[row : row + 1],
+            tgt_out=full.tgt_out[row : row + 1],
+            real=full.real[full.real // full.tgt_in.shape[1] == row] - row * full.tgt_in.shape[1],
+            copy_ids=full.copy_ids[row : row + 1, :length],
+        )
+        for row, length in enumerate(full.src_lengths.tolist())
+    ]
+    alone = torch.cat([model.log_probs(single) for single in singles])
+    torch.testing.assert_close(model.log_probs(full), alone, rtol=1e-5, atol=1e-6)
+    totals = sum(model(single, coverage_weight=0.5).total for single in singles)
+    torch.testing.assert_close(together.total, totals)
+    coverages = sum(model(single).coverage for single in singles)
+    torch.testing.assert_close(together.coverage, coverages, rtol=1e-5, atol=1e-6)
+
+
+@EVERY_COPY
+def test_gradient_reaches_every_parameter_with_copying_and_coverage(options):
+    model = make(**options)
+    full = copied_batch() if model.copies else batch()
+    model(full, smoothing=0.1, coverage_weight=0.5).total.backward()
+    for name, gradient in gradients(model).items():
+        assert gradient.isfinite().all(), name
+        assert gradient.abs().sum() > 0, name
+
+
+@EVERY_COPY
+def test_accumulated_batches_give_the_gradient_of_the_large_one_with_copying_and_coverage(options):
+    model = make(**options)
+    model(batch(), smoothing=0.1, coverage_weight=0.5).total.backward()
+    expected = gradients(model)
+    model.zero_grad()
+    for rows in ([0], [1, 2], [3]):
+        model(batch(rows), smoothing=0.1, coverage_weight=0.5).total.backward()
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("copy", ["pointer", "copynet"])
+def test_what_a_source_piece_means_decides_what_is_copied(copy):
+    model = make(copy=copy).eval()
+    full = batch()
+    other = full._replace(copy_ids=torch.where(full.copy_ids == 5, 6, full.copy_ids))
+    before, after = (model.step(full.tgt_in[:, 0], encode(model, some))[0].exp() for some in (full, other))
+    moved = before[0, 5] - after[0, 5]
+    assert moved > 1e-3
+    torch.testing.assert_close(after[0, 6] - before[0, 6], moved)
+    torch.testing.assert_close(before[1:], after[1:])
+
+
+@pytest.mark.parametrize("copy", ["pointer", "copynet"])
+def test_an_own_piece_goes_on_as_unknown(copy):
+    model = make(copy=copy).eval()
+    full = copied_batch()
+    same = full._replace(tgt_in=full.tgt_in.masked_fill(full.tgt_in >= OWN, UNK))
+    assert not torch.equal(full.tgt_in, same.tgt_in)
+    assert torch.equal(model.log_probs(full), model.log_probs(same))
+    decoding = encode(model, full)
+    own, unknown = (model.step(torch.full((len(SRC),), token), decoding)[0] for token in (OWN + 1, UNK))
+    assert torch.equal(own, unknown)
+
+
+def test_copying_needs_the_target_ids_of_the_source():
+    full = batch()
+    with pytest.raises(AssertionError, match="copying needs the target ids of the source"):
+        make(copy="pointer").encode(full.src, full.src_lengths)
+
+
+def test_coverage_is_in_the_loss_with_its_weight_and_not_in_the_nll():
+    model = make(coverage="sum").eval()
+    losses = {weight: model(batch(), coverage_weight=weight) for weight in (0.0, 0.1, 1.0, 10.0)}
+    plain = losses[0.0]
+    torch.testing.assert_close(plain.total, plain.nll)
+    assert plain.coverage > 0.1
+    for weight, loss in losses.items():
+        torch.testing.assert_close(loss.total, plain.total + weight * plain.coverage)
+        assert torch.equal(loss.nll, plain.nll)
+        assert torch.equal(loss.coverage, plain.coverage)
+    assert make().eval()(batch()).coverage == 0
+
+
+def test_the_coverage_loss_is_sees_formula_over_the_real_tokens():
+    model = make(coverage="sum").eval()
+    full = batch()
+    told = model.provenance(full)
+    torch.testing.assert_close(told.weights.minimum(told.coverage).sum(), model(full).coverage)
+    first = torch.tensor([0, 3, 9, 10])  # of the sentences' tokens, 3, 6, 1 and 2 of them
+    assert not told.coverage[first].any()
+    for start, count in zip(first.tolist(), (3, 6, 1, 2), strict=True):
+        steps = torch.arange(count).float()
+        torch.testing.assert_close(told.coverage[start : start + count].sum(dim=1), steps)
+
+
+# Provenance
+
+
+@EVERY_COPY
+def test_provenance_is_what_the_steps_tell(options):
+    model = make(**options).eval()
+    full = copied_batch() if model.copies else batch()
+    told = model.provenance(full)
+    decoding, weights = encode(model, full), []
+    for t in range(full.tgt_in.shape[1]):
+        _, decoding = model.step(full.tgt_in[:, t], decoding)
+        weights.append(decoding.weights)
+    expected = torch.stack(weights, dim=1).flatten(0, 1)[full.real]
+    torch.testing.assert_close(told.weights, expected)
+    rows = full.real // full.tgt_in.shape[1]
+    real = torch.arange(full.src.shape[1]) < full.src_lengths.unsqueeze(1)
+    assert not told.copied[~real[rows]].any()
+    if not model.copies:
+        assert (told.p_gen == 1).all()
+        assert not told.copied.any()
+        return
+    target = full.tgt_out.flatten()[full.real]
+    held = full.copy_ids[rows] == target.unsqueeze(1)
+    assert torch.equal(told.copied > 0, held)
+    share = told.copied.sum(dim=1)
+    assert (share <= 1 + 1e-5).all()
+    own = target >= OWN
+    torch.testing.assert_close(share[own], torch.ones(int(own.sum())))
+    assert ((told.p_gen > 0) & (told.p_gen < 1)).all()
+    if model.has_attention and options["copy"] == "pointer" and "copy_attention" not in options:
+        # by hand: (1 - p_gen) a_i / P(w)
+        by_hand = (1 - told.p_gen).unsqueeze(1) * told.weights / model.log_probs(full).exp().unsqueeze(1)
+        torch.testing.assert_close(told.copied, by_hand * held)
+
+
 # What search carries
 
 
-def test_decoding_reorders_the_state_and_selects_everything():
-    model = make().eval()
+@EVERY_COPY
+def test_decoding_reorders_the_state_and_selects_everything(options):
+    model = make(**options).eval()
     full = batch()
-    _, decoding = model.step(full.tgt_in[:, 0], model.encode(full.src, full.src_lengths))
+    _, decoding = model.step(full.tgt_in[:, 0], encode(model, full))
     rows = torch.tensor([1, 1, 3, 0])
     reordered, selected = decoding.reorder(rows), decoding.select(rows)
     assert reordered.memory is decoding.memory
+    assert reordered.size == selected.size == decoding.size
     for a, b, c in zip(reordered.state, selected.state, decoding.state, strict=True):
         assert torch.equal(a, c[rows])
         assert torch.equal(b, c[rows])
@@ -306,15 +544,36 @@ def test_decoding_reorders_the_state_and_selects_everything():
         assert torch.equal(a, b[rows])
 
 
-def test_the_weights_shown_to_search_leave_out_the_end_of_the_source():
+@EVERY_COPY
+def test_sums_stay_one_when_sentences_leave(options):
+    model = make(**options).eval()
+    full = batch()
+    log_probs, decoding = model.step(full.tgt_in[:, 0], encode(model, full))
+    rows = torch.tensor([2, 0, 2])
+    again, _ = model.step(full.tgt_in[:, 1], decoding)
+    left, _ = model.step(full.tgt_in[rows, 1], decoding.select(rows))
+    assert left.shape[1] == log_probs.shape[1]
+    torch.testing.assert_close(left, again[rows])
+    torch.testing.assert_close(left.exp().sum(dim=1), torch.ones(3), rtol=0, atol=1e-5)
+
+
+def test_search_sees_the_weights_of_the_last_step_and_which_places_are_pieces():
     model = make().eval()
     full = batch()
-    _, decoding = model.step(full.tgt_in[:, 0], model.encode(full.src, full.src_lengths))
+    decoding = encode(model, full)
     assert isinstance(decoding, Decoding)
+    assert not decoding.weights.any()  # nothing was looked at yet
+    _, decoding = model.step(full.tgt_in[:, 0], decoding)
+    torch.testing.assert_close(decoding.weights.sum(dim=1), torch.ones(len(SRC)))
     for row, source in enumerate(SRC):
-        assert torch.equal(decoding.weights[row, : len(source)], decoding.state.weights[row, : len(source)])
-        assert not decoding.weights[row, len(source) :].any()
-        assert decoding.state.weights[row, len(source)] > 0
+        assert decoding.mask[row].tolist() == [place < len(source) for place in range(full.src.shape[1])]
+        assert decoding.weights[row, len(source)] > 0  # the end of the source is looked at, but no piece
+        assert not decoding.weights[row, len(source) + 1 :].any()
+
+
+def test_copies():
+    assert [make(copy=copy).copies for copy in COPIES] == [False, True, True]
+    assert make(coverage="sum").vocab_size == TGT_SIZE
 
 
 def test_has_attention():
@@ -331,5 +590,5 @@ def test_the_padding_embedding_is_zero():
 def test_a_step_takes_the_first_tokens_from_anywhere():
     model = make().eval().to("cuda")
     full = batch().to(torch.device("cuda"))
-    log_probs, _ = model.step(torch.full((len(SRC),), BOS), model.encode(full.src, full.src_lengths))
+    log_probs, _ = model.step(torch.full((len(SRC),), BOS), encode(model, full))
     assert log_probs.device.type == "cuda"

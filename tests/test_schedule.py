@@ -1,4 +1,4 @@
-"""The learning rate is a function of the update's number and of the validations without gain, of nothing else."""
+"""The learning rate and the weight of coverage are functions of the update's number and of the validations so far."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from seq2seq.config import TrainConfig
-from seq2seq.training.schedule import check_schedule, learning_rate
+from seq2seq.config import Config, LossConfig, ModelConfig, TrainConfig
+from seq2seq.training.schedule import check_coverage, check_schedule, coverage_weight, learning_rate
 
 
 def rates(config: TrainConfig, updates: range, plateaus: int = 0) -> list[float]:
@@ -54,3 +54,39 @@ def test_a_plateau_factor_needs_the_plateau() -> None:
     config = TrainConfig(schedule="constant", plateau_factor=0.3)
     with pytest.raises(ValueError, match=r"train.plateau_factor has no effect with train.schedule=constant"):
         check_schedule(config)
+
+
+def test_the_weight_of_coverage_climbs_from_its_start() -> None:
+    config = LossConfig(coverage_weight=0.8, coverage_warmup=4)
+    assert [coverage_weight(config, update, 10) for update in range(8, 17)] == pytest.approx(
+        [0, 0, 0, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8]
+    )
+    assert [coverage_weight(LossConfig(coverage_weight=0.8), update, 2) for update in (1, 2, 3, 99)] == [0, 0, 0.8, 0.8]
+    assert coverage_weight(config, 10**6, None) == 0, "it waits for a plateau"
+
+
+@pytest.mark.parametrize(
+    ("loss", "coverage", "patience", "message"),
+    [
+        ({"coverage_weight": 1.0}, "none", 10, r"loss.coverage_weight=1.0 has no effect with model.coverage=none"),
+        ({"coverage_start": 5}, "none", 10, r"loss.coverage_start=5 has no effect with model.coverage=none"),
+        (
+            {"coverage_warmup": 5},
+            "none",
+            10,
+            r"loss.coverage_warmup=5 has no effect .* model.coverage=sum or fertility",
+        ),
+        ({"coverage_warmup": 5}, "sum", 10, r"loss.coverage_warmup=5 has no effect with loss.coverage_weight=0; set"),
+        ({"coverage_start": -1}, "sum", 0, r"loss.coverage_start=-1 waits until train.patience ends, but that is 0"),
+    ],
+)
+def test_coverage_settings_that_cannot_act_are_refused(loss, coverage, patience, message) -> None:
+    config = Config(loss=LossConfig(**loss), model=ModelConfig(coverage=coverage), train=TrainConfig(patience=patience))
+    with pytest.raises(ValueError, match=message):
+        check_coverage(config)
+
+
+def test_coverage_settings_that_can_act_are_accepted() -> None:
+    loss = LossConfig(coverage_weight=1.0, coverage_start=-1, coverage_warmup=5)
+    check_coverage(Config(loss=loss, model=ModelConfig(coverage="fertility")))
+    check_coverage(Config())

@@ -8,6 +8,7 @@ import torch
 from seq2seq import selfcheck
 from seq2seq.config import ATTENTIONS, CELLS, ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.layers import attention as attention_module
+from seq2seq.layers.distribution import Distribution
 from seq2seq.model_dir import Settings, Tokenizers, build_model
 from seq2seq.selfcheck import Check, run_checks
 from seq2seq.tokenizer import EOS, PAD, train_tokenizer
@@ -17,6 +18,7 @@ WORDS = [f"word{number}" for number in range(20)]
 LAWS = {
     "padding": "other ids at padded places",
     "more padding": "more padding moves",
+    "sums": "the probabilities of a step sum to 1",
     "forced": "search and forced scoring",
     "greedy": "beam 1 is greedy",
     "n-best": "n-best lists",
@@ -37,6 +39,9 @@ def make(*, shared: bool = True, words: int = 20, search: SearchConfig | None = 
     built = build_model(settings, tokenizers)
     with torch.no_grad():
         built.readout.logits.weight *= 4  # an untrained model finds everything equally good, so ties would hide much
+        if model.coverage != "none":  # its weights start at 0, where it does nothing
+            for parameter in built.decoder.attention.coverage_parameters():
+                parameter.uniform_(-2, 2)
     return Translator(built, tokenizers, search, max_source_length=settings.max_source_length)
 
 
@@ -54,7 +59,33 @@ def failed(checks: list[Check]) -> set[str]:
 def test_a_sound_model_passes(cell, attention):
     checks = run_checks(make(cell=cell, attention=attention))
     assert not failed(checks), [check for check in checks if not check.passed]
-    assert [check.law for check in checks] == ["R1", "R1", "R20", "R21", "R21", "R23", "R25"]
+    assert [check.law for check in checks] == ["R1", "R1", "R6", "R20", "R21", "R21", "R23", "R25"]
+
+
+COPYING = [
+    {"copy": "pointer"},
+    {"copy": "pointer", "copy_attention": "separate", "coverage": "sum"},
+    {"copy": "pointer", "attention": "dot", "coverage": "fertility"},
+    {"copy": "copynet", "attention": "none"},
+    {"coverage": "fertility", "attention": "general"},
+]
+
+
+@pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(options.values()))
+def test_a_sound_model_that_copies_or_covers_passes(options):
+    checks = run_checks(make(**options))
+    assert not failed(checks), [check for check in checks if not check.passed]
+
+
+@pytest.mark.parametrize("copy", ["pointer", "copynet"])
+def test_copying_between_two_vocabularies_passes(copy):
+    translator = make(shared=False, words=18, copy=copy)
+    with torch.no_grad():  # next to everything is copied
+        if copy == "pointer":
+            translator.model.pointer.gate.bias.fill_(-10.0)
+        else:
+            translator.model.pointer.key.weight.mul_(10.0)
+    assert not failed(run_checks(translator))
 
 
 def test_separate_vocabularies_and_every_dropout_pass():
@@ -97,10 +128,64 @@ def test_an_encoder_that_ignores_lengths_fails(monkeypatch):
 
 
 def test_an_attention_without_mask_fails(monkeypatch):
-    monkeypatch.setattr(attention_module, "masked_softmax", lambda energies, mask: torch.softmax(energies, dim=-1))
+    monkeypatch.setattr(
+        attention_module, "masked_log_softmax", lambda energies, mask: torch.log_softmax(energies, dim=-1)
+    )
     found = failed(run_checks(make()))
     assert "more padding" in found
     assert "padding" not in found  # the ids there do not matter, only how many
+    assert "sums" not in found
+    assert "sums" in failed(run_checks(make(copy="pointer")))  # pads are copied
+
+
+@pytest.mark.parametrize("options", [{"copy": "copynet"}, {"copy": "pointer", "copy_attention": "separate"}])
+def test_energies_of_copying_that_give_padding_weight_fail(options, monkeypatch):
+    translator = make(**options)
+    pointer = translator.model.pointer
+    original = pointer.forward
+
+    def forward(outputs, contexts, embedded, log_weights, memory):
+        return original(outputs, contexts, embedded, log_weights, memory._replace(mask=torch.ones_like(memory.mask)))
+
+    monkeypatch.setattr(pointer, "forward", forward)
+    assert "sums" in failed(run_checks(translator))
+
+
+def test_a_mixture_that_leaves_the_other_routes_share_out_fails(monkeypatch):
+    original = Distribution.log_probs
+
+    def log_probs(distribution, size):  # ids that are copied lose what generating brings them
+        found = original(distribution, size)
+        return found.scatter(1, distribution.copying.ids, found.gather(1, distribution.copying.ids) - 0.1)
+
+    monkeypatch.setattr(Distribution, "log_probs", log_probs)
+    assert {"sums", "forced"} <= failed(run_checks(make(copy="pointer")))
+
+
+def test_sentences_that_read_each_others_own_pieces_when_others_leave_fail(monkeypatch):
+    """R10: the numbers of a sentence's own pieces must leave and stay with it."""
+    translator = make(copy="pointer")
+    original = attention_module.Memory.select
+
+    def select(memory, rows):
+        chosen = original(memory, rows)
+        return chosen._replace(copy_ids=memory.copy_ids[: len(rows)]) if len(rows) <= len(memory.copy_ids) else chosen
+
+    monkeypatch.setattr(attention_module.Memory, "select", select)
+    assert "forced" in failed(run_checks(translator))
+
+
+def test_coverage_that_does_not_follow_the_beam_fails(monkeypatch):
+    """R15."""
+    translator = make(coverage="sum", attention="dot")
+    original = translator.model.decoder.step
+
+    def step(gates, state, memory, prepared):
+        output, after = original(gates, state, memory, prepared)
+        return output, after._replace(coverage=after.coverage.roll(1, dims=0))
+
+    monkeypatch.setattr(translator.model.decoder, "step", step)
+    assert "forced" in failed(run_checks(translator))
 
 
 def test_a_step_that_differs_from_training_fails(monkeypatch):
@@ -147,7 +232,7 @@ def test_logits_that_allow_padding_fail():
     readout.banned = torch.tensor([], dtype=torch.long)
     with torch.no_grad():
         readout.logits.bias[PAD] = 3.0
-    assert failed(run_checks(translator)) == {"banned"}
+    assert failed(run_checks(translator)) == {"banned", "sums"}
 
 
 def test_a_beam_of_one_that_is_not_greedy_fails(monkeypatch):

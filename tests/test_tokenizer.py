@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import logging
-import unicodedata
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +23,7 @@ from seq2seq.tokenizer import (
     load_tokenizer,
     train_tokenizer,
 )
-from seq2seq.wordsplit import JOINER, join, split
+from seq2seq.wordsplit import JOINER, split
 
 TEXTS = [
     "The cat sat on the mat, and the dog sat by the door.",
@@ -98,6 +97,154 @@ def test_encode_batch_equals_encode(kind: str, trained: dict[str, Tokenizer]) ->
     assert tokenizer.encode_batch([]) == []
 
 
+# Segments
+
+SEGMENTED = [
+    *TEXTS,
+    "  The   cat ",
+    "the zebra☃☃ sat 𝒳-x",
+    "unseen Ωords (it ran)!",
+    "<s> the </s>",
+    "e\u0301te\u0301 中 ☃",
+    "\ud800x the",
+    " \t ",
+]
+
+
+@KINDS
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_segments_have_the_ids_of_encode(kind: str, normalization: str) -> None:
+    tokenizer = train(kind, normalization=normalization)
+    found = tokenizer.segment(SEGMENTED)
+    assert [segments.ids for segments in found] == tokenizer.encode_batch(SEGMENTED)
+    for ids, pieces, spans in found:
+        assert len(ids) == len(pieces) == len(spans)
+        known = [(number, piece) for number, piece in zip(ids, pieces, strict=True) if number != UNK]
+        assert tokenizer.pieces([number for number, _ in known]) == [piece for _, piece in known]
+        assert all(tokenizer.id(piece) == number for number, piece in known)
+    assert tokenizer.segment([]) == []
+
+
+@KINDS
+@settings(max_examples=100, deadline=None)
+@given(text=anything | awkward)
+def test_pieces_of_any_text_join_to_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+    """Every piece is taken for the sentence's own, as if the vocabulary lacked it; but bytes, which none lacks."""
+    tokenizer = trained[kind]
+    ids, pieces, _ = tokenizer.segment([text])[0]
+    assert ids == tokenizer.encode(text)
+    numbers = [
+        n if piece.startswith("<0x") else tokenizer.size + k
+        for k, (n, piece) in enumerate(zip(ids, pieces, strict=True))
+    ]
+    joined = tokenizer.decode(numbers, pieces)
+    assert squeeze(joined) == squeeze(text.replace("▁", " ") if kind != "word" else text)
+
+
+@KINDS
+@settings(max_examples=100, deadline=None)
+@given(text=anything | awkward)
+def test_spans_point_at_the_pieces_in_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+    _, pieces, spans = trained[kind].segment([text])[0]
+    end = 0
+    for piece, span in zip(pieces, spans, strict=True):
+        assert end <= span[0] <= span[1] <= len(text)
+        end = span[1]
+        shown = text[slice(*span)]
+        if piece.startswith("<0x"):
+            assert len(shown) <= 1  # the last byte of a character has it
+        elif kind == "word":
+            assert shown == (JOINER if piece.strip(JOINER) == "\\uFFED" else piece.strip(JOINER))
+        else:
+            assert shown.replace("▁", " ").strip() == piece.replace("▁", " ").strip()
+    covered = "".join(text[slice(*span)] for span in spans)
+    assert "".join(covered.split()) == "".join(text.split())  # SentencePiece keeps odd white space
+
+
+@KINDS
+@pytest.mark.parametrize("normalization", ["nfkc", "nmt_nfkc"])
+def test_spans_point_into_the_text_before_it_is_normalized(kind: str, normalization: str) -> None:
+    text = "  The   ｃat,  Ａ①  éte\u0301 ☃ "
+    _, _, spans = train(kind, normalization=normalization).segment([text])[0]
+    assert "".join(text[slice(*span)] for span in spans) == "".join(text.split())
+    assert spans[-1] == (len(text) - 2, len(text) - 1)
+    if kind == "word":
+        assert [text[slice(*span)] for span in spans] == ["The", "ｃat", ",", "Ａ①", "éte\u0301", "☃"]
+
+
+def test_words_are_segmented_by_hand() -> None:
+    tokenizer = train("word", ["the cat , ."], size=8)
+    ids, pieces, spans = tokenizer.segment([" the zebra, (cat)"])[0]
+    assert pieces == ["the", "zebra", "￭,", "(￭", "cat", "￭)"]
+    assert spans == [(1, 4), (5, 10), (10, 11), (12, 13), (13, 16), (16, 17)]
+    assert [tokenizer.id(piece) == number for piece, number in zip(pieces, ids, strict=True)] == [True] * 6
+    assert [number == UNK for number in ids] == [False, True, True, True, False, True]
+
+
+def test_unknown_characters_stand_together_as_the_text_spells_them() -> None:
+    ids, pieces, spans = train("char", ["a b"], size=10).segment(["a xyz b"])[0]
+    assert pieces == ["▁", "a", "▁", "xyz", "▁", "b"]
+    assert ids.index(UNK) == 3
+    assert spans == [(0, 0), (0, 1), (2, 2), (2, 5), (6, 6), (6, 7)]
+
+
+# Pieces of a sentence's own
+
+
+def test_own_words_are_decoded_with_their_joiners() -> None:
+    tokenizer = train("word", ["the cat"], size=6)
+    own = ["zebra", "￭,", "(￭"]
+    cat, the, zebra, comma, bracket = 4, 5, 6, 7, 8
+    assert tokenizer.pieces([the, cat, zebra, comma], own) == ["the", "cat", "zebra", "￭,"]
+    assert tokenizer.decode([BOS, the, zebra, comma, bracket, cat, UNK, EOS, PAD], own) == "the zebra, (cat ⁇"
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+def test_own_pieces_of_sentencepiece_keep_their_space(kind: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    own = ["▁zebra", "s", "☃☃", "▁"]
+    first, second, snow, space = range(tokenizer.size, tokenizer.size + 4)
+    the, cat = tokenizer.encode("the"), tokenizer.encode("cat")
+    assert tokenizer.decode([*the, first, second, *cat], own) == "the zebras cat"
+    assert tokenizer.decode([BOS, first, snow, *cat, EOS, PAD], own) == "zebra☃☃ cat"
+    assert tokenizer.decode([space, snow, UNK, first], own) == "☃☃⁇ zebra"
+    assert tokenizer.pieces([first, the[0]], own) == ["▁zebra", tokenizer.pieces(the)[0]]
+
+
+@KINDS
+@pytest.mark.parametrize("piece", ["<s>", "</s>", "<pad>", "<unk>", "<0x41>"])
+def test_an_own_piece_that_looks_like_a_special_is_text(kind: str, piece: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    (the,) = tokenizer.encode("the")[:1] if kind != "char" else tokenizer.encode("t")[1:]
+    first = tokenizer.decode([the])
+    assert tokenizer.decode([the, tokenizer.size, the], [f"￭{piece}￭" if kind == "word" else piece]) in (
+        f"{first}{piece}{first}",
+        f"{first}{piece} {first}",  # where the vocabulary's piece starts with a space
+    )
+
+
+def test_unknown_characters_that_spell_a_special_are_copied() -> None:
+    tokenizer = train("char", ["a b"], size=10)
+    (found,) = tokenizer.segment(["a <s>"])
+    assert found.pieces[-1] == "<s>"
+    assert tokenizer.decode([*found.ids[:-1], tokenizer.size], found.pieces[-1:]) == "a <s>"
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_bytes_beside_own_pieces_are_decoded(kind: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    snow = tokenizer.encode("☃")
+    assert all(piece.startswith("<0x") for piece in tokenizer.pieces(snow)[-3:])
+    assert tokenizer.decode([*snow, tokenizer.size, *snow], ["▁zebra"]) == "☃ zebra ☃"
+
+
+@KINDS
+def test_without_own_pieces_decoding_is_as_ever(kind: str, trained: dict[str, Tokenizer]) -> None:
+    for text in TEXTS:
+        ids = trained[kind].encode(text)
+        assert trained[kind].decode(ids, ["▁never"]) == text
+
+
 @KINDS
 def test_training_text_comes_back(kind: str, trained: dict[str, Tokenizer]) -> None:
     for text in TEXTS:
@@ -116,14 +263,6 @@ def test_byte_fallback_brings_any_text_back(kind: str, text: str, trained: dict[
     assert squeeze(trained[kind].decode(ids)) == squeeze(text.replace("▁", " "))
 
 
-@settings(max_examples=300, deadline=None)
-@given(text=anything | awkward)
-def test_split_and_join_are_inverse(text: str) -> None:
-    tokens = split(text)
-    assert join(tokens) == squeeze(text)
-    assert not any(token.strip(JOINER) in ("", *("<pad>", "<unk>", "<s>", "</s>")) for token in tokens)
-
-
 @settings(max_examples=100, deadline=None)
 @given(text=anything | awkward)
 def test_words_of_the_vocabulary_come_back(text: str) -> None:
@@ -131,33 +270,6 @@ def test_words_of_the_vocabulary_come_back(text: str) -> None:
     ids = tokenizer.encode(text)
     assert UNK not in ids
     assert tokenizer.decode(ids) == squeeze(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"),
-    [
-        ("Hello, world.", "Hello ￭, world ￭."),
-        ("3.50 (or so).", "3 ￭.￭ 50 (￭ or so ￭) ￭."),
-        ("don't at 12:30", "don ￭'￭ t at 12 ￭:￭ 30"),
-        ('"Où ?" snake_case', '"￭ Où ? ￭" snake_case'),
-        ("e\u0301te\u0301 हिन्दी", "e\u0301te\u0301 हिन्दी"),
-        ("a￭b", "a ￭\\uFFED￭ b"),
-        ("你好，世界。", "你好 ￭，￭ 世界 ￭。"),
-    ],
-)
-def test_split(text: str, tokens: str) -> None:
-    assert split(text) == tokens.split(" ")
-    assert join(split(text)) == text
-
-
-def test_a_word_looks_the_same_wherever_it_stands() -> None:
-    words = [split(text.format("cat")) for text in ("{}", "({})", "a {}.", "'{}'-x", "x,{},y")]
-    assert all("cat" in tokens for tokens in words)
-
-
-def test_every_mark_is_part_of_a_word() -> None:
-    marks = [char for char in map(chr, range(0x110000)) if unicodedata.category(char)[0] == "M"]
-    assert all(split(f"a{mark}b") == [f"a{mark}b"] for mark in marks)
 
 
 def test_word_vocabulary_holds_the_most_frequent_and_ties_go_by_code_point() -> None:

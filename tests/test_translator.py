@@ -6,37 +6,47 @@ import dataclasses
 import itertools
 import json
 import logging
+import math
 
 import pytest
 import torch
 
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, save_weights
-from seq2seq.tokenizer import EOS, train_tokenizer
-from seq2seq.translator import Translation, Translator, find_device
+from seq2seq.tokenizer import BOS, EOS, UNK, train_tokenizer
+from seq2seq.translator import CopiedFrom, Translation, Translator, find_device
+from seq2seq.wordsplit import JOINER
 
 TEXT = ["a man sees the old dog .", "the dog sees a small man , too .", "two men sleep ; one dog runs away !"]
 LINES = ["the dog sleeps .", "", "a man", "two small men sees the old dog , too .", "   ", "dog", "one man runs away !"]
+ODD = ["zebras, (and) one dog!", "Zoë Zoë Zoë", "dog dog the dog", "  the\u3000xylophone  sleeps "]
 SEARCH = SearchConfig(beam_size=3, max_length_ratio=1.0, max_length_extra=4)
 BLANK = [row for row, line in enumerate(LINES) if not line.strip()]
 FILLED = [row for row, line in enumerate(LINES) if line.strip()]
 
 
 def make(
-    max_source_length: int = 50, *, cell: str = "gru", attention: str = "additive", ending: float = -1.0, **search
+    max_source_length: int = 50, *, cell: str = "gru", attention: str = "additive", ending: float = -1.0, **options
 ) -> Translator:
-    """An untrained model; ``ending`` is its bias towards the end of the sentence: 2 ends at once, -1 seldom."""
+    """An untrained model; ``ending`` is its bias towards the end of the sentence: 2 ends at once, -1 seldom.
+
+    The options are those of the search, or copy, copy_attention and coverage of the model.
+    """
     torch.manual_seed(3)
     tokenizer = train_tokenizer(TEXT, TokenizerConfig(type="word", vocab_size=22))
-    config = ModelConfig(cell=cell, attention=attention, embedding_size=8, hidden_size=12)
+    more = {key: options.pop(key) for key in ("copy", "copy_attention", "coverage") if key in options}
+    config = ModelConfig(cell=cell, attention=attention, embedding_size=8, hidden_size=12, **more)
     settings = Settings(config, TokenizerConfig(type="word"), SEARCH, max_source_length)
     tokenizers = Tokenizers(tokenizer, tokenizer)
     model = build_model(settings, tokenizers)
     with torch.no_grad():  # far from uniform, so that different sources have different translations
         model.readout.logits.weight *= 5
         model.readout.logits.bias[EOS] = ending
-    options = dataclasses.replace(SEARCH, **search)
-    return Translator(model, tokenizers, options, max_source_length=max_source_length)
+        if config.coverage != "none":  # its weights start at 0, where it does nothing
+            for parameter in model.decoder.attention.coverage_parameters():
+                parameter.uniform_(-2, 2)
+    search = dataclasses.replace(SEARCH, **options)
+    return Translator(model, tokenizers, search, max_source_length=max_source_length)
 
 
 @pytest.fixture(scope="module")
@@ -59,35 +69,53 @@ def test_blank_lines_give_empty_lines_and_the_model_is_not_asked(translator, mon
     rows = []
     original = translator.model.encode
     monkeypatch.setattr(
-        translator.model, "encode", lambda src, lengths: rows.append(len(src)) or original(src, lengths)
+        translator.model,
+        "encode",
+        lambda src, lengths, copy_ids: rows.append(len(src)) or original(src, lengths, copy_ids),
     )
     translator.translate(LINES)
     assert sum(rows) == len(FILLED)
     monkeypatch.setattr(translator.model, "encode", None)
+    monkeypatch.setattr(translator.model, "provenance", None)
     assert translator.translate(["", " \t ", "\u3000"]) == ["", "", ""]
+    assert translator.search(["", "  "]) == [[Translation("", status="empty")]] * 2
     assert translator.translate([]) == []
+    assert translator.search([]) == []
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
-@pytest.mark.parametrize(("cell", "attention"), [("lstm", "additive"), ("rnn_relu", "none"), ("rnn_tanh", "dot")])
-def test_batches_of_any_size_give_the_same(cell, attention, beam_size, monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "lstm"},
+        {"cell": "rnn_relu", "attention": "none"},
+        {"cell": "rnn_tanh", "attention": "dot"},
+        {"copy": "pointer", "coverage": "sum", "coverage_penalty": 0.5},
+        {"copy": "copynet", "attention": "general", "summary_penalty": 0.5},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_batches_of_any_size_give_the_same(options, beam_size, monkeypatch):
     outcomes = []
     for batch_tokens, batches in [(1, 5), (12, 3), (1000, 1)]:
-        translator = make(cell=cell, attention=attention, beam_size=beam_size, batch_tokens=batch_tokens)
+        translator = make(beam_size=beam_size, batch_tokens=batch_tokens, **options)
         sizes = []
         original = translator._search_batch
         monkeypatch.setattr(
             translator,
             "_search_batch",
-            lambda sources, sizes=sizes, original=original: sizes.append(sum(map(len, sources))) or original(sources),
+            lambda sources, sizes=sizes, original=original: sizes.append(len(sources)) or original(sources),
         )
         outcomes.append([found[0] for found in translator.search(LINES)])
         assert len(sizes) >= batches if batches > 1 else len(sizes) == 1
+        assert sum(sizes) == len(FILLED)
     for first, *others in zip(*outcomes, strict=True):
         for other in others:
             assert other.translation == first.translation
             assert other.alignment == first.alignment
+            assert other.copied_from == first.copied_from
             assert other.log_prob == pytest.approx(first.log_prob, abs=1e-4)
+            assert other.score == pytest.approx(first.score, abs=1e-4)
 
 
 def test_n_best_is_the_beginning_of_a_longer_list(translator):
@@ -206,7 +234,9 @@ def test_fields_are_consistent(attention, ending, status):
             tokenizer = translator.tokenizers.tgt
             ids = [tokenizer.id(piece) for piece in translation.pieces]
             assert tokenizer.decode(ids) == translation.translation
-            assert translation.source_pieces == tokenizer.pieces(tokenizer.encode(line))
+            assert translation.source_pieces == tokenizer.segment([line])[0].pieces
+            assert [tokenizer.id(piece) for piece in translation.source_pieces] == tokenizer.encode(line)
+            assert (translation.p_gen, translation.copied_from, translation.copied_share) == ([], [], None)
             assert len(translation.alignment) == (len(translation.pieces) if attention == "additive" else 0)
             assert all(0 <= place < len(translation.source_pieces) for place in translation.alignment)
             assert json.loads(json.dumps(translation.as_dict())) == dataclasses.asdict(translation)
@@ -218,13 +248,13 @@ def test_alignment_names_a_source_piece_even_if_the_model_looks_at_the_end_of_th
     looked = []
     original = translator.model.decoder.attention.forward
 
-    def forward(query, memory):
-        context, weights = original(query, memory)
+    def forward(query, memory, coverage):
+        context, log_weights = original(query, memory, coverage)
         last = memory.mask.sum(dim=1) - 1
-        weights = 0.1 * weights
+        weights = 0.1 * log_weights.exp()
         weights[torch.arange(len(last)), last] += 0.9
         looked.append(weights.argmax(dim=1))
-        return context, weights
+        return context, weights.log().clamp_min(torch.finfo(torch.float32).min)
 
     translator.model.decoder.attention.forward = forward
     for found in translator.search([LINES[row] for row in FILLED]):
@@ -232,38 +262,240 @@ def test_alignment_names_a_source_piece_even_if_the_model_looks_at_the_end_of_th
     assert all((places > 0).all() for places in looked)
 
 
-def test_alignment_is_where_the_model_looked():
-    translator = make(beam_size=1)
-    for line in (LINES[row] for row in FILLED):
-        ((found,),) = translator.search([line])
-        source = translator.tokenizers.src.encode(line)
-        tokens = [2, *translator.tokenizers.tgt.encode(found.translation)]
-        if translator.tokenizers.tgt.pieces(tokens[1:]) != found.pieces:
-            continue  # an unknown piece does not survive the text
-        translator.model.eval()
-        decoding = translator.model.encode(torch.tensor([[*source, EOS]]), torch.tensor([len(source) + 1]))
-        places = []
-        for token in tokens[:-1]:
-            _, decoding = translator.model.step(torch.tensor([token]), decoding)
-            places.append(int(decoding.state.weights[0, : len(source)].argmax()))
-        assert found.alignment == places
+COPYING = [
+    {"copy": "pointer"},
+    {"copy": "pointer", "copy_attention": "separate", "coverage": "sum"},
+    {"copy": "copynet", "coverage": "fertility"},
+    {"copy": "copynet", "attention": "none"},
+]
+EVERY_COPY = pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(options.values()))
 
 
-@pytest.mark.parametrize(("cell", "attention"), [("gru", "additive"), ("lstm", "general"), ("rnn_tanh", "none")])
-def test_forced_scoring_gives_the_log_probability_of_the_search(cell, attention):
-    translator = make(cell=cell, attention=attention, batch_tokens=40)
-    pairs = []
-    for line, found in zip(LINES, translator.search(LINES, n_best=3), strict=True):
+def target_ids(translator: Translator, found: Translation) -> list[int]:
+    """The ids of a translation's pieces; those of the source's own pieces from the size of the vocabulary on."""
+    tokenizer = translator.tokenizers.tgt
+    own = [piece for piece in dict.fromkeys(found.source_pieces) if tokenizer.id(piece) == UNK]
+    return [tokenizer.size + own.index(piece) if piece in own else tokenizer.id(piece) for piece in found.pieces]
+
+
+def follow(translator: Translator, line: str, found: Translation) -> tuple[list[float], torch.Tensor]:
+    """Go through the steps of a translation: log-probability of every token, and where the model looked (T, S)."""
+    model, tokenizer = translator.model.eval(), translator.tokenizers.tgt
+    src = translator.tokenizers.src.encode(line)
+    own = [piece for piece in dict.fromkeys(found.source_pieces) if tokenizer.id(piece) == UNK]
+    copied = [
+        tokenizer.size + own.index(piece) if piece in own else tokenizer.id(piece) for piece in found.source_pieces
+    ]
+    copy_ids = torch.tensor([[*copied, EOS]]) if model.copies else None
+    decoding = model.encode(torch.tensor([[*src, EOS]]), torch.tensor([len(src) + 1]), copy_ids)
+    log_probs, weights, last = [], [], BOS
+    with torch.no_grad():
+        for token in [*target_ids(translator, found), EOS]:
+            given, decoding = model.step(torch.tensor([last]), decoding)
+            log_probs.append(float(given[0, token]))
+            weights.append(decoding.weights[0, : len(src)])
+            last = token
+    return log_probs, torch.stack(weights)
+
+
+@pytest.mark.parametrize("options", [{}, {"coverage": "sum"}, *COPYING], ids=lambda options: "-".join(options.values()))
+def test_alignment_and_log_probabilities_are_those_of_the_steps(options):
+    translator = make(**options)
+    for line, results in zip(LINES, translator.search(LINES, n_best=3), strict=True):
+        for found in results if line.strip() else []:
+            log_probs, weights = follow(translator, line, found)
+            if translator.model.has_attention:
+                assert found.alignment == weights[:-1].argmax(dim=1).tolist()
+            if found.status == "ok":  # else the end was forced
+                assert found.token_log_probs == pytest.approx(log_probs, abs=1e-4)
+            assert found.token_log_probs[:-1] == pytest.approx(log_probs[:-1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"cell": "gru"}, {"cell": "lstm", "attention": "general"}, {"attention": "none"}, {"coverage": "sum"}, *COPYING],
+    ids=lambda options: "-".join(options.values()),
+)
+def test_forced_scoring_gives_the_log_probability_of_the_search(options):
+    translator = make(batch_tokens=40, **options)
+    if options.get("copy") == "pointer":
+        with torch.no_grad():
+            translator.model.pointer.gate.bias.fill_(-3.0)
+    lines, pairs, own = [*LINES, *ODD], [], 0
+    for line, found in zip(lines, translator.search(lines, n_best=3), strict=True):
         for translation in found:
-            ids = [translator.tokenizers.tgt.id(piece) for piece in translation.pieces]
-            same = translator.tokenizers.tgt.encode(translation.translation) == ids
+            same = translator.tokenizers.tgt.segment([translation.translation])[0].pieces == translation.pieces
             if translation.status != "empty" and same:  # else the text means other pieces
                 pairs.append((line, translation))
+                own += any(number >= translator.tokenizers.tgt.size for number in target_ids(translator, translation))
     assert len(pairs) > 5
+    assert own > 0 or options.get("copy") != "pointer"  # words that the vocabulary lacks are scored as copied
     scores = translator.score([line for line, _ in pairs], [translation.translation for _, translation in pairs])
     for token_log_probs, (_, translation) in zip(scores, pairs, strict=True):
         assert token_log_probs == pytest.approx(translation.token_log_probs, abs=1e-4)
         assert sum(token_log_probs) == pytest.approx(translation.log_prob, abs=1e-4 + 1e-5 * abs(translation.log_prob))
+
+
+# Copying
+
+
+def rigged(gate: float, max_source_length: int = 50, **options) -> Translator:
+    """A pointer whose gate is all but fixed: -1e4 copies only, 1e4 never."""
+    translator = make(max_source_length, copy="pointer", **options)
+    with torch.no_grad():
+        translator.model.pointer.gate.bias.fill_(gate)
+    return translator
+
+
+@pytest.mark.parametrize("options", [{}, {"coverage": "sum"}, {"copy_attention": "separate"}, {"ending": 2.0}])
+def test_a_model_that_only_copies_says_where_from(options):
+    translator = rigged(-1e4, **options)
+    lines, seen, unknown = [*ODD, *(LINES[row] for row in FILLED)], 0, 0
+    for line, results in zip(lines, translator.search(lines, n_best=3), strict=True):
+        spans = translator.tokenizers.src.segment([line])[0].spans
+        for found in results:
+            assert found.p_gen == [0.0] * len(found.pieces)
+            assert found.copied_share == (1.0 if found.pieces else 0.0)
+            for piece, place in zip(found.pieces, found.copied_from, strict=True):
+                assert found.source_pieces[place.source_piece] == piece
+                assert (place.start, place.end) == spans[place.source_piece]
+                assert line[place.start : place.end] == piece.strip(JOINER)
+                seen += 1
+                unknown += translator.tokenizers.tgt.id(piece) == UNK
+            assert "⁇" not in found.translation
+            assert found.translation == translator.tokenizers.tgt.decode(
+                range(22, 22 + len(found.pieces)), found.pieces
+            )
+            assert json.loads(json.dumps(found.as_dict()))["copied_from"] == [vars(c) for c in found.copied_from]
+    assert unknown > 5
+    assert seen > unknown + 5
+
+
+def test_a_model_that_never_copies_is_the_one_without_copying():
+    plain, translator = make(), rigged(1e4)
+    for expected, found in zip(plain.search(LINES, n_best=3), translator.search(LINES, n_best=3), strict=True):
+        for a, b in zip(expected, found, strict=True):
+            assert b.translation == a.translation
+            assert b.log_prob == pytest.approx(a.log_prob, abs=1e-4)
+            assert b.alignment == a.alignment
+            if a.status != "empty":
+                assert b.p_gen == [1.0] * len(b.pieces)
+                assert b.copied_from == [None] * len(b.pieces)
+                assert b.copied_share == 0
+
+
+def test_a_piece_is_copied_where_copying_brought_most_of_its_probability():
+    copied = generated = 0
+    for gate in (-1.0, 0.0, 1.0):
+        translator = rigged(gate)
+        for line, results in zip(LINES, translator.search(LINES, n_best=3), strict=True):
+            for found in results if line.strip() else []:
+                log_probs, weights = follow(translator, line, found)
+                for t, (piece, place) in enumerate(zip(found.pieces, found.copied_from, strict=True)):
+                    held = torch.tensor([source == piece for source in found.source_pieces])
+                    share = (1 - found.p_gen[t]) * weights[t] * held / math.exp(log_probs[t])
+                    assert (place is not None) == (share.sum() > 0.5)
+                    assert place is None or place.source_piece == int(share.argmax())
+                    copied += place is not None
+                    generated += place is None
+                number = sum(place is not None for place in found.copied_from)
+                assert found.copied_share == (number / len(found.pieces) if found.pieces else 0)
+    assert min(copied, generated) > 5
+
+
+@EVERY_COPY
+def test_translating_and_searching_give_the_same_text(options):
+    translator = make(**options)
+    lines = [*LINES, *ODD]
+    assert translator.translate(lines) == [found[0].translation for found in translator.search(lines)]
+
+
+def test_own_pieces_come_out_in_the_text_of_their_sentence_alone():
+    lines = ["zebra yak", "", "quokka", "xerus xerus dog"]
+    for line, results in zip(lines, rigged(-1e4).search(lines, n_best=3), strict=True):
+        words = {word for found in results for word in found.translation.split()}
+        assert words <= set(line.split())
+        assert bool(words - {"dog"}) == bool(line)
+
+
+@EVERY_COPY
+def test_scoring_gives_copied_words_the_probability_of_copying(options):
+    translator = make(**options)
+    src = ["the zebra sleeps .", "zebra", "a yak !"]
+    tgt = ["sleeps the zebra zebra .", "a zebra yak", "zebra yak"]  # the last lines' yak and zebra are unknown
+    unknown = ["sleeps the zebra zebra .", "a zebra ⁇", "⁇ yak"]
+    tokenizer = translator.tokenizers.tgt
+    for source, target, same, scores in zip(src, tgt, unknown, translator.score(src, tgt), strict=True):
+        pieces = {side: tokenizer.segment([line])[0].pieces for side, line in (("src", source), ("tgt", target))}
+        forced = Translation("", pieces=pieces["tgt"], source_pieces=pieces["src"])
+        assert scores == pytest.approx(follow(translator, source, forced)[0], abs=1e-4)
+        assert translator.score([source], [same])[0] == pytest.approx(scores, abs=1e-4)
+        assert all(math.isfinite(score) for score in scores)
+    own = translator.score(src[:1], tgt[:1])[0]
+    assert own[0] != translator.score(src[:1], ["⁇ the zebra zebra ."])[0][0]
+
+
+def test_what_a_cut_source_no_longer_holds_is_not_copied():
+    translator = rigged(-1e4, max_source_length=2)
+    ((found,),) = translator.search(["zebra yak xerus quokka"])
+    assert found.source_pieces == ["zebra", "yak"]
+    assert set(found.pieces) <= {"zebra", "yak"}
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
+def test_copying_between_two_vocabularies(kind):
+    torch.manual_seed(3)
+    size = {"unigram": 310, "bpe": 310}.get(kind, 24)
+    config = TokenizerConfig(type=kind, vocab_size=size, shared=False)
+    src = train_tokenizer(TEXT, dataclasses.replace(config, vocab_size=size + 20))
+    tgt = train_tokenizer(["der mann sah den alten hund .", "zwei hunde , ein mann !"], config)
+    model_config = ModelConfig(cell="gru", embedding_size=8, hidden_size=12, copy="pointer")
+    model = build_model(Settings(model_config, config, SEARCH, 50), Tokenizers(src, tgt))
+    with torch.no_grad():
+        model.pointer.gate.bias.fill_(-1e4)
+    translator = Translator(model, Tokenizers(src, tgt), SEARCH, max_source_length=50)
+    lines = ["the small dog , too !", "a zebra☃☃ sees men .", "Ωmega"]
+    for line, ((found,), text) in zip(
+        lines, zip(translator.search(lines), translator.translate(lines), strict=True), strict=True
+    ):
+        assert found.pieces
+        assert found.translation == text
+        assert found.source_pieces == src.segment([line])[0].pieces
+        assert set(found.pieces) <= set(found.source_pieces)
+        assert found.copied_from == [
+            CopiedFrom(place.source_piece, *src.segment([line])[0].spans[place.source_piece])
+            for place in found.copied_from
+        ]
+        assert [found.source_pieces[place.source_piece] for place in found.copied_from] == found.pieces
+        if kind in ("word", "char"):  # no pieces of bytes
+            assert set(text) <= set(line) | {" "}
+
+
+# Penalties
+
+
+def test_penalties_are_taken_from_the_score_and_count_the_pieces_of_the_source_alone():
+    """Wu et al. 2016, eq. 14; Gehrmann et al. 2018, section 4.2; in one batch and alone."""
+    translator = make(coverage_penalty=0.4, summary_penalty=0.3, length_penalty=0.5)
+    for line, results in zip(LINES, translator.search(LINES, n_best=3), strict=True):
+        for found in results if line.strip() else []:
+            _, weights = follow(translator, line, found)
+            attended = weights.sum(dim=0).tolist()  # the end of the sentence looks too
+            little = -sum(math.log(min(looked, 1.0)) for looked in attended)
+            much = sum(max(looked, 1.0) - 1 for looked in attended)
+            expected = found.log_prob / (len(found.pieces) + 1) ** 0.5 - 0.4 * little - 0.3 * much
+            assert found.score == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("penalty", ["coverage_penalty", "summary_penalty"])
+def test_penalties_reorder_and_leave_log_probabilities(penalty):
+    plain, other = (make(**{penalty: value}).search(LINES, n_best=3) for value in (0.0, 20.0))
+    moved = 0
+    for before, after in zip(plain, other, strict=True):
+        log_probs = {tuple(found.pieces): found.log_prob for found in before}
+        assert {tuple(found.pieces): found.log_prob for found in after} == log_probs
+        moved += [found.pieces for found in before] != [found.pieces for found in after]
+    assert moved > 0
 
 
 def test_scores_do_not_depend_on_batches_or_order(translator):
@@ -295,12 +527,11 @@ def test_dropout_never_acts_and_the_mode_is_left_as_it_was(training):
     assert translator.model.training == training
 
 
-def test_a_saved_translator_translates_alike(tmp_path):
-    translator = make(max_source_length=3)
-    settings = Settings(
-        ModelConfig(cell="gru", embedding_size=8, hidden_size=12), TokenizerConfig(type="word"), SEARCH, 3
-    )
-    save_settings(tmp_path / "model", settings, translator.tokenizers)
+@pytest.mark.parametrize("options", [{}, {"copy": "pointer", "copy_attention": "separate", "coverage": "fertility"}])
+def test_a_saved_translator_translates_alike(options, tmp_path):
+    translator = make(max_source_length=3, **options)
+    model = ModelConfig(cell="gru", embedding_size=8, hidden_size=12, **options)
+    save_settings(tmp_path / "model", Settings(model, TokenizerConfig(type="word"), SEARCH, 3), translator.tokenizers)
     save_weights(tmp_path / "model", translator.model)
     for path in (tmp_path, str(tmp_path / "model")):
         loaded = Translator.load(path, device="cpu")
@@ -321,3 +552,10 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="the device is to be cuda, but torch finds no GPU here; choose cpu or auto"):
         find_device("cuda")
     assert find_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("penalty", ["coverage_penalty", "summary_penalty"])
+def test_penalties_on_an_attention_that_is_not_there_are_refused(penalty):
+    translator = make(attention="none", **{penalty: 0.1})
+    with pytest.raises(ValueError, match=r"look at an attention, but model.attention is none; set them to 0"):
+        translator.translate(["a b"])

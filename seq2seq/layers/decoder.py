@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.layers.attention import Attention, Memory, NoAttention
+from seq2seq.layers.attention import NEVER, Attention, Memory, NoAttention
 from seq2seq.layers.cells import Prepared, StackedCell, uniform_
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded
@@ -23,7 +23,8 @@ class DecoderState(NamedTuple):
 
     hidden: Tensor  # (B, L, W), packed
     context: Tensor  # (B, M)
-    weights: Tensor  # (B, S), where the last step looked
+    log_weights: Tensor  # (B, S), where the last step looked
+    coverage: Tensor  # (B, S), where all steps until now looked; (B, 0) without coverage
 
     def select(self, rows: Tensor) -> DecoderState:
         """The state of some rows, in that order."""
@@ -35,7 +36,7 @@ class Trace(NamedTuple):
 
     outputs: Tensor  # (B, T, H)
     contexts: Tensor  # (B, T, M)
-    weights: Tensor  # (B, T, S)
+    log_weights: Tensor  # (B, T, S)
 
 
 class Decoder(nn.Module):
@@ -58,7 +59,8 @@ class Decoder(nn.Module):
     def start(self, hidden: Tensor, memory: Memory) -> DecoderState:
         """The state before the first token: no weights yet, and no context unless it is the constant summary."""
         context = memory.summary if isinstance(self.attention, NoAttention) else torch.zeros_like(memory.summary)
-        return DecoderState(hidden, context, torch.zeros_like(memory.mask, dtype=torch.float32))
+        log_weights = torch.full_like(memory.mask, NEVER, dtype=torch.float32)
+        return DecoderState(hidden, context, log_weights, torch.zeros_like(memory.fertility))
 
     def step(
         self, gates: Tensor, state: DecoderState, memory: Memory, prepared: Prepared
@@ -73,19 +75,22 @@ class Decoder(nn.Module):
         """
         gates = gates + self.context_gates(state.context)
         output, hidden = self.stack(gates, state.hidden, prepared)
-        context, weights = self.attention(output, memory)
-        return output, DecoderState(hidden, context, weights)
+        context, log_weights = self.attention(output, memory, state.coverage)
+        coverage = state.coverage
+        if self.attention.coverage != "none":
+            coverage = coverage + log_weights.exp() / memory.fertility
+        return output, DecoderState(hidden, context, log_weights, coverage)
 
     def unroll(self, embedded: Tensor, state: DecoderState, memory: Memory) -> Trace:
         """Take the same step for every token of a known target: embedded (B, T, E)."""
         prepared = self.stack.prepare(embedded.shape[0])
-        outputs, contexts, weights = [], [], []
+        outputs, contexts, log_weights = [], [], []
         for gates in self.stack.project(embedded).unbind(dim=1):
             output, state = self.step(gates, state, memory, prepared)
             outputs.append(output)
             contexts.append(state.context)
-            weights.append(state.weights)
-        return Trace(torch.stack(outputs, dim=1), torch.stack(contexts, dim=1), torch.stack(weights, dim=1))
+            log_weights.append(state.log_weights)
+        return Trace(torch.stack(outputs, dim=1), torch.stack(contexts, dim=1), torch.stack(log_weights, dim=1))
 
 
 class Readout(nn.Module):

@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from seq2seq.search.penalties import Penalties
+
 NEVER = -float("inf")
 
 
@@ -21,8 +23,12 @@ class State(Protocol):
     """What the step function carries from token to token; one row per hypothesis."""
 
     @property
-    def weights(self) -> Tensor | None:
-        """Where the last step looked (N, S), or None."""
+    def weights(self) -> Tensor:
+        """Where the last step looked (N, S); asked for penalties alone."""
+
+    @property
+    def mask(self) -> Tensor:
+        """Which positions count (N, S), True = real; asked for penalties alone."""
 
     def reorder(self: S, rows: Tensor) -> S:
         """New row i is old row ``rows[i]`` of the same sentence."""
@@ -40,9 +46,8 @@ class Hypothesis(NamedTuple):
 
     ids: list[int]  # the last one is eos
     log_prob: float  # natural log of P(ids), eos included
-    score: float  # log_prob / len(ids)**length_penalty
+    score: float  # log_prob / len(ids)**length_penalty, minus the penalties
     token_log_probs: list[float]  # one per id; they sum to log_prob
-    alignment: list[int]  # most looked-at source position per id; empty if the step tells none
     cut: bool  # eos was forced by the maximum length
 
 
@@ -54,6 +59,7 @@ class Search(NamedTuple):
     beam_size: int
     length_penalty: float = 1.0  # a of score = log P / |Y|^a
     min_length: int = 0  # ids before eos
+    penalties: Penalties = Penalties()
 
 
 class _Beams(NamedTuple):
@@ -62,7 +68,7 @@ class _Beams(NamedTuple):
     scores: Tensor  # (R, K) sums of log-probabilities; minus infinity in slots that are finished or empty
     ids: Tensor  # (R, K, t)
     log_probs: Tensor  # (R, K, t)
-    alignment: Tensor  # (R, K, t)
+    attended: Tensor  # (R, K, S), sums of weights; (R, K, 0) without penalties
 
     def take(self, sentences: Tensor, slots: Tensor) -> _Beams:
         """Pick (R', K') slots of (R', 1) sentences."""
@@ -88,19 +94,23 @@ def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Sea
     numbers = list(range(count))  # of the sentences still searched
     tokens = torch.full((count,), search.bos_id)
     beams: _Beams | None = None
+    mask = state.mask if search.penalties else None  # (B, S)
     for length in range(1, max(max_lengths) + 1):
         log_probs, state = step(tokens, state)
         if beams is None:
             device = log_probs.device
             empty = torch.zeros(count, 1, 0, device=device)
-            beams = _Beams(torch.zeros(count, 1, device=device), empty.long(), empty, empty.long())
+            attended = empty if mask is None else torch.zeros(count, 1, mask.shape[1], device=device)
+            beams = _Beams(torch.zeros(count, 1, device=device), empty.long(), empty, attended)
         rows, width = beams.scores.shape
         log_probs = log_probs.view(rows, width, -1)
         last = torch.tensor([max_lengths[number] == length for number in numbers], device=log_probs.device)
         log_probs = _restrict(log_probs, last, length, search)
         free = [search.beam_size - len(found[number]) for number in numbers]
-        beams, parents = _advance(beams, log_probs, state.weights, torch.tensor(free, device=log_probs.device))
-        ended = _finish(beams, numbers, found, last.tolist(), search)
+        if mask is not None:
+            beams = beams._replace(attended=beams.attended + state.weights.view(rows, width, -1))
+        beams, parents = _advance(beams, log_probs, torch.tensor(free, device=log_probs.device))
+        ended = _finish(beams, mask, numbers, found, last.tolist(), search)
         scores = beams.scores.masked_fill(ended, NEVER)
         beams = beams._replace(scores=scores)
         alive = [row for row, some in enumerate((scores > NEVER).any(dim=1).tolist()) if some]
@@ -129,12 +139,11 @@ def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> T
     return log_probs.masked_fill(~eos & last.view(-1, 1, 1), NEVER)
 
 
-def _advance(beams: _Beams, log_probs: Tensor, weights: Tensor | None, free: Tensor) -> tuple[_Beams, Tensor]:
+def _advance(beams: _Beams, log_probs: Tensor, free: Tensor) -> tuple[_Beams, Tensor]:
     """Take the best continuations of every sentence, as many as it has free slots.
 
     Args:
         log_probs: (R, width, V).
-        weights: (R*width, S) or None.
         free: (R,) slots not yet finished.
 
     Returns:
@@ -148,21 +157,22 @@ def _advance(beams: _Beams, log_probs: Tensor, weights: Tensor | None, free: Ten
     scores = scores.masked_fill(ranks >= free.unsqueeze(1), NEVER)
     parents, ids = chosen // vocab, chosen % vocab
     sentences = torch.arange(rows, device=scores.device).unsqueeze(1)
-    if weights is None:
-        looked = torch.zeros_like(ids)
-    else:
-        looked = weights.argmax(dim=-1).view(rows, width)[sentences, parents]
     old = beams.take(sentences, parents)
     return _Beams(
         scores,
         torch.cat((old.ids, ids.unsqueeze(2)), dim=2),
         torch.cat((old.log_probs, log_probs[sentences, parents, ids].unsqueeze(2)), dim=2),
-        torch.cat((old.alignment, looked.unsqueeze(2)), dim=2) if weights is not None else old.alignment,
+        old.attended,
     ), parents
 
 
 def _finish(
-    beams: _Beams, numbers: list[int], found: list[list[Hypothesis]], last: list[bool], search: Search
+    beams: _Beams,
+    mask: Tensor | None,
+    numbers: list[int],
+    found: list[list[Hypothesis]],
+    last: list[bool],
+    search: Search,
 ) -> Tensor:
     """Collect the hypotheses that have just ended; return where they stand (R, K)."""
     ended = (beams.ids[:, :, -1] == search.eos_id) & (beams.scores > NEVER)
@@ -171,8 +181,11 @@ def _finish(
         rows, slots = places.unbind(1)
         finished = beams.take(rows, slots)
         length = finished.ids.shape[1]
-        lists = (tensor.tolist() for tensor in finished)
-        for row, log_prob, ids, token_log_probs, alignment in zip(rows.tolist(), *lists, strict=True):
-            score = log_prob / length**search.length_penalty
-            found[numbers[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, alignment, last[row]))
+        scores = finished.scores / length**search.length_penalty
+        if mask is not None:
+            sentences = torch.tensor(numbers, device=rows.device)[rows]
+            scores = scores - search.penalties(finished.attended, mask[sentences])
+        lists = (t.tolist() for t in (rows, finished.ids, finished.scores, scores, finished.log_probs))
+        for row, ids, log_prob, score, token_log_probs in zip(*lists, strict=True):
+            found[numbers[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, last[row]))
     return ended

@@ -19,12 +19,13 @@ import numpy as np
 
 from seq2seq.config import DataConfig
 from seq2seq.corpus import Pair, given, read_pairs, sources, unreadable
+from seq2seq.extended import extend, target_ids
 from seq2seq.tokenizer import UNK, Tokenizer
 
 if TYPE_CHECKING:
     import datasets
 
-_CACHE_VERSION = 1  # raise it when the same files and settings come to give other rows
+_CACHE_VERSION = 2  # raise it when the same files and settings come to give other rows
 
 
 @dataclass
@@ -147,16 +148,21 @@ class _Repeats:
 
 
 def training_set(
-    data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer
+    data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, *, copies: bool = False
 ) -> tuple[datasets.Dataset, Report]:
     """Read and tokenize the training pairs, or find them in the cache of ``datasets``.
 
     The cache knows a file by its path, size and time of change, a tokenizer by its identity. Silences the progress bars
     of ``datasets``.
 
+    Args:
+        copies: whether the model copies; then rows have copy_ids, and these and tgt_ids may be ids of the source's own
+            pieces, from the size of the target vocabulary on.
+
     Returns:
-        The memory-mapped rows, with columns src_ids and tgt_ids (int32, no bos and eos), src_length, tgt_length and line
-        (number of the pair among all that were read, from 1); and the report on them.
+        The memory-mapped rows, with columns src_ids and tgt_ids (int32, no bos and eos), copy_ids (empty if nothing is
+        copied), src_length, tgt_length and line (number of the pair among all that were read, from 1); and the report
+        on them.
 
     Raises:
         ValueError: the settings do not fit the files, or no pair remains.
@@ -170,10 +176,10 @@ def training_set(
     key = _key(
         [_stamps(data, split) for split in ("train", "valid", "test")],
         [data.src_field, data.tgt_field, data.max_source_length, data.max_target_length, data.too_long],
-        [src_tokenizer.identity, tgt_tokenizer.identity],
+        [src_tokenizer.identity, tgt_tokenizer.identity, copies],
     )
     stored = Path(texts.cache_files[0]["filename"]).with_name(f"report-{key}.json")
-    tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer)
+    tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies)
     integers = datasets.List(datasets.Value("int32"))
     number = datasets.Value("int32")
     rows = texts.map(
@@ -182,7 +188,12 @@ def training_set(
         with_indices=True,
         remove_columns=texts.column_names,
         features=datasets.Features(
-            src_ids=integers, tgt_ids=integers, src_length=number, tgt_length=number, line=datasets.Value("int64")
+            src_ids=integers,
+            copy_ids=integers,
+            tgt_ids=integers,
+            src_length=number,
+            tgt_length=number,
+            line=datasets.Value("int64"),
         ),
         load_from_cache_file=stored.exists(),  # the rows are only found together with their report
         new_fingerprint=key,
@@ -195,11 +206,15 @@ def training_set(
     return rows, report
 
 
+_COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line")
+
+
 class _Tokenize:
     """Turns batches of texts into rows of ids, drops or cuts, and counts on the way."""
 
-    def __init__(self, data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer) -> None:
+    def __init__(self, data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, copies: bool) -> None:
         self._tokenizers = (src_tokenizer, tgt_tokenizer)
+        self._copies = copies
         self._limits = (data.max_source_length, data.max_target_length)
         self._repeats = _Repeats(data)
         self._unknown = [0, 0]
@@ -209,15 +224,21 @@ class _Tokenize:
 
     def __call__(self, texts: dict[str, list[str]], positions: list[int]) -> dict[str, list[Any]]:
         self._repeats.add(map(Pair, texts["src"], texts["tgt"]))
-        encode_src, encode_tgt = (tokenizer.encode_batch for tokenizer in self._tokenizers)
-        columns: dict[str, list[Any]] = {n: [] for n in ("src_ids", "tgt_ids", "src_length", "tgt_length", "line")}
-        for src, tgt, position in zip(encode_src(texts["src"]), encode_tgt(texts["tgt"]), positions, strict=True):
-            if not self._keep(src, tgt):
+        src_tokenizer, tgt_tokenizer = self._tokenizers
+        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        sources, targets = src_tokenizer.segment(texts["src"]), tgt_tokenizer.segment(texts["tgt"])
+        for source, target, position in zip(sources, targets, positions, strict=True):
+            if not self._keep(source.ids, target.ids):
                 continue
-            src, tgt = src[: self._limits[0]], tgt[: self._limits[1]]
+            src, tgt = source.ids[: self._limits[0]], target.ids
+            copied: list[int] = []
+            if self._copies:
+                copied, own = extend(source.pieces[: self._limits[0]], tgt_tokenizer)
+                tgt = target_ids(target, own, tgt_tokenizer)
+            tgt = tgt[: self._limits[1]]
             self._unknown[0] += src.count(UNK)
             self._unknown[1] += tgt.count(UNK)
-            for name, value in zip(columns, (src, tgt, len(src), len(tgt), position + 1), strict=True):
+            for name, value in zip(_COLUMNS, (src, copied, tgt, len(src), len(tgt), position + 1), strict=True):
                 columns[name].append(value)
         return columns
 

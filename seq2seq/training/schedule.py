@@ -1,10 +1,10 @@
-"""The learning rate as a function of the update number, and of the validations so far for ``plateau``."""
+"""What changes with the update number: the learning rate, and the weight of the coverage loss."""
 
 from __future__ import annotations
 
 import math
 
-from seq2seq.config import TrainConfig
+from seq2seq.config import Config, LossConfig, TrainConfig
 
 
 def check_schedule(config: TrainConfig) -> None:
@@ -40,3 +40,41 @@ def learning_rate(config: TrainConfig, update: int, plateaus: int) -> float:
         factor = 0.5 if config.plateau_factor is None else config.plateau_factor
         return float(rate * factor**plateaus)
     return rate
+
+
+def check_coverage(config: Config) -> None:
+    """Refuse settings of the coverage loss that cannot act.
+
+    Raises:
+        ValueError: they are set without coverage, a warmup without a weight, a wait for a patience that has no end.
+    """
+    loss = config.loss
+    for name in ("coverage_weight", "coverage_start", "coverage_warmup"):
+        if getattr(loss, name) and config.model.coverage == "none":
+            raise ValueError(
+                f"loss.{name}={getattr(loss, name)} has no effect with model.coverage=none; "
+                "leave it out, or set model.coverage=sum or fertility"
+            )
+    if loss.coverage_warmup and not loss.coverage_weight:
+        raise ValueError(
+            f"loss.coverage_warmup={loss.coverage_warmup} has no effect with loss.coverage_weight=0; "
+            "set loss.coverage_weight, 1 in See et al. 2017"
+        )
+    if loss.coverage_start < 0 and not config.train.patience:
+        raise ValueError(
+            "loss.coverage_start=-1 waits until train.patience ends, but that is 0, without end; set train.patience"
+        )
+
+
+def coverage_weight(config: LossConfig, update: int, start: int | None) -> float:
+    """The weight of the coverage loss in an update.
+
+    Args:
+        update: its number, from 1.
+        start: updates made before coverage starts; None: it has not been decided yet.
+    """
+    if start is None or update <= start:
+        return 0.0
+    if not config.coverage_warmup:
+        return config.coverage_weight
+    return config.coverage_weight * min(1.0, (update - start) / config.coverage_warmup)

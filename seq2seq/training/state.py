@@ -30,7 +30,9 @@ class Progress:
     best_update: int = 0
     without_gain: int = 0  # validations since the best
     plateaus: int = 0  # validations without gain in all
-    nll: float = 0.0  # since the last log line, as are the next two
+    covered_from: int | None = None  # updates made when coverage started or is to start; None: waits for a plateau
+    nll: float = 0.0  # since the last log line, as are the next three
+    coverage: float = 0.0
     tokens: int = 0
     seconds: float = 0.0
     metrics_size: int = 0  # bytes of metrics.jsonl that belong to this state

@@ -6,7 +6,6 @@ over all batches accumulated in it.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import signal
 import time
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,16 +21,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from seq2seq import corpus, evaluate, model_dir
-from seq2seq.batching import Batch, collate, plan_epoch
+from seq2seq.batching import plan_epoch
 from seq2seq.config import Config, TrainConfig
 from seq2seq.corpus import Pair
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
-from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
 from seq2seq.training.dataset import training_set
 from seq2seq.training.display import Display
+from seq2seq.training.initial import find_tokenizers, initial_model
+from seq2seq.training.rows import Rows
 from seq2seq.training.run_dir import claim_run, find_run
-from seq2seq.training.schedule import check_schedule, learning_rate
+from seq2seq.training.schedule import check_coverage, check_schedule, coverage_weight, learning_rate
 from seq2seq.training.state import STATE, Metrics, Progress, Stateful, load_state, save_state
 from seq2seq.translator import Translator, find_device
 
@@ -54,66 +54,32 @@ def train(config: Config) -> None:
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
     check_schedule(config.train)
+    check_coverage(config)
     device = find_device(config.train.device)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     display = Display()
     run = find_run(config)
-    if (run / "last" / STATE).exists():
+    continues = (run / "last" / STATE).exists()
+    if continues:
         display.say(f"continuing {run}")
     valid = corpus.read_split(config.data, "valid")
     test = corpus.read_split(config.data, "test") if corpus.given(config.data.test) else []
     settings = model_dir.settings_of(config)
-    tokenizers = _tokenizers(config, run)
-    dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt)
+    tokenizers = find_tokenizers(config, run)
+    copies = config.model.copy != "none"
+    dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
     for line in report.lines():
         display.say(line)
     torch.manual_seed(config.train.seed)
-    model = model_dir.build_model(settings, tokenizers).to(device)
+    model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
     claim_run(config)  # everything is known to fit now
     model_dir.save_settings(run / "last", settings, tokenizers)
-    trainer = Trainer(config, run, model, tokenizers, Rows(dataset), valid, display)
+    trainer = Trainer(config, run, model, tokenizers, Rows(dataset, copies=copies), valid, display)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
     with closing(trainer.metrics):
         trainer.run_updates()
         _score_test(test, run, device, trainer.metrics, display)
-
-
-def _tokenizers(config: Config, run: Path) -> Tokenizers:
-    """Those of the run if it has them, else new ones of the training side of the data."""
-    last = run / "last"
-    if (last / model_dir.CONFIG).exists():
-        return model_dir.load_settings(last)[1]
-    data = config.data
-    if config.tokenizer.shared:
-        texts = (text for side in ("src", "tgt") for text in corpus.training_text(data, side))
-        tokenizer = train_tokenizer(texts, config.tokenizer)
-        return Tokenizers(tokenizer, tokenizer)
-    src, tgt = (train_tokenizer(corpus.training_text(data, side), config.tokenizer) for side in ("src", "tgt"))
-    return Tokenizers(src, tgt)
-
-
-class Rows:
-    """The training pairs as ids, on disk; their lengths in memory."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self.src_lengths = np.asarray(dataset["src_length"]) + 1  # with the end of sentence
-        self.tgt_lengths = np.asarray(dataset["tgt_length"]) + 1
-        digest = hashlib.sha256()
-        for name in ("src_length", "src_ids", "tgt_length", "tgt_ids"):
-            for chunk in dataset.data.column(name).chunks:
-                digest.update((chunk.flatten() if name.endswith("ids") else chunk).to_numpy().tobytes())
-        self.fingerprint = digest.hexdigest()
-
-    def batch(self, rows: np.ndarray) -> Batch:
-        """Collate some rows."""
-        found = self.dataset[rows.tolist()]
-        return collate(found["src_ids"], found["tgt_ids"], pad_id=PAD, bos_id=BOS, eos_id=EOS)
-
-    def line_numbers(self, rows: np.ndarray) -> list[int]:
-        """Where rows stand in the training files, from 1."""
-        return sorted(self.dataset[rows.tolist()]["line"])
 
 
 class Trainer:
@@ -142,7 +108,7 @@ class Trainer:
         self.parts: dict[str, Stateful] = {"model": model, "optimizer": self.optimizer}
         if self.average:
             self.parts["average"] = self.average
-        self.progress = Progress()
+        self.progress = Progress(covered_from=None if config.loss.coverage_start < 0 else config.loss.coverage_start)
         if (run / "last" / STATE).exists():
             self.progress = load_state(run / "last", self.parts, rows.fingerprint)
         self.metrics = Metrics(run / "metrics.jsonl", self.progress.metrics_size)
@@ -199,7 +165,7 @@ class Trainer:
             while progress.position < len(plan):
                 if progress.update >= config.max_updates or (config.max_epochs and progress.epoch >= config.max_epochs):
                     return
-                if config.patience and progress.without_gain >= config.patience:
+                if config.patience and progress.without_gain >= config.patience and not self._cover_now():
                     self.display.say(f"no gain in {progress.without_gain} validations, the limit of train.patience")
                     return
                 group = plan[progress.position : progress.position + config.accumulate]
@@ -207,6 +173,25 @@ class Trainer:
                 yield group
             progress.epoch += 1
             progress.position = 0
+
+    def _cover_now(self) -> bool:
+        """Where coverage waits for the patience to end: let it begin instead of stopping."""
+        progress = self.progress
+        if self.config.model.coverage == "none" or progress.covered_from is not None:
+            return False
+        progress.covered_from, progress.without_gain = progress.update, 0
+        return True
+
+    def _coverage_weight(self) -> float:
+        """The weight of the coverage loss in the next update; coverage learns nothing before it starts."""
+        progress = self.progress
+        covered = progress.covered_from is not None and progress.update >= progress.covered_from
+        if progress.update and progress.update == progress.covered_from:
+            self.display.say(f"coverage starts behind update {progress.update:,}; the best is now the best with it")
+            progress.best, progress.best_update = None, 0
+        for parameter in self.model.decoder.attention.coverage_parameters():
+            parameter.requires_grad_(covered)
+        return coverage_weight(self.config.loss, progress.update + 1, progress.covered_from)
 
     def _update(self, group: list[np.ndarray]) -> None:
         started = time.perf_counter()
@@ -217,12 +202,14 @@ class Trainer:
         self.model.train()
         batches = [self.rows.batch(rows).to(self.model.device) for rows in group]
         tokens = sum(batch.target_tokens for batch in batches)
-        nll = 0.0
+        nll = coverage = 0.0
+        weight = self._coverage_weight()
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            loss = self.model(batch, smoothing=config.loss.label_smoothing)
+            loss = self.model(batch, smoothing=config.loss.label_smoothing, coverage_weight=weight)
             (loss.total / tokens).backward()
             nll += loss.nll.item()
+            coverage += loss.coverage.item()
         clip = config.train.clip_norm or math.inf
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
         if not math.isfinite(nll) or not math.isfinite(norm):
@@ -237,20 +224,22 @@ class Trainer:
             self.average.update_parameters(self.model)
         progress.update += 1
         progress.nll += nll
+        progress.coverage += coverage
         progress.tokens += tokens
         progress.seconds += time.perf_counter() - started
         self.norm = norm
 
     def _log(self) -> None:
         progress = self.progress
-        loss = progress.nll / progress.tokens
+        loss, coverage = progress.nll / progress.tokens, progress.coverage / progress.tokens
         speed = progress.tokens / progress.seconds
-        progress.nll, progress.tokens, progress.seconds = 0.0, 0, 0.0
+        progress.nll, progress.coverage, progress.tokens, progress.seconds = 0.0, 0.0, 0, 0.0
         self.metrics.write(
             {
                 "update": progress.update,
                 "epoch": progress.epoch + 1,
                 "loss": loss,
+                **({} if self.config.model.coverage == "none" else {"coverage_loss": coverage}),
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "gradient_norm": self.norm,
                 "tokens_per_second": round(speed, 1),

@@ -1,0 +1,77 @@
+"""Score trained runs, or the lead baseline, on a split of the data that a run was trained on.
+
+python scripts/score_split.py runs/aeslc --metric rouge --metric summary
+python scripts/score_split.py runs/aeslc --lead --metric rouge      the first sentence, cut to the mean target length
+
+For data that are records (JSONL, TSV); parallel lines go through ``seq2seq evaluate`` as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from seq2seq import corpus, evaluate
+from seq2seq.config import Config, from_container
+from seq2seq.corpus import Pair
+from seq2seq.translator import Translator
+from seq2seq.words import sentences, words
+
+
+def lead(pairs: Sequence[Pair], train: Sequence[Pair]) -> list[str]:
+    """The first sentence of every source, cut to the mean length of the training targets in words."""
+    length = round(statistics.mean(len(words(pair.tgt)) for pair in train))
+    leads = []
+    for pair in pairs:
+        sentence = next(iter(sentences(pair.src)), "")
+        kept, count = [], 0
+        for token in sentence.split():
+            count += len(words(token))
+            if count > length:
+                break
+            kept.append(token)
+        leads.append(" ".join(kept))
+    return leads
+
+
+def main() -> None:
+    """Read the command line and print the scores."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run directory")
+    parser.add_argument("--split", choices=("train", "valid", "test"), default="valid")
+    parser.add_argument("--metric", action="append", help="as in seq2seq evaluate; default bleu")
+    parser.add_argument("--lead", action="store_true", help="score the lead baseline instead of the run's model")
+    parser.add_argument("--beam-size", type=int)
+    parser.add_argument("--output", type=Path, help="write the hypotheses there, a line each")
+    arguments = parser.parse_args()
+    config: Config = from_container(Config, yaml.safe_load((arguments.run / "config.yaml").read_text(encoding="utf-8")))
+    pairs = corpus.read_split(config.data, arguments.split)
+    if arguments.lead:
+        hypotheses = lead(pairs, corpus.read_split(config.data, "train"))
+    else:
+        translator = Translator.load(arguments.run)
+        if arguments.beam_size:
+            translator.search_config.beam_size = arguments.beam_size
+        hypotheses = translator.translate([pair.src for pair in pairs])
+    if arguments.output:
+        lines = (" ".join(hypothesis.split("\n")) + "\n" for hypothesis in hypotheses)
+        arguments.output.write_text("".join(lines), encoding="utf-8")
+    scores = evaluate.score(
+        hypotheses,
+        [[pair.tgt for pair in pairs]],
+        metrics=arguments.metric or ["bleu"],
+        sources=[pair.src for pair in pairs],
+    )
+    print(evaluate.report(scores))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,31 @@
+"""Penalties on a finished hypothesis for how it looked at its source; they rank, and change no log-probability."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, finfo
+
+
+class Penalties(NamedTuple):
+    """How much is taken from a score; true if anything is."""
+
+    coverage: float = 0.0  # beta of - sum_i log min(sum_t a_i^t, 1) (Wu et al. 2016, eq. 14)
+    summary: float = 0.0  # beta of sum_i max(sum_t a_i^t, 1) - 1 (Gehrmann et al. 2018, section 4.2)
+
+    def __bool__(self) -> bool:
+        return self.coverage > 0 or self.summary > 0
+
+    def __call__(self, attended: Tensor, mask: Tensor) -> Tensor:
+        """What is taken from each score.
+
+        Args:
+            attended: (N, S), the sum of the weights of all steps.
+            mask: (N, S), True = real; nothing else counts.
+
+        Returns:
+            (N,), at least 0 and finite
+        """
+        too_little = -attended.clamp(finfo(attended.dtype).tiny, 1).log()
+        too_much = attended.clamp(min=1) - 1
+        return ((self.coverage * too_little + self.summary * too_much) * mask).sum(dim=1)

@@ -1,0 +1,156 @@
+"""Pointing: the gate and the weights to copy by, by their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from seq2seq.layers.attention import ATTENTIONS, NEVER, Attention, Memory, make_attention
+from seq2seq.layers.pointer import CopyNet, Pointer
+
+B, T, S, H, M, E, A = 3, 2, 4, 6, 6, 3, 5
+KINDS = [kind for kind in ATTENTIONS if kind != "none"]
+LENGTHS = torch.tensor([4, 1, 3])
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(1)
+
+
+def separate(kind: str = "additive") -> Attention:
+    return make_attention(kind, query_size=H, memory_size=M, attention_size=A)
+
+
+def pointer(attention: Attention | None = None) -> Pointer:
+    made = Pointer(output_size=H, memory_size=M, embedding_size=E, attention=attention)
+    torch.nn.init.normal_(made.gate.bias)
+    return made
+
+
+def remember(made: Pointer | CopyNet) -> Memory:
+    mask = torch.arange(S) < LENGTHS.unsqueeze(1)
+    values = torch.randn(B, S, M) * mask.unsqueeze(2)
+    nothing = values[:, :, :0]
+    return Memory(values, nothing, mask, values[:, 0], nothing[:, 0], made.keys(values), torch.zeros(B, S).long())
+
+
+def steps() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """s_t, c_t, x_t and the log-weights of the decoder's attention."""
+    energies = torch.randn(B, T, S).masked_fill((torch.arange(S) >= LENGTHS.unsqueeze(1)).unsqueeze(1), NEVER)
+    return torch.randn(B, T, H), torch.randn(B, T, M), torch.randn(B, T, E), torch.log_softmax(energies, dim=2)
+
+
+def test_the_gate_is_sees_equation_8():
+    made, given = pointer(), steps()
+    outputs, contexts, embedded, _ = given
+    gate, _ = made(*given, remember(made))
+    weight, bias = made.gate.weight[0], made.gate.bias[0]
+    for b in range(B):
+        for t in range(T):
+            w_s, w_c, w_x = weight.split((H, M, E))
+            expected = w_s @ outputs[b, t] + w_c @ contexts[b, t] + w_x @ embedded[b, t] + bias
+            assert gate[b, t].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_the_shared_attention_copies_by_the_weights_of_the_decoder():
+    made, given = pointer(), steps()
+    memory = remember(made)
+    _, energies = made(*given, memory)
+    assert torch.equal(energies, given[3])
+    assert memory.copy_keys.shape == (B, S, 0)
+    assert [name for name, _ in made.named_parameters()] == ["gate.weight", "gate.bias"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_separate_attention_has_weights_of_its_own(kind):
+    made, given = pointer(separate(kind)), steps()
+    memory = remember(made)
+    gate, energies = made(*given, memory)
+    assert gate.shape == (B, T)
+    torch.testing.assert_close(energies.exp().sum(dim=2), torch.ones(B, T))
+    assert (energies.exp() == 0).any(dim=1).logical_not().equal(memory.mask)
+    assert (energies.exp() - given[3].exp()).abs().max() > 1e-2
+    for t in range(T):  # as that attention would look, with the same query
+        same = memory._replace(keys=memory.copy_keys)
+        _, expected = made.attention(given[0][:, t], same, torch.zeros(B, 0))
+        torch.testing.assert_close(energies[:, t], expected)
+
+
+def test_a_separate_attention_learns_and_the_decoders_does_not_through_it():
+    made, given = pointer(separate()), steps()
+    log_weights = given[3].requires_grad_()
+    gate, energies = made(*given[:3], log_weights, remember(made))
+    (gate.sum() + energies.exp().square().sum()).backward()
+    assert log_weights.grad is None
+    for name, parameter in made.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("make", [lambda: pointer(separate()), lambda: CopyNet(output_size=H, memory_size=M)])
+def test_keys_are_projected_once_a_sentence(make, monkeypatch):
+    made, given = make(), steps()
+    memory = remember(made)
+    before = [tensor.clone() for tensor in memory]
+    expected = made(*given, memory)[1]
+    monkeypatch.setattr(made, "keys", None)
+    monkeypatch.setattr(getattr(made, "attention", made).key, "forward", None)
+    assert torch.equal(made(*given, memory)[1], expected)
+    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # R17
+    other = memory._replace(copy_keys=memory.copy_keys.flip(2))
+    assert not torch.allclose(made(*given, other)[1], expected)
+
+
+def test_copynet_is_gus_equation_8():
+    made, given = CopyNet(output_size=H, memory_size=M), steps()
+    memory = remember(made)
+    gate, energies = made(*given, memory)
+    assert gate is None
+    for b in range(B):
+        for t in range(T):
+            for j in range(S):
+                h = made.key.weight @ memory.values[b, j] + made.key.bias
+                psi = sum(math.tanh(a) * s for a, s in zip(h.tolist(), given[0][b, t].tolist(), strict=True))
+                expected = psi if j < LENGTHS[b] else NEVER
+                assert energies[b, t, j].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_copynet_may_have_a_memory_of_another_width():
+    made = CopyNet(output_size=H, memory_size=8)
+    assert made.keys(torch.randn(B, S, 8)).shape == (B, S, H)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: pointer(), lambda: pointer(separate("dot")), lambda: CopyNet(output_size=H, memory_size=M)]
+)
+def test_energies_are_fp32_under_bfloat16(make):
+    made = make().bfloat16()
+    memory = remember(pointer())
+    values = memory.values.bfloat16()
+    outputs, contexts, embedded, log_weights = steps()
+    gate, energies = made(
+        outputs.bfloat16(),
+        contexts.bfloat16(),
+        embedded.bfloat16(),
+        log_weights,
+        memory._replace(copy_keys=made.keys(values)),
+    )
+    assert energies.dtype == torch.float32
+    assert (energies.exp() == 0).any(dim=1).logical_not().equal(memory.mask)
+    assert gate is None or gate.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: pointer(), lambda: pointer(separate()), lambda: CopyNet(output_size=H, memory_size=M)]
+)
+def test_one_step_at_a_time_gives_the_same(make):
+    made, given = make(), steps()
+    memory = remember(made)
+    gate, energies = made(*given, memory)
+    for t in range(T):
+        one_gate, one = made(*(tensor[:, t : t + 1] for tensor in given), memory)
+        torch.testing.assert_close(one, energies[:, t : t + 1])
+        if gate is not None:
+            torch.testing.assert_close(one_gate, gate[:, t : t + 1])

@@ -1,0 +1,109 @@
+"""R32: sources above the model's limit are cut or split, with a warning that names the line."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import pytest
+import torch
+
+from seq2seq.config import ModelConfig, SearchConfig
+from seq2seq.model import Seq2Seq
+from seq2seq.model_dir import Tokenizers
+from seq2seq.tokenizer import EOS, SPECIALS, WordTokenizer
+from seq2seq.translator import Translator, split_places
+
+WORDS = ["a", "b", "c", "d", "e", "f", "g", "￭.", "￭,"]
+LONG = "a b c. d e f g, a b c d"  # 14 pieces
+LINES = ["a b", LONG, "", "zebra b c. d e f g, a b c zebra yak", "c"]
+
+
+def make(too_long: str, **options) -> Translator:
+    torch.manual_seed(3)
+    tokenizer = WordTokenizer([*SPECIALS, *WORDS])
+    config = ModelConfig(embedding_size=8, hidden_size=12, dropout=0.0, **options)
+    model = Seq2Seq(config, src_size=tokenizer.size, tgt_size=tokenizer.size, shared=True)
+    with torch.no_grad():
+        model.readout.logits.weight *= 5
+        model.readout.logits.bias[EOS] = 1.0
+    search = SearchConfig(beam_size=3, too_long=too_long)
+    return Translator(model, Tokenizers(tokenizer, tokenizer), search, max_source_length=6)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "most", "places"),
+    [
+        ("a b", 3, [0, 2]),
+        ("a b c", 3, [0, 3]),
+        ("a b c d", 3, [0, 3, 4]),  # nothing to split at
+        ("a ￭. c d", 3, [0, 2, 4]),  # behind the end of a sentence
+        ("a ￭. c ￭. e", 4, [0, 4, 5]),  # the last that fits
+        ("a ￭, c d", 3, [0, 2, 4]),  # else behind a comma
+        ("a ￭. c ￭, e f", 5, [0, 2, 6]),  # a sentence's end before a comma
+        ("我 。 你 好 ， 他", 4, [0, 2, 6]),
+        ("▁a ▁b. ▁c ▁d", 3, [0, 2, 4]),
+        ("a b c d e f g", 2, [0, 2, 4, 6, 7]),
+    ],
+)
+def test_where_a_source_is_split(pieces: str, most: int, places: list[int]) -> None:
+    assert split_places(pieces.split(), most) == places
+
+
+def test_parts_are_translated_by_themselves_and_put_together() -> None:
+    splitting, cutting = make("split"), make("cut")
+    parts = ["a b c.", "d e f g,", "a b c d"]
+    whole = splitting.translate(LINES)
+    assert whole[1] == " ".join(text for text in splitting.translate(parts) if text)
+    short = [0, 2, 4]
+    assert [whole[row] for row in short] == [cutting.translate(LINES)[row] for row in short]
+    assert cutting.translate(LINES)[1] == cutting.translate(["a b c. d e"])[0]
+
+
+@pytest.mark.parametrize("copy", ["none", "pointer"])
+def test_the_fields_of_a_split_line_are_those_of_its_parts(copy: str) -> None:
+    translator = make("split", copy=copy)
+    parts = [found[0] for found in translator.search(["zebra b c.", "d e f g,", "a b c zebra yak"])]
+    whole = translator.search(LINES)[3][0]
+    assert whole.status in ("source_split", "max_length")
+    assert whole.log_prob == pytest.approx(sum(part.log_prob for part in parts), abs=1e-4)
+    assert whole.score == pytest.approx(whole.log_prob / len(whole.token_log_probs), abs=1e-4)
+    for name in ("pieces", "source_pieces", "p_gen"):
+        assert getattr(whole, name) == pytest.approx([item for part in parts for item in getattr(part, name)])
+    offsets = [0, 4, 9]
+    assert whole.alignment == [at + place for at, part in zip(offsets, parts, strict=True) for place in part.alignment]
+    places = [place for place in whole.copied_from if place]
+    assert bool(places) == (copy == "pointer")
+    for place in places:
+        assert LINES[3][place.start : place.end] == whole.source_pieces[place.source_piece].strip("￭")
+    if copy == "pointer":
+        assert whole.copied_share == len(places) / len(whole.pieces)
+
+
+def test_n_best_of_a_split_line_joins_what_has_the_same_rank() -> None:
+    translator = make("split")
+    parts = translator.search(["a b c.", "d e f g,", "a b c d"], n_best=3)
+    whole = translator.search([LONG], n_best=3)[0]
+    assert [item.log_prob for item in whole] == pytest.approx(
+        [sum(part[rank].log_prob for part in parts) for rank in range(3)], abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("too_long", "done"), [("cut", "is cut to 6"), ("split", "is split into 3 parts of at most 6")]
+)
+def test_the_warning_names_the_line(too_long: str, done: str, caplog: pytest.LogCaptureFixture) -> None:
+    translator = make(too_long)
+    for function in (translator.translate, translator.search):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            function(LINES[:3], first_line=7)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"line 8 has 13 pieces and {done}, the model's data.max_source_length"
+        ]
+
+
+def test_scoring_always_cuts() -> None:
+    splitting, cutting = make("split"), make("cut")
+    assert splitting.score([LONG], ["a b"]) == cutting.score([LONG], ["a b"])
+    assert dataclasses.asdict(splitting.search_config)["too_long"] == "split"
