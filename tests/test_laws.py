@@ -1,0 +1,772 @@
+"""The laws of copying, coverage and search, over cells, attentions, texts, copying and coverage.
+
+The quick suite runs every pair of settings, the slow one all of their combinations. Models are untrained and have large
+random weights; what they compute is compared with plain loops in fp64, or with themselves by another road.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from seq2seq.batching import Batch, collate
+from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.extended import Extended, extend, target_ids
+from seq2seq.layers.attention import Memory
+from seq2seq.model import Decoding, Seq2Seq
+from seq2seq.model_dir import Tokenizers
+from seq2seq.search.beam import Hypothesis, Search, beam_search
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, train_tokenizer
+from seq2seq.translator import Translation, Translator
+
+FACTORS: dict[str, tuple[str, ...]] = {
+    "cell": ("gru", "lstm"),
+    "attention": ("additive", "general"),
+    "text": ("subwords", "words", "two"),  # one bpe; one vocabulary of words; a bpe for each side
+    "copy": ("none", "shared", "separate", "copynet"),  # shared, separate: the pointer's attention
+    "coverage": ("none", "sum", "fertility"),
+}
+ENGLISH = ["the man sees the old dog .", "a dog and a small cat sleep , too .", "two men run away from the cat !"]
+FRENCH = ["l'homme voit le vieux chien .", "un chien et un petit chat dorment aussi .", "deux hommes fuient le chat !"]
+NAMES = ("Zarniwoop", "Fnord", "Xylo", "Plugh", "Quibble", "Wombat", "Grue", "Vortex", "Jynx", "Blivet")  # unknown
+LINES = [
+    "Zarniwoop sees the dog of Fnord .",
+    "Xylo Plugh",
+    "the cat sees a man , and Quibble sees the small dog of Wombat and Grue , too !",
+    "the old cat",
+    "a Vortex and a Jynx , and Vortex sees Blivet .",
+]
+ALL = range(len(LINES))
+BEAM = 4
+SEARCH = SearchConfig(beam_size=BEAM, max_length_ratio=0.3, max_length_extra=3, min_length=2)
+
+
+class Case(NamedTuple):
+    """One combination of settings."""
+
+    cell: str
+    attention: str
+    text: str
+    copy: str
+    coverage: str
+
+
+def all_pairs(factors: dict[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Combinations that hold every pair of values: again and again the one with most pairs that are still missing."""
+    product = list(itertools.product(*factors.values()))
+    pairs = {case: set(itertools.combinations(enumerate(case), 2)) for case in product}
+    missing = set().union(*pairs.values())
+    chosen = []
+    while missing:
+        chosen.append(max(product, key=lambda case: len(pairs[case] & missing)))
+        missing -= pairs[chosen[-1]]
+    return chosen
+
+
+def cases(**only: tuple[str, ...]) -> pytest.MarkDecorator:
+    """Every combination of the factors, those that cover all pairs in the quick suite."""
+    factors = FACTORS | only
+    quick = all_pairs(factors)
+    parameters = [
+        pytest.param(Case(*case), id="-".join(case), marks=() if case in quick else pytest.mark.slow)
+        for case in itertools.product(*factors.values())
+    ]
+    return pytest.mark.parametrize("case", parameters)
+
+
+COPYING = {"copy": ("shared", "separate", "copynet")}
+COVERED = {"coverage": ("sum", "fertility")}
+
+
+@pytest.mark.parametrize("only", [{}, COPYING, COVERED])
+def test_the_quick_suite_covers_all_pairs(only):
+    factors = FACTORS | only
+    chosen = all_pairs(factors)
+    assert chosen == all_pairs(factors)
+    assert len(chosen) <= 20 < math.prod(map(len, factors.values()))
+    for first, second in itertools.combinations(range(len(factors)), 2):
+        values = list(factors.values())
+        for a, b in itertools.product(values[first], values[second]):
+            assert any(case[first] == a and case[second] == b for case in chosen), (a, b)
+
+
+@cache
+def tokenizers(text: str) -> Tokenizers:
+    if text == "words":
+        words = train_tokenizer(ENGLISH, TokenizerConfig(type="word", vocab_size=40))
+        return Tokenizers(words, words)
+    bpe = TokenizerConfig(type="bpe", vocab_size=310)
+    src = train_tokenizer(ENGLISH, bpe)
+    return Tokenizers(src, train_tokenizer(FRENCH, bpe) if text == "two" else src)
+
+
+def make_model(case: Case, sizes: tuple[int, int], *, shared: bool) -> Seq2Seq:
+    """An untrained model, every weight and bias of it larger than at the start of training."""
+    torch.manual_seed(1)
+    pointer = case.copy in ("shared", "separate")
+    config = ModelConfig(
+        cell=case.cell,
+        attention=case.attention,
+        copy="pointer" if pointer else case.copy,
+        copy_attention=case.copy if pointer else None,
+        coverage=case.coverage,
+        embedding_size=6,
+        hidden_size=8,
+        dropout=0.0,
+    )
+    model = Seq2Seq(config, src_size=sizes[0], tgt_size=sizes[1], shared=shared)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(std=0.2 if "bias" in name else 0.7)
+        model.readout.logits.weight *= 2
+        model.readout.logits.bias[EOS] = -1.5  # or it ends most sentences at once
+        if pointer:
+            model.pointer.gate.bias.fill_(-1.5)  # more copying than generating
+        if case.copy == "copynet":
+            model.readout.logits.bias -= 12.0
+    return model.eval()
+
+
+class World:
+    """A model, its tokenizers and translator, and the lines as the model reads them.
+
+    Args:
+        double: compute in fp64, so that rounding never decides between two hypotheses.
+    """
+
+    def __init__(self, case: Case, *, double: bool = False, **search: float) -> None:
+        self.tokenizers = tokenizers(case.text)
+        self.tgt = self.tokenizers.tgt
+        self.model = make_model(case, (self.tokenizers.src.size, self.tgt.size), shared=case.text != "two")
+        self.model.to(torch.float64 if double else torch.float32)
+        self.size = self.model.vocab_size
+        settings = SearchConfig(**(vars(SEARCH) | search))
+        self.translator = Translator(self.model, self.tokenizers, settings, max_source_length=100)
+        segments = self.tokenizers.src.segment(LINES)
+        self.src = [line.ids for line in segments]
+        self.pieces = [line.pieces for line in segments]
+        self.copied = [extend(line.pieces, self.tgt) if self.model.copies else Extended([], []) for line in segments]
+
+    def gold(self, row: int) -> dict[str, int]:
+        """A target id of every kind that the line has: where it can be found."""
+        ids, own = self.copied[row]
+        outside = [number for number in range(EOS + 1, self.size) if number not in ids]
+        kinds = {"vocabulary": outside[5], "nowhere": UNK}
+        if own:
+            kinds["source"] = self.size + len(own) - 1
+        if any(number < self.size for number in ids):
+            kinds["both"] = min(ids)
+        return kinds
+
+    def kinds(self, row: int) -> list[str]:
+        """What the line's target is made of: every kind once or twice; one target is empty."""
+        return list(self.gold(row)) * (1 + row % 2) if row != ALL[-1] else []
+
+    def targets(self) -> list[list[int]]:
+        return [[self.gold(row)[kind] for kind in self.kinds(row)] for row in ALL]
+
+    def batch(self, rows: Iterable[int], targets: Sequence[list[int]]) -> Batch:
+        """Some lines with a target each."""
+        rows = list(rows)
+        copy_ids = [self.copied[row].ids for row in rows] if self.model.copies else None
+        src = [self.src[row] for row in rows]
+        return collate(src, targets, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
+
+    def known(self) -> Batch:
+        """All lines with their targets."""
+        return self.batch(ALL, self.targets())
+
+    def encode(self, rows: Iterable[int] = ALL) -> Decoding:
+        rows = list(rows)
+        batch = self.batch(rows, [[] for _ in rows])
+        return self.model.encode(batch.src, batch.src_lengths, batch.copy_ids if self.model.copies else None)
+
+    def search(self, rows: Iterable[int] = ALL, beam_size: int = BEAM) -> list[list[Hypothesis]]:
+        rows = list(rows)
+        limits = [self.translator.max_length(len(self.src[row])) for row in rows]
+        return beam_search(self.model.step, self.encode(rows), limits, Search(BOS, EOS, beam_size))
+
+    def copied_id(self, row: int, piece: str) -> int:
+        """The id of a target piece, in the vocabulary or among the line's own."""
+        own = self.copied[row].own
+        return self.tgt.pieces(range(self.size + len(own)), own).index(piece)
+
+    def forced(self, found: list[list[Hypothesis]]) -> Iterator[tuple[Hypothesis, Tensor]]:
+        """Every hypothesis of all lines with the log-probabilities that teacher forcing gives its ids."""
+        pairs = [(row, best) for row, hypotheses in enumerate(found) for best in hypotheses]
+        batch = self.batch([row for row, _ in pairs], [best.ids[:-1] for _, best in pairs])
+        with torch.no_grad():
+            log_probs = self.model.log_probs(batch).split([len(best.ids) for _, best in pairs])
+        return zip((best for _, best in pairs), log_probs, strict=True)
+
+    def watch(self) -> list[tuple[Tensor, Decoding]]:
+        """What every step of a search of all lines gave."""
+        seen = []
+        step = self.model.step
+
+        def watched(tokens: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:
+            seen.append(step(tokens, decoding))
+            return seen[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.model, "step", watched)
+            self.translator.search(LINES)
+        return seen
+
+
+def listen(module: nn.Module) -> list:
+    """The arguments and results of a module's coming calls."""
+    heard: list = []
+    module.register_forward_hook(lambda module, arguments, result: heard.append((arguments, result)))
+    return heard
+
+
+def bos(count: int) -> Tensor:
+    return torch.full((count,), BOS)
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+# Copying
+
+
+def check_sums(size: int, log_probs: Tensor, decoding: Decoding) -> None:
+    """R6 after one step."""
+    probabilities = log_probs.exp()
+    assert not log_probs.isnan().any()
+    assert (probabilities.sum(dim=1) - 1).abs().max() <= 1e-5
+    assert (probabilities[:, [PAD, BOS]] == 0).all()
+    assert probabilities.max(dim=1).values.min() > 1.5 / size  # far from uniform
+    memory, state, _ = decoding
+    assert (state.log_weights.exp()[~memory.mask] == 0).all()
+    columns = torch.arange(size, log_probs.shape[1])
+    mine = (memory.copy_ids.unsqueeze(2) == columns).any(dim=1)  # (N, own pieces of any sentence)
+    assert (probabilities[:, size:][~mine] == 0).all()
+    assert (probabilities[:, size:][mine] > 0).all()
+
+
+@cases()
+def test_r6_probabilities_sum_to_one_and_padding_has_none(case):
+    """R6, at every step of a search, while sentences leave it and after any selection of rows."""
+    world = World(case)
+    seen = world.watch()
+    for log_probs, decoding in seen:
+        check_sums(world.size, log_probs, decoding)
+    rows = [len(log_probs) for log_probs, _ in seen[1:]]
+    assert rows == sorted(rows, reverse=True)
+    assert len(set(rows)) > 1  # sentences left, and not all at once
+
+    log_probs, decoding = seen[0]
+    for chosen in ([4, 0, 0, 2], [1], [3, 3]):
+        selected = decoding.select(torch.tensor(chosen))
+        check_sums(world.size, *world.model.step(log_probs.argmax(dim=1)[chosen], selected))
+
+
+@cases(**COPYING)
+def test_r6_what_stands_at_padding_is_never_copied(case):
+    """R6: a word's id at the padded places gains nothing."""
+    world = World(case)
+    decoding = world.encode()
+    memory = decoding.memory
+    assert not memory.mask.all()
+    noisy = memory._replace(copy_ids=memory.copy_ids.where(memory.mask, EOS + 1))
+    expected, _ = world.model.step(bos(len(LINES)), decoding)
+    assert torch.equal(world.model.step(bos(len(LINES)), decoding._replace(memory=noisy))[0], expected)
+
+
+@cases()
+def test_r7_loss_and_gradients_are_finite(case):
+    """R7, with gold of every kind, also where the gate is far beyond the range of a sigmoid."""
+    for bias in (0.0,) if case.copy == "none" else (0.0, 1e4, -1e4):
+        world = World(case)
+        model, batch = world.model, world.known()
+        with torch.no_grad():
+            if case.copy == "copynet":  # what stands against copying there is the sum of the logits
+                model.readout.logits.bias += bias
+            elif model.copies:
+                model.pointer.gate.bias.fill_(bias)
+        loss = model(batch, smoothing=0.1, coverage_weight=0.5).total
+        loss.backward()
+        assert loss.isfinite()
+        assert model.log_probs(batch).isfinite().all()
+        assert len(gradients(model)) == len(list(model.parameters()))
+        for name, gradient in gradients(model).items():
+            assert gradient.isfinite().all(), name
+
+
+@cases(copy=("separate",))
+def test_r7_gold_outside_the_source_teaches_copying_nothing(case):
+    """R7: the copying attention gets exact zeros, not NaN, from a word that cannot be copied."""
+    world = World(case)
+    rows = list(ALL)
+    for kind in ("vocabulary", "nowhere"):
+        batch = world.batch(rows, [[world.gold(row)[kind]] for row in rows])
+        world.model.zero_grad()
+        first = world.model.log_probs(batch).view(-1, 2)[:, 0]  # the end of the sentence can be copied
+        first.sum().backward()
+        own = gradients(world.model.pointer.attention)
+        assert all((gradient == 0).all() for gradient in own.values())
+        assert (gradients(world.model)["pointer.gate.bias"] != 0).all()
+
+
+def naive(world: World, batch: Batch) -> list[tuple[float, float]]:
+    """The probability of every real target token by generating and by copying: loops in fp64."""
+    readout = listen(world.model.readout)
+    pointer = listen(world.model.pointer) if world.model.copies else None
+    with torch.no_grad():
+        world.model.log_probs(batch)
+    logits = readout[0][1].double()
+    result = []
+    for number, position in enumerate(batch.real.tolist()):
+        row, t = divmod(position, batch.tgt_out.shape[1])
+        target = int(batch.tgt_out[row, t])
+        scores = [0.0 if i in (PAD, BOS) else math.exp(x) for i, x in enumerate(logits[number].tolist())]
+        generated = scores[target] if target < len(scores) else 0.0
+        if pointer is None:
+            result.append((generated / sum(scores), 0.0))
+            continue
+        gates, energies = pointer[0][1]
+        places = [math.exp(x) for x in energies[row, t, : batch.src_lengths[row]].double().tolist()]
+        copied = sum(x for x, i in zip(places, batch.copy_ids[row].tolist(), strict=False) if i == target)
+        if gates is None:  # one softmax over both
+            total = sum(scores) + sum(places)
+            result.append((generated / total, copied / total))
+        else:
+            p_gen = 1 / (1 + math.exp(-float(gates[row, t])))
+            result.append((p_gen * generated / sum(scores), (1 - p_gen) * copied / sum(places)))
+    return result
+
+
+@cases()
+def test_r8_gold_is_credited_by_both_routes(case):
+    """R8: a gold token has what generating and copying give it together; no route has too much or is left out."""
+    world = World(case)
+    batch = world.known()
+    log_probs, routes = world.model.log_probs(batch).detach(), naive(world, batch)
+    assert log_probs.isfinite().all()
+    expected = torch.tensor([math.log(generated + copied) for generated, copied in routes])
+    torch.testing.assert_close(log_probs, expected, rtol=1e-5, atol=1e-5)
+
+    kinds = [kind for row in ALL for kind in [*world.kinds(row), "end"]]
+    by_kind = {kind: [route for k, route in zip(kinds, routes, strict=True) if k == kind] for kind in set(kinds)}
+    assert ("source" in by_kind) == (world.model.copies and case.text != "subwords")
+    for kind, found in by_kind.items():
+        can_copy = world.model.copies and kind in ("both", "source", "end")
+        assert all((generated > 0) == (kind != "source") for generated, _ in found)
+        assert all((copied > 0) == can_copy for _, copied in found)
+
+
+@pytest.mark.parametrize("case", [Case("gru", "additive", "words", "shared", "none")])
+def test_r8_gold_words_outside_the_vocabulary_are_found_in_their_source(case):
+    """R8: gold in the source alone is copied, gold nowhere is unknown; scoring text credits it so."""
+    world = World(case)
+    target = "the Vortex Nowhere Jynx Xylo"
+    ids = target_ids(world.tgt.segment([target])[0], world.copied[4].own, world.tgt)
+    assert ids == [world.tgt.id("the"), world.size, UNK, world.size + 1, UNK]
+    (scores,) = world.translator.score([LINES[4]], [target])
+    batch = world.batch([4], [ids])
+    assert scores == pytest.approx([math.log(sum(route)) for route in naive(world, batch)], abs=1e-5)
+
+
+@cases(**COPYING)
+def test_r9_a_piece_is_one_hypothesis_however_it_is_made(case):
+    """R9: every string has one id at a step, with the probability of all ways to it, and occurs once in an n-best list."""
+    world = World(case)
+    readout, pointer = listen(world.model.readout), listen(world.model.pointer)
+    with torch.no_grad():
+        log_probs, _ = world.model.step(bos(len(LINES)), world.encode())
+    (gates, energies), logits = pointer[0][1], readout[0][1].double()
+    for row in ALL:
+        own = world.copied[row].own
+        strings = world.tgt.pieces(range(world.size + len(own)), own)
+        assert len(set(strings)) == len(strings)
+        expected = dict.fromkeys(strings, 0.0)
+        vocabulary = torch.softmax(logits[row], dim=0).tolist()
+        places = torch.softmax(energies[row, 0, : len(world.src[row]) + 1].double(), dim=0).tolist()
+        if gates is None:
+            generates, copies = logits[row].exp().sum(), energies[row, 0].double().exp().sum()
+            p_gen = float(generates / (generates + copies))
+        else:
+            p_gen = float(torch.sigmoid(gates[row, 0].double()))
+        for string, probability in zip(strings, vocabulary, strict=False):
+            expected[string] += p_gen * probability
+        for string, probability in zip([*world.pieces[row], strings[EOS]], places, strict=True):
+            expected[string] += (1 - p_gen) * probability
+        found = log_probs[row].exp().tolist()
+        assert found[: len(strings)] == pytest.approx(list(expected.values()), abs=1e-6)
+    for hypotheses in world.translator.search(LINES, n_best=BEAM):
+        assert len(hypotheses) == BEAM
+        assert len({tuple(found.pieces) for found in hypotheses}) == BEAM
+
+
+def check_own_words(world: World) -> None:
+    """R10 for every line and hypothesis."""
+    lines_with_own = 0
+    for row, (found, line) in enumerate(zip(world.translator.search(LINES, n_best=BEAM), LINES, strict=True)):
+        (alone,) = world.translator.search([line], n_best=BEAM)
+        assert [one.pieces for one in found] == [one.pieces for one in alone]
+        own = {piece for one in found for piece in one.pieces if world.tgt.id(piece) == UNK and piece != "<unk>"}
+        assert own <= set(world.pieces[row])
+        if world.tgt is world.tokenizers.src:  # words
+            others = [name for name in NAMES if name not in line]
+            assert not any(name in one.translation for name in others for one in found)
+        lines_with_own += bool(own)
+    assert lines_with_own  # else there was nothing to mix up
+
+
+@cases(**COPYING, text=("words", "two"))
+def test_r10_the_own_words_travel_with_their_sentence(case):
+    """R10: what a translation copies stands in its own source, also after others have left the search."""
+    check_own_words(World(case, double=True))
+
+
+@pytest.mark.parametrize("text", ["words", "two"])
+def test_r10_own_words_that_stay_where_they_were_would_be_noticed(text, monkeypatch):
+    """R10: the check above tells a search that leaves the copied ids behind when sentences leave."""
+    select = Memory.select
+
+    def forgetful(memory: Memory, rows: Tensor) -> Memory:
+        stale = memory.copy_ids.repeat(len(rows), 1)[: len(rows)]
+        return select(memory, rows)._replace(copy_ids=stale)
+
+    world = World(Case("gru", "additive", text, "shared", "none"), double=True)
+    check_own_words(world)
+    monkeypatch.setattr(Memory, "select", forgetful)
+    with pytest.raises((AssertionError, IndexError)):
+        check_own_words(world)
+
+
+class Sizes(TorchDispatchMode):
+    """How many elements the largest result of any operation has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = (leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        self.largest = max(self.largest, *(tensor.numel() for tensor in tensors), 0)
+        return result
+
+
+B, S, V = 3, 9, 5000  # V times more than T, K and all widths are below S, and than oneDNN's working memory
+
+
+def large_batch(*, copies: bool = True) -> Batch:
+    src = torch.arange(4, 4 + B * (S - 1)).view(B, S - 1)
+    copy_ids = src.masked_fill(src % 5 == 0, V + 1).tolist() if copies else None
+    targets = [[4, V + 1 if copies else 5], [UNK], [30]]
+    return collate(src.tolist(), targets, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
+
+
+@cases(text=("two",))
+def test_r11_nothing_is_as_large_as_source_times_vocabulary(case):
+    """R11: not forward, not backward, not in a search."""
+    model = make_model(case, (V, V), shared=False)
+    batch = large_batch(copies=model.copies)
+    with Sizes() as sizes:
+        model(batch, smoothing=0.1, coverage_weight=0.5).total.backward()
+    assert V * 6 <= sizes.largest < B * S * V
+    with Sizes() as sizes:
+        decoding = model.encode(batch.src, batch.src_lengths, batch.copy_ids if model.copies else None)
+        beam_search(model.step, decoding, [5, 4, 3], Search(BOS, EOS, beam_size=2))
+    assert B * V <= sizes.largest < B * S * V
+
+
+def test_r11_the_check_would_find_a_large_tensor():
+    """R11: copying by a product with one-hot rows, as it is often written, is caught in both directions."""
+    weights = torch.rand(B, 2, S, requires_grad=True)
+    ids = large_batch().copy_ids.clamp(max=V - 1)
+    with Sizes() as sizes:
+        one_hot = F.one_hot(ids, V).float()  # (B, S, V)
+        copied = torch.bmm(weights, one_hot)  # (B, T, S) @ (B, S, V)
+    assert sizes.largest == B * S * V > copied.numel()
+    with Sizes() as sizes:
+        copied.sum().backward()
+    assert sizes.largest == B * S * V
+
+
+@cases()
+def test_r12_smoothing_acts_on_the_vocabulary_alone(case):
+    """R12: (1-e) NLL of the mixture + e mean_v(-log P_vocab(v)), v without pad and bos; the reported NLL has none."""
+    world = World(case)
+    batch, e = world.known(), 0.2
+    readout = listen(world.model.readout)
+    plain, smoothed = world.model(batch), world.model(batch, smoothing=e)
+    without, total = plain.total.item(), smoothed.total.item()
+    expected = 0.0
+    for logits in readout[0][1].double().tolist():
+        words = [x for i, x in enumerate(logits) if i not in (PAD, BOS)]
+        log_sum = math.log(sum(map(math.exp, words)))
+        expected += sum(log_sum - x for x in words) / len(words)
+    assert total == pytest.approx((1 - e) * without + e * expected, rel=1e-5)
+    assert abs(total - without) > 0.01
+    assert smoothed.nll == plain.nll == pytest.approx(without)
+    assert without == pytest.approx(-world.model.log_probs(batch).sum().item(), rel=1e-6)
+    if world.model.copies:  # where to copy from learns from the mixture alone
+        parameter = {"shared": "gate.bias", "separate": "attention.key.weight", "copynet": "key.weight"}[case.copy]
+        parameter = world.model.pointer.get_parameter(parameter)
+        ((a,), (b,)) = (torch.autograd.grad(loss.total, parameter) for loss in (plain, smoothed))
+        torch.testing.assert_close(b, (1 - e) * a, rtol=1e-4, atol=1e-6)
+
+
+# Coverage
+
+
+@cases(**COVERED)
+def test_r13_coverage_holds_the_earlier_steps_alone(case):
+    """R13: what the attention is given at step t is the sum of a^1 .. a^(t-1), each over its fertility."""
+    world = World(case)
+    heard = listen(world.model.decoder.attention)
+    with torch.no_grad():
+        world.model.log_probs(world.known())
+    expected = torch.zeros_like(heard[0][0][2], dtype=torch.float64)
+    for (_, memory, coverage), (_, log_weights) in heard:
+        torch.testing.assert_close(coverage.double(), expected, rtol=1e-5, atol=1e-6)
+        expected = expected + log_weights.double().exp() / memory.fertility.double()
+    assert (heard[0][0][2] == 0).all()
+    assert expected.max() > 1
+    memory = heard[0][0][1]
+    if case.coverage == "sum":
+        assert (memory.fertility == 1).all()
+    else:  # N = 2 of Tu et al. 2016
+        fertility = 2 * torch.sigmoid(memory.values @ world.model.decoder.attention.fertility_energy.weight[0])
+        torch.testing.assert_close(memory.fertility, fertility.detach())
+        assert fertility.max() - fertility.min() > 0.1
+
+
+@cases(**COVERED)
+def test_r14_the_coverage_loss(case):
+    """R14: sum_i min(a_i, c_i) over real steps and positions; linear in its weight; padded targets add nothing."""
+    world = World(case)
+    batch = world.known()
+    heard = listen(world.model.decoder.attention)
+    losses = {weight: world.model(batch, coverage_weight=weight) for weight in (0.0, 0.1, 1.0, 10.0)}
+    expected = [0.0 for _ in ALL]
+    for row in ALL:
+        steps, places = len(world.kinds(row)) + 1, int(batch.src_lengths[row])
+        covered = [0.0] * places
+        for (_, memory, _), (_, log_weights) in heard[:steps]:
+            weights = log_weights[row].double().exp().tolist()[:places]
+            expected[row] += sum(map(min, weights, covered))
+            fertility = memory.fertility[row].tolist()[:places]
+            covered = [c + a / phi for c, a, phi in zip(covered, weights, fertility, strict=True)]
+    assert sum(expected) > 0.5
+    for weight, loss in losses.items():
+        assert loss.coverage.item() == pytest.approx(sum(expected), rel=1e-5)
+        assert (loss.total - loss.nll).item() == pytest.approx(weight * sum(expected), rel=1e-4, abs=1e-4)
+    for row in ALL:
+        alone = world.model(world.batch([row], [world.targets()[row]]))
+        assert alone.coverage.item() == pytest.approx(expected[row], rel=1e-4, abs=1e-6)
+
+
+@cases(**COVERED)
+def test_r14_coverage_learns(case):
+    """R14: what belongs to coverage has a gradient, with and without the coverage loss, and acts on the output."""
+    world = World(case)
+    own = dict(world.model.decoder.attention.named_parameters())
+    own = {name: p for name, p in own.items() if name.startswith(("coverage", "fertility"))}
+    assert len(own) == (1 if case.coverage == "sum" else 2)
+    for weight in (0.0, 1.0):
+        world.model.zero_grad()
+        world.model(world.known(), coverage_weight=weight).total.backward()
+        for name, parameter in own.items():
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().max() > 1e-4, name
+    with torch.no_grad():
+        before = world.model.log_probs(world.known())
+        own["coverage_weight"].zero_()
+        assert (world.model.log_probs(world.known()) - before).abs().max() > 1e-3
+
+
+@cases(**COVERED)
+def test_r14_after_t_steps_coverage_sums_to_t(case):
+    """R14, for the plain sum of the weights, in every row that is still searched."""
+    world = World(case)
+    for t, (_, decoding) in enumerate(world.watch(), start=1):
+        total = (decoding.state.coverage * decoding.memory.fertility).sum(dim=1)
+        torch.testing.assert_close(total, torch.full_like(total, t))
+        assert (decoding.state.coverage[~decoding.memory.mask] == 0).all()
+
+
+@cases(**COVERED)
+def test_r15_coverage_follows_the_beam(case):
+    """R15: scoring what the search returns gives what the search says."""
+    world = World(case)
+    found = world.search()
+    assert [len(hypotheses) for hypotheses in found] == [BEAM] * len(LINES)
+    for best, log_probs in world.forced(found):
+        assert best.token_log_probs == pytest.approx(log_probs.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("coverage", COVERED["coverage"])
+def test_r15_coverage_that_stays_where_it_was_would_be_noticed(coverage, monkeypatch):
+    """R15: the check above tells a search that forgets to reorder the coverage."""
+
+    def reorder(decoding: Decoding, rows: Tensor) -> Decoding:
+        state = decoding.state.select(rows)._replace(coverage=decoding.state.coverage)
+        return decoding._replace(state=state)
+
+    world = World(Case("gru", "additive", "words", "none", coverage))
+    monkeypatch.setattr(Decoding, "reorder", reorder)
+    assert max(abs(best.log_prob - float(log_probs.sum())) for best, log_probs in world.forced(world.search())) > 1e-3
+
+
+# One step for training and search
+
+
+@cases()
+def test_r16_the_first_step_is_the_same_in_training_and_search(case):
+    """R16, bit for bit in what the attention is asked; and every later step within rounding."""
+    world = World(case)
+    batch = world.known()
+    heard = listen(world.model.decoder.attention)
+    with torch.no_grad():
+        forced = torch.full(batch.tgt_out.shape, math.nan).flatten()
+        forced = forced.index_copy(0, batch.real, world.model.log_probs(batch)).view_as(batch.tgt_out)
+        trained = heard[0]
+        heard.clear()
+        decoding = world.encode()
+        for t in range(batch.tgt_in.shape[1]):
+            log_probs, decoding = world.model.step(batch.tgt_in[:, t], decoding)
+            real = ~forced[:, t].isnan()
+            stepped = log_probs.gather(1, batch.tgt_out[:, t : t + 1]).squeeze(1)
+            torch.testing.assert_close(stepped[real], forced[:, t][real], rtol=1e-5, atol=1e-5)
+    (query, _, coverage), (context, log_weights) = trained
+    (query_too, _, coverage_too), (context_too, log_weights_too) = heard[0]
+    assert torch.equal(coverage, coverage_too)
+    assert not coverage.any()
+    for a, b in ((query, query_too), (context, context_too), (log_weights, log_weights_too)):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+@cases()
+def test_r17_the_memory_is_never_changed(case):
+    """R17: unrolling, going backward, stepping and searching leave every tensor of it as it was, bit for bit."""
+    world = World(case)
+    kept = []
+
+    def keep(module: nn.Module, arguments: tuple) -> None:
+        if not kept:
+            kept.append((arguments[1], [(tensor.clone(), tensor._version) for tensor in arguments[1]]))
+
+    hook = world.model.decoder.attention.register_forward_pre_hook(keep)
+    world.model(world.known(), smoothing=0.1, coverage_weight=0.5).total.backward()
+    hook.remove()
+    decoding = world.encode()
+    kept.append((decoding.memory, [(tensor.clone(), tensor._version) for tensor in decoding.memory]))
+    beam_search(world.model.step, decoding, [5, 2, 9, 3, 7], Search(BOS, EOS, BEAM))
+    assert len(kept) == 2
+    for memory, before in kept:
+        for name, tensor, (copy, version) in zip(memory._fields, memory, before, strict=True):
+            assert torch.equal(tensor, copy), name
+            assert tensor._version == version, name  # nor written to and restored
+
+
+# Search
+
+
+@cases()
+def test_r19_penalties_ignore_padding(case):
+    """R19: a score is log P / |Y|, less what the weights on the line's own pieces say, alone and beside a longer line."""
+    coverage, summary = 0.4, 0.3
+    world = World(case, double=True, coverage_penalty=coverage, summary_penalty=summary)
+    together = world.translator.search(LINES, n_best=BEAM)
+    penalised = 0.0
+    for row, found in enumerate(together):
+        if row in (1, 3):  # the shortest
+            same_results(found, world.translator.search([LINES[row]], n_best=BEAM)[0])
+        ids = [[world.copied_id(row, piece) for piece in one.pieces] for one in found]
+        with torch.no_grad():
+            weights = world.model.provenance(world.batch([row] * len(ids), ids)).weights
+        for one, looked in zip(found, weights.split([len(target) + 1 for target in ids]), strict=True):
+            attended = looked.sum(dim=0)[: len(world.src[row])].tolist()
+            penalty = sum(coverage * -math.log(min(a, 1)) + summary * (max(a, 1) - 1) for a in attended)
+            penalised = max(penalised, penalty)
+            assert one.score == pytest.approx(one.log_prob / (len(one.pieces) + 1) - penalty, abs=1e-6)
+    assert penalised > 1
+
+
+@cases()
+def test_r20_forced_scoring_gives_what_the_search_says(case):
+    """R20: greedy, beam and the whole n-best list."""
+    world = World(case)
+    for beam_size in (1, BEAM):
+        for best, log_probs in world.forced(world.search(beam_size=beam_size)):
+            expected = float(log_probs.double().sum())
+            assert best.log_prob == pytest.approx(expected, abs=1e-4 + 1e-5 * abs(expected))
+            assert best.log_prob == pytest.approx(sum(best.token_log_probs), abs=1e-4)
+
+
+@cases()
+def test_r21_a_beam_of_one_is_greedy_search(case):
+    """R21: the most probable piece at every step, until the end or the maximum length."""
+    world = World(case, double=True)
+    for row, (best,) in enumerate(world.search(beam_size=1)):
+        decoding, last, ids = world.encode([row]), BOS, []
+        with torch.no_grad():
+            while last != EOS and len(ids) < world.translator.max_length(len(world.src[row])) - 1:
+                log_probs, decoding = world.model.step(torch.tensor([last]), decoding)
+                last = int(log_probs.argmax())
+                ids.append(last)
+        assert best.ids == (ids if last == EOS else [*ids, EOS])
+
+
+@cases()
+def test_r21_a_shorter_list_is_the_beginning_of_a_longer_one(case):
+    """R21: n-best k is the first k of n-best b, best score first, none twice and never fewer than asked."""
+    world = World(case)
+    lists = [world.translator.search(LINES, n_best=n) for n in (1, 2, BEAM)]
+    for row in ALL:
+        longest = lists[-1][row]
+        assert [one.score for one in longest] == sorted((one.score for one in longest), reverse=True)
+        assert len({tuple(one.pieces) for one in longest}) == BEAM
+        for found in lists:
+            assert [one.pieces for one in found[row]] == [one.pieces for one in longest[: len(found[row])]]
+        assert [len(found[row]) for found in lists] == [1, 2, BEAM]
+    assert world.translator.translate(LINES) == [found[0].translation for found in lists[0]]
+
+
+def same_results(some: Sequence[Translation], others: Sequence[Translation]) -> None:
+    """R25, in fp64: the same pieces and scores."""
+    assert [one.pieces for one in some] == [other.pieces for other in others]
+    assert [one.score for one in some] == pytest.approx([other.score for other in others], abs=1e-9)
+
+
+@cases()
+def test_r25_a_line_has_its_translation_in_any_company(case):
+    """R25: alone, in another order and in batches of other sizes."""
+    world = World(case, double=True)
+    alone = [world.translator.search([line], n_best=BEAM)[0] for line in LINES]
+    assert len({found[0].translation for found in alone}) > 1  # the lines are told apart
+    for order, batch_tokens in (([0, 1, 2, 3, 4], 1000), ([4, 2, 0, 3, 1], 30)):
+        world.translator.search_config.batch_tokens = batch_tokens
+        found = world.translator.search([LINES[row] for row in order], n_best=BEAM)
+        for row, translations in zip(order, found, strict=True):
+            same_results(alone[row], translations)
+
+
+@cases()
+def test_r25_a_target_has_its_probability_in_any_company(case):
+    """R25, in fp32: a sum of log-probabilities alone and in a batch is within 1e-4."""
+    world = World(case)
+    targets = world.targets()
+    with torch.no_grad():
+        together = world.model.log_probs(world.known()).split([len(target) + 1 for target in targets])
+        for row, log_probs in enumerate(together):
+            alone = world.model.log_probs(world.batch([row], [targets[row]]))
+            torch.testing.assert_close(log_probs, alone, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(log_probs.sum(), alone.sum(), rtol=0, atol=1e-4)

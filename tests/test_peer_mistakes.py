@@ -1,0 +1,283 @@
+"""Mistakes that public toolkits shipped with all their tests green: the same little computations on this project.
+
+Each test computes the number that was wrong elsewhere. Where it can, it has the wrong computation beside the right one.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from seq2seq.batching import Batch, collate
+from seq2seq.config import BRIDGES, CELLS, ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.extended import extend
+from seq2seq.layers.distribution import Copying, Distribution
+from seq2seq.layers.encoder import Encoder
+from seq2seq.loss import total_loss
+from seq2seq.model import Seq2Seq
+from seq2seq.model_dir import Tokenizers
+from seq2seq.search.beam import Search, beam_search
+from seq2seq.search.penalties import Penalties
+from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
+from seq2seq.translator import Translator
+
+SIZE = 12
+SRC = [[4, 5, 6, 7, 8, 9, 4, 5], [6]]  # one long source and one that is mostly padding beside it
+TGT = [[7, 4, 9], [5]]
+
+
+def make(size: int = SIZE, **options) -> Seq2Seq:
+    """A small model, far enough from uniform that a mistake shows."""
+    torch.manual_seed(1)
+    config = ModelConfig(**({"cell": "gru", "embedding_size": 6, "hidden_size": 8, "dropout": 0.0} | options))
+    model = Seq2Seq(config, src_size=size, tgt_size=size, shared=True).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.7)
+    return model
+
+
+def batch() -> Batch:
+    return collate(SRC, TGT, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=SRC)
+
+
+def results_of(module: torch.nn.Module) -> list:
+    """What a module's coming calls return."""
+    results: list = []
+    module.register_forward_hook(lambda module, arguments, result: results.append(result))
+    return results
+
+
+# Coverage
+
+
+def test_the_weight_of_coverage_in_the_attention_has_a_gradient():
+    """The gradient of the coverage weight is the slope of the loss."""
+    # OpenNMT-py 3.5.1: coverage_attn makes a layer that no caller feeds; its gradient is None.
+    model = make(coverage="sum").double()
+    weight = model.decoder.attention.coverage_weight
+    model(batch()).total.backward()
+    assert weight.grad is not None
+    with torch.no_grad():
+        losses = []
+        for step in (1e-5, -2e-5):
+            weight[0] += step
+            losses.append(model(batch()).total.item())
+    slope = (losses[0] - losses[1]) / 2e-5
+    assert weight.grad[0].item() == pytest.approx(slope, rel=1e-5)
+    assert abs(slope) > 1e-3
+
+
+def test_the_coverage_loss_is_multiplied_by_its_weight():
+    """Ten times the weight adds ten times as much."""
+    # OpenNMT-py 3.5.1: lambda_coverage is only compared with 0; 0.1, 1 and 10 give the same loss.
+    model = make(coverage="sum")
+    with torch.no_grad():
+        plain = model(batch())
+        added = [(model(batch(), coverage_weight=weight).total - plain.total).item() for weight in (0.1, 1.0, 10.0)]
+    coverage = plain.coverage.item()
+    assert coverage > 0.5
+    assert added == pytest.approx([0.1 * coverage, coverage, 10 * coverage], rel=1e-4)
+
+
+def test_the_coverage_loss_masks_the_padded_targets():
+    """1.25 by hand; 1.5 if the costs are laid out step by step and the mask sentence by sentence."""
+    # OpenNMT-py 3.5.1: exactly that, which gave 0.834 where 1.673 is right.
+    weights = torch.tensor(  # two sentences, three steps, two places
+        [
+            [[1.0, 0.0], [0.5, 0.5], [0.25, 0.75]],  # coverage (0, 0), (1, 0), (1.5, 0.5): costs 0, 0.5, 0.25 + 0.5
+            [[0.5, 0.5], [0.5, 0.5], [1.0, 0.0]],  # only the first step is real: costs 0; 1 and 1 at padding
+        ]
+    )
+    model = make(coverage="sum")
+    steps = iter(weights.unbind(dim=1))
+    model.decoder.attention.forward = lambda query, memory, coverage: (memory.summary, next(steps).log())
+    pairs = collate([[4], [5]], [[4, 5], []], pad_id=PAD, bos_id=BOS, eos_id=EOS)
+    assert model(pairs).coverage == 1.25
+
+    costs = torch.tensor([[0.0, 0.5, 0.75], [0.0, 1.0, 1.0]])
+    real = torch.tensor([[True, True, True], [True, False, False]])
+    assert costs[real].sum() == 1.25
+    assert costs.T.flatten()[real.flatten()].sum() == 1.5
+
+
+def test_the_coverage_penalty_of_a_shorter_source_is_finite():
+    """log 2 for a place that got half of what it should; infinite if padding, which gets nothing, is counted."""
+    # OpenNMT-py 3.5.1: infinite for every source that is not the longest of its batch.
+    attended = torch.tensor([[1.0, 0.5, 1.0, 2.0], [1.0, 0.5, 0.0, 0.0]])
+    mask = torch.tensor([[True, True, True, True], [True, True, False, False]])
+    assert Penalties(coverage=1.0)(attended, mask).tolist() == pytest.approx([math.log(2), math.log(2)])
+    assert (-attended.clamp(max=1).log()).sum(dim=1).tolist() == pytest.approx([math.log(2), math.inf])
+
+    translator = make_translator(coverage_penalty=1.0)
+    together = [found[0].score for found in translator.search(LINES)]
+    assert together == pytest.approx([translator.search([line])[0][0].score for line in LINES], abs=1e-4)
+    assert all(map(math.isfinite, together))
+
+
+# Copying
+
+
+def test_the_probabilities_of_every_row_sum_to_one():
+    """1 in each row of a batch; 1 + p_gen - p_gen' if a row's gate meets the weights of another row."""
+    # OpenNMT-py 3.5.1: the sentences' gates met weights laid out step by step; the sums were 0.905 to 1.073.
+    model = make(copy="pointer")
+    pointer, logits = results_of(model.pointer), results_of(model.readout)
+    with torch.no_grad():
+        model.log_probs(batch())
+    gate, energies = pointer[0]
+    rows = batch().real
+    copying = Copying(gate.flatten()[rows], energies.flatten(0, 1)[rows], batch().copy_ids[rows // gate.shape[1]])
+    distribution = Distribution(logits[0], model.readout.banned, copying)
+    searched = distribution.log_probs(SIZE).exp()
+    trained = torch.stack([distribution.target(torch.full_like(rows, i)).log_prob.exp() for i in range(SIZE)], dim=1)
+    for probabilities in (searched, trained):
+        torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(len(rows)), rtol=0, atol=1e-5)
+
+    p_gen = torch.sigmoid(gate)
+    sums = 1 + p_gen.flatten() - p_gen.T.flatten()
+    assert sums.min() < 0.95
+    assert sums.max() > 1.05
+
+
+def test_a_separate_attention_for_copying_leaves_padding_alone():
+    """0 on padding; more than half of the weight of the short source if the energies are not masked."""
+    # OpenNMT-py 3.5.1: a separate copy attention put 50 % of its mass on padding.
+    model = make(copy="pointer", copy_attention="separate")
+    pairs = batch()
+    pointed, attended = results_of(model.pointer), results_of(model.decoder.stack)
+    with torch.no_grad():
+        decoding = model.encode(pairs.src, pairs.src_lengths, pairs.copy_ids)
+        model.step(torch.full((2,), BOS), decoding)
+        memory = decoding.memory
+        output, _ = attended[0]
+        unmasked = model.pointer.attention.energies(output, memory.copy_keys, memory.mask[:, :0]).softmax(dim=1)
+    weights = pointed[0][1].squeeze(1).exp()
+    assert (weights[~memory.mask] == 0).all()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
+    assert unmasked[1][~memory.mask[1]].sum() > 0.5
+
+
+TEXT = ["the man sees the old dog .", "a dog and a small cat sleep ."]
+LINES = ["Xylo sees the dog of Zarniwoop and a cat .", "Quibble sleep", "the Wombat", "Vortex and Jynx sleep ."]
+
+
+def make_translator(**search) -> Translator:
+    """One that copies words."""
+    words = train_tokenizer(TEXT, TokenizerConfig(type="word", vocab_size=16))
+    options = {"beam_size": 3, "min_length": 1, "max_length_ratio": 1.0, "max_length_extra": 2} | search
+    model = make(words.size, copy="pointer")
+    return Translator(model, Tokenizers(words, words), SearchConfig(**options), max_source_length=50)
+
+
+def test_copied_words_come_from_the_own_source():
+    """Every word that is not in the vocabulary stands in the line itself; ids alone would not tell: they are reused."""
+    # OpenNMT-py 3.5.1: when finished sentences were pruned, copies read another sentence's table of own words.
+    translator = make_translator()
+    with torch.no_grad():
+        translator.model.pointer.gate.bias.fill_(-100.0)  # it copies, and does nothing else
+    results = translator.search(LINES, n_best=3)
+    assert len({len(found[0].pieces) for found in results}) > 1  # sentences left the search one after another
+    tgt = translator.tokenizers.tgt
+    tables = [extend(segments.pieces, tgt).own for segments in tgt.segment(LINES)]
+    copied = 0
+    for line, table, found in zip(LINES, tables, results, strict=True):
+        for one in found:
+            assert set(one.pieces) <= set(line.split())
+            copied += len(set(one.pieces) & set(table))
+    assert copied > len(LINES)
+
+    assert [tgt.decode([tgt.size], table) for table in tables] == ["Xylo", "Quibble", "Wombat", "Vortex"]
+
+
+def test_label_smoothing_acts_with_copying():
+    """0.9996 by hand; 0.9808 without smoothing."""
+    # OpenNMT-py 3.5.1: the copying loss takes no label smoothing, and the setting is ignored in silence.
+    logits = torch.tensor([[1e-30, 0.2, 1e-30, 0.3, 0.5]]).log().index_fill(1, torch.tensor([PAD, BOS]), -1e9)
+    copying = Copying(torch.zeros(1), torch.tensor([[0.25, 0.75]]).log(), torch.tensor([[4, 5]]))  # p_gen = 0.5
+    target = Distribution(logits, torch.tensor([PAD, BOS]), copying).target(torch.tensor([4]))
+    nll = -math.log(0.5 * 0.5 + 0.5 * 0.25)  # generated, and copied from the first place
+    smooth = -(math.log(0.2) + math.log(0.3) + math.log(0.5)) / 3  # unk, eos and the word
+    off, on = (total_loss(target, torch.zeros(0), smoothing=e, coverage_weight=0.0).total.item() for e in (0.0, 0.1))
+    assert off == pytest.approx(nll) == pytest.approx(0.9808, abs=1e-4)
+    assert on == pytest.approx(0.9 * nll + 0.1 * smooth) == pytest.approx(0.9996, abs=1e-4)
+
+    model = make(copy="pointer")
+    losses = [model(batch(), smoothing=e).total.item() for e in (0.0, 0.1)]
+    assert abs(losses[1] - losses[0]) > 0.1
+
+
+# Encoder
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_encoder_does_not_read_padding(cell):
+    """A source has the same values alone and beside a longer one; others if the layer runs over the padding."""
+    # eole: the RNN encoder takes no notice of the lengths; its outputs moved by 0.22.
+    torch.manual_seed(1)
+    encoder = Encoder(cell, input_size=6, hidden_size=8, num_layers=1).eval()
+    embedded, lengths = torch.randn(2, 9, 6), torch.tensor([9, 3])
+    embedded[1, 3:] = 0  # as padding is embedded
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.normal_(std=0.5)
+        together = encoder(embedded, lengths)
+        alone = encoder(embedded[1:, :3], lengths[1:])
+        unpacked, _ = encoder.layers[0](embedded)
+    torch.testing.assert_close(together.values[1, :3], alone.values[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(together.final[1], alone.final[0], rtol=0, atol=1e-6)
+    assert (together.values[1, 3:] == 0).all()
+    assert (unpacked[1, :3] - alone.values[0]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("cell", "bridge"), list(product(CELLS, BRIDGES)))
+def test_an_encoder_may_read_in_one_direction(cell, bridge):
+    """It trains and searches with every cell, depth and bridge."""
+    # JoeyNMT: the unidirectional RNN encoder raises IndexError.
+    for layers in (1, 2):
+        model = make(cell=cell, bridge=bridge, bidirectional=False, encoder_layers=layers, decoder_layers=3 - layers)
+        loss = model(batch()).total
+        loss.backward()
+        assert loss.isfinite()
+        pairs = batch()
+        found = beam_search(model.step, model.encode(pairs.src, pairs.src_lengths), [4, 3], Search(BOS, EOS, 2))
+        assert [len(hypotheses) for hypotheses in found] == [2, 2]
+
+
+# Translating
+
+
+def test_empty_lines_are_kept():
+    """Three lines in, three out, whatever is between them."""
+    # JoeyNMT: translate drops the empty lines, so whatever follows stands beside another source.
+    translator = make_translator()
+    lines = [LINES[0], "", LINES[1]]
+    first, last = translator.translate([line for line in lines if line])  # what is left if they are dropped
+    assert translator.translate(lines) == [first, "", last]
+    assert translator.translate(["", " ", *lines, ""]) == ["", "", first, "", last, ""]
+
+
+def test_the_first_step_is_the_same_in_training_and_search():
+    """One log-probability of the first token; another if search looks at the source once before it."""
+    # See et al.'s code: in decoding the attention runs on the initial state first, in training the context starts at 0.
+    model = make(coverage="sum")
+    pairs = batch()
+    first = pairs.tgt_out[:, :1]
+
+    def step(context: Tensor | None) -> Tensor:
+        decoding = model.encode(pairs.src, pairs.src_lengths)
+        if context is not None:
+            decoding = decoding._replace(state=decoding.state._replace(context=context))
+        return model.step(pairs.tgt_in[:, 0], decoding)[0].gather(1, first).squeeze(1)
+
+    with torch.no_grad():
+        trained = torch.stack([log_probs[0] for log_probs in model.log_probs(pairs).split([4, 2])])
+        decoding = model.encode(pairs.src, pairs.src_lengths)
+        assert not decoding.state.context.any()
+        looked, _ = model.decoder.attention(decoding.state.hidden[:, 0], decoding.memory, decoding.state.coverage)
+        torch.testing.assert_close(step(None), trained, rtol=1e-6, atol=1e-6)
+        assert (step(looked) - trained).abs().max() > 0.1
