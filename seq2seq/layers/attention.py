@@ -90,6 +90,18 @@ class Attention(nn.Module):
         if coverage == "fertility":
             self.fertility_energy = nn.Linear(memory_size, 1, bias=False)
 
+    scale = 1.0  # of the products of query and keys
+
+    @property
+    def query_weight(self) -> Tensor | None:
+        """What the query is multiplied by: (A, H), or None."""
+        return None
+
+    @property
+    def energy_weight(self) -> Tensor | None:
+        """v of additive energies: (A,), or None for products."""
+        return None
+
     def coverage_parameters(self) -> list[nn.Parameter]:
         """Those that act only through coverage."""
         return [p for name, p in self.named_parameters() if name.startswith(("coverage", "fertility"))]
@@ -169,6 +181,10 @@ class ScaledDot(_Product):
         self.key = nn.Linear(memory_size, attention_size, bias=False)
         self.scale = 1 / math.sqrt(attention_size)
 
+    @property
+    def query_weight(self) -> Tensor:
+        return self.query.weight
+
     def keys(self, values: Tensor) -> Tensor:
         return self.key(values)
 
@@ -184,6 +200,14 @@ class Additive(Attention):
         self.query = nn.Linear(query_size, attention_size, bias=False)
         self.key = nn.Linear(memory_size, attention_size)
         self.energy = nn.Linear(attention_size, 1, bias=False)
+
+    @property
+    def query_weight(self) -> Tensor:
+        return self.query.weight
+
+    @property
+    def energy_weight(self) -> Tensor:
+        return self.energy.weight[0]
 
     def keys(self, values: Tensor) -> Tensor:
         return self.key(values)

@@ -125,6 +125,7 @@ class StackedCell(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
+        self.cell_name = cell
         self.cell = find_cell(cell)
         self.hidden_size = hidden_size
         self.state_size = hidden_size * self.cell.parts

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from seq2seq.layers import fused
 from seq2seq.layers.attention import NEVER, Attention, Memory, NoAttention
 from seq2seq.layers.cells import Prepared, StackedCell, uniform_
 from seq2seq.layers.dropout import SequenceDropout
@@ -84,6 +85,16 @@ class Decoder(nn.Module):
     def unroll(self, embedded: Tensor, state: DecoderState, memory: Memory) -> Trace:
         """Take the same step for every token of a known target: embedded (B, T, E)."""
         prepared = self.stack.prepare(embedded.shape[0])
+        if self.fuses and not torch.is_autocast_enabled(embedded.device.type):
+            return self._unroll_fused(embedded, state, memory, prepared)
+        return self._unroll_by_steps(embedded, state, memory, prepared)
+
+    @property
+    def fuses(self) -> bool:
+        """Whether ``fused`` knows this decoder: one layer and an attention."""
+        return len(self.stack.inputs) == 1 and isinstance(self.attention, Attention)
+
+    def _unroll_by_steps(self, embedded: Tensor, state: DecoderState, memory: Memory, prepared: Prepared) -> Trace:
         outputs, contexts, log_weights = [], [], []
         for gates in self.stack.project(embedded).unbind(dim=1):
             output, state = self.step(gates, state, memory, prepared)
@@ -91,6 +102,25 @@ class Decoder(nn.Module):
             contexts.append(state.context)
             log_weights.append(state.log_weights)
         return Trace(torch.stack(outputs, dim=1), torch.stack(contexts, dim=1), torch.stack(log_weights, dim=1))
+
+    def _unroll_fused(self, embedded: Tensor, state: DecoderState, memory: Memory, prepared: Prepared) -> Trace:
+        attention = self.attention
+        assert isinstance(attention, Attention)
+        weights = fused.Weights(
+            hidden=prepared.weights[0],
+            bias=self.stack.bias_hh[0],
+            context=self.context_gates.weight,
+            query=attention.query_weight,
+            energy=attention.energy_weight,
+            coverage=None if attention.coverage == "none" else attention.coverage_weight,
+            recurrent_mask=prepared.recurrent[0],
+        )
+        kind = fused.Kind(self.stack.cell_name, attention.energy_weight is not None, attention.scale)
+        gates, (values, keys, mask) = self.stack.project(embedded), memory[:3]
+        traced = fused.Unroll.apply(
+            kind, gates, state.hidden[:, 0], state.context, values, keys, mask, memory.fertility, *weights
+        )
+        return Trace(*traced)
 
 
 class Readout(nn.Module):

@@ -1,0 +1,265 @@
+"""All steps of a known target with a backward of its own; the same numbers as ``Decoder.unroll_by_steps``, sooner.
+
+What autograd would keep of every step is recomputed or never made: the (B, S, A) of additive energies exists once, the
+gradients of all weights are one matrix product over all steps instead of one a step, and the keys' gradient is summed in
+place. Forward keeps (T, B, .) states, gates, weights and coverage. The formulas are those of ``cells`` and ``attention``,
+differentiated by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seq2seq.layers.attention import NEVER
+
+
+class Kind(NamedTuple):
+    """What is no tensor."""
+
+    cell: str
+    additive: bool  # energies compare by tanh, else by products
+    scale: float  # of these products
+
+
+class Weights(NamedTuple):
+    """Parameters of one decoder layer and its attention. None: there is no such thing."""
+
+    hidden: Tensor  # (G*H, H), h to h
+    bias: Tensor  # (G*H,)
+    context: Tensor  # (G*H, M)
+    query: Tensor | None  # (A, H)
+    energy: Tensor | None  # (A,), of additive energies
+    coverage: Tensor | None  # (A,) or (1,)
+    recurrent_mask: Tensor | None  # (B, H), of recurrent dropout; constant
+
+
+# Of every cell: one step, and back. A step turns ``x``, the input's and the context's part of the gates, in place into the
+# gates after their nonlinearities; ``h`` is the last state's part. Going back gives the gradients of x, of h, of the last
+# output but for h, and of the last cell.
+
+
+def _lstm(x: Tensor, h: Tensor, output: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    i, f, g, o = x.add_(h).chunk(4, dim=1)
+    for gate in (i, f, o):
+        gate.sigmoid_()
+    cell = torch.addcmul(f * cell, i, g.tanh_())
+    return o * torch.tanh(cell), cell
+
+
+def _gru(x: Tensor, h: Tensor, output: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    r, z, n = x.chunk(3, dim=1)
+    h_r, h_z, h_n = h.chunk(3, dim=1)
+    r.add_(h_r).sigmoid_()
+    z.add_(h_z).sigmoid_()
+    n.addcmul_(r, h_n).tanh_()
+    return torch.addcmul(n, z, output - n), cell
+
+
+def _rnn_tanh(x: Tensor, h: Tensor, output: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    return x.add_(h).tanh_(), cell
+
+
+def _rnn_relu(x: Tensor, h: Tensor, output: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    return x.add_(h).relu_(), cell
+
+
+class _Step(NamedTuple):
+    """What backward knows of one step."""
+
+    gates: Tensor  # (B, G*H), after their nonlinearities
+    h_n: Tensor  # (B, H), the last state's part of the GRU's candidate
+    last_output: Tensor  # (B, H)
+    last_cell: Tensor  # (B, H), of the LSTM
+    cell: Tensor
+
+
+def _lstm_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    i, f, g, o = step.gates.chunk(4, dim=1)
+    squashed = torch.tanh(step.cell)
+    d_cell = d_cell + d_output * o * (1 - squashed * squashed)
+    d_i, d_f, d_g = d_cell * g * i * (1 - i), d_cell * step.last_cell * f * (1 - f), d_cell * i * (1 - g * g)
+    d_gates = torch.cat((d_i, d_f, d_g, d_output * squashed * o * (1 - o)), dim=1)
+    return d_gates, d_gates, None, d_cell * f
+
+
+def _gru_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    r, z, n = step.gates.chunk(3, dim=1)
+    d_n = d_output * (1 - z) * (1 - n * n)
+    d_r = d_n * step.h_n * r * (1 - r)
+    d_z = d_output * (step.last_output - n) * z * (1 - z)
+    return torch.cat((d_r, d_z, d_n), dim=1), torch.cat((d_r, d_z, d_n * r), dim=1), d_output * z, d_cell
+
+
+def _rnn_tanh_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    d_gates = d_output * (1 - step.gates * step.gates)
+    return d_gates, d_gates, None, d_cell
+
+
+def _rnn_relu_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    d_gates = d_output * (step.gates > 0)
+    return d_gates, d_gates, None, d_cell
+
+
+_CELLS = {
+    "lstm": (_lstm, _lstm_back),
+    "gru": (_gru, _gru_back),
+    "rnn_tanh": (_rnn_tanh, _rnn_tanh_back),
+    "rnn_relu": (_rnn_relu, _rnn_relu_back),
+}
+
+
+class Unroll(torch.autograd.Function):
+    """(kind, gates (B, T, G*H), hidden (B, W), context (B, M), values, keys, mask, fertility, *weights) -> the ``Trace``.
+
+    Shapes are those of ``Memory`` and ``Trace``.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        kind: Kind,
+        gates: Tensor,
+        hidden: Tensor,
+        context: Tensor,
+        values: Tensor,
+        keys: Tensor,
+        mask: Tensor,
+        fertility: Tensor,
+        *flat: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        weights = Weights(*flat)  # type: ignore[arg-type]
+        (B, T, _), S, H = gates.shape, keys.shape[1], weights.hidden.shape[1]
+        step, _ = _CELLS[kind.cell]
+        activations = torch.empty_like(gates.transpose(0, 1), memory_format=torch.contiguous_format)
+        activations.copy_(gates.transpose(0, 1))  # (T, B, G*H)
+        outputs, contexts = gates.new_empty(T + 1, B, H), gates.new_empty(T + 1, B, context.shape[1])
+        cells = gates.new_empty(T + 1, B, hidden.shape[1] - H)
+        outputs[0], cells[0], contexts[0] = hidden[:, :H], hidden[:, H:], context
+        h_n = gates.new_empty(T, B, H if kind.cell == "gru" else 0)
+        log_weights, coverage = gates.new_empty(T, B, S), gates.new_zeros(T + 1, *fertility.shape)
+        room = torch.empty_like(keys) if kind.additive else keys
+        for t in range(T):
+            h = torch.addmm(weights.bias, _masked(outputs[t], weights.recurrent_mask), weights.hidden.T)
+            if kind.cell == "gru":
+                h_n[t] = h[:, 2 * H :]
+            x = activations[t].addmm_(contexts[t], weights.context.T)
+            outputs[t + 1], cells[t + 1] = step(x, h, outputs[t], cells[t])
+            query = _query(kind, weights, outputs[t + 1])
+            if kind.additive:
+                assert weights.energy is not None
+                energies = (_compare(weights, query, keys, coverage[t], room) @ weights.energy).view(B, S)
+            else:
+                energies = torch.bmm(keys, query.unsqueeze(2)).squeeze(2)
+                if weights.coverage is not None:
+                    energies.addcmul_(weights.coverage, coverage[t])
+            torch.log_softmax(energies.masked_fill_(~mask, NEVER), dim=1, out=log_weights[t])
+            looked = log_weights[t].masked_fill_(~mask, NEVER).exp()
+            contexts[t + 1] = torch.bmm(looked.unsqueeze(1), values).squeeze(1)
+            if weights.coverage is not None:
+                coverage[t + 1] = coverage[t] + looked / fertility
+        ctx.kind, ctx.absent = kind, [weight is None for weight in weights]
+        ctx.save_for_backward(
+            *(values, keys, mask, fertility, outputs, contexts, cells, activations, h_n, log_weights, coverage),
+            *(weight for weight in weights if weight is not None),
+        )
+        return outputs[1:].transpose(0, 1), contexts[1:].transpose(0, 1), log_weights.transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        kind, (*saved,) = ctx.kind, ctx.saved_tensors
+        values, keys, mask, fertility, outputs, contexts, cells, activations, h_n, log_weights, coverage = saved[:11]
+        present = iter(saved[11:])
+        weights = Weights(*(None if absent else next(present) for absent in ctx.absent))  # type: ignore[arg-type]
+        d_outputs, d_contexts, d_log_weights = (gradient.transpose(0, 1) for gradient in outer)
+        step_back = _CELLS[kind.cell][1]
+        looked, queries = log_weights.exp(), _query(kind, weights, outputs[1:])
+        d_gates = torch.empty_like(activations)
+        d_hidden_gates = torch.empty_like(activations) if kind.cell == "gru" else d_gates
+        all_d_contexts, d_energies = torch.empty_like(contexts[1:]), torch.empty_like(log_weights)
+        d_queries = keys.new_empty(*log_weights.shape[:2], keys.shape[2])
+        d_keys, d_fertility = torch.zeros_like(keys), torch.zeros_like(fertility)
+        d_energy = None if weights.energy is None else torch.zeros_like(weights.energy)
+        d_coverage = None if weights.coverage is None else torch.zeros_like(weights.coverage)
+        room, spare = (torch.empty_like(keys), torch.empty_like(keys)) if kind.additive else (keys, keys)
+        d_output, d_cell, d_context = (torch.zeros_like(all_steps[0]) for all_steps in (outputs, cells, contexts))
+        d_covered = torch.zeros_like(fertility)
+        for t in reversed(range(len(looked))):
+            # the context, the weights it was made with, and what they add to coverage
+            torch.add(d_context, d_contexts[t], out=all_d_contexts[t])
+            d_looked = torch.bmm(values, all_d_contexts[t].unsqueeze(2)).squeeze(2)
+            if weights.coverage is not None:
+                d_looked += d_covered / fertility
+                d_fertility -= d_covered * looked[t] / fertility.square()
+            d_log = torch.addcmul(d_log_weights[t], d_looked, looked[t]).masked_fill_(~mask, 0.0)
+            torch.addcmul(d_log, looked[t], d_log.sum(dim=1, keepdim=True), value=-1, out=d_energies[t])
+            # the energies
+            if kind.additive:
+                assert weights.energy is not None
+                assert d_energy is not None
+                compared = _compare(weights, queries[t], keys, coverage[t], room)
+                d_energy.addmv_(compared.T, d_energies[t].flatten())
+                torch.mul(d_energies[t].unsqueeze(2), weights.energy, out=spare)
+                spare.addcmul_(spare, room.square_(), value=-1)  # through tanh
+                d_keys += spare
+                torch.sum(spare, dim=1, out=d_queries[t])
+                if weights.coverage is not None:
+                    assert d_coverage is not None
+                    d_coverage.addmv_(spare.flatten(0, 1).T, coverage[t].flatten())
+                    d_covered = d_covered + spare @ weights.coverage
+            else:
+                torch.bmm(d_energies[t].unsqueeze(1), keys, out=d_queries[t].unsqueeze(1))
+                if weights.coverage is not None:
+                    assert d_coverage is not None
+                    d_coverage += (d_energies[t] * coverage[t]).sum()
+                    d_covered = d_covered + d_energies[t] * weights.coverage
+            # the cell
+            d_query = d_queries[t].mul_(kind.scale)
+            d_output = d_output + d_outputs[t] + (d_query if weights.query is None else d_query @ weights.query)
+            step = _Step(activations[t], h_n[t], outputs[t], cells[t], cells[t + 1])
+            d_gates[t], d_hidden_gates[t], direct, d_cell = step_back(step, d_output, d_cell)
+            d_output = _masked(d_hidden_gates[t] @ weights.hidden, weights.recurrent_mask)
+            d_output = d_output if direct is None else d_output + direct
+            d_context = d_gates[t] @ weights.context
+        # what all steps share: one product each
+        if not kind.additive:
+            d_keys = torch.bmm(d_energies.permute(1, 2, 0), queries.transpose(0, 1))
+        d_values = torch.bmm(looked.permute(1, 2, 0), all_d_contexts.transpose(0, 1))
+        flat_gates, flat_hidden_gates = d_gates.flatten(0, 1), d_hidden_gates.flatten(0, 1)
+        return (
+            None,
+            d_gates.transpose(0, 1),
+            torch.cat((d_output, d_cell), dim=1),
+            d_context,
+            d_values,
+            d_keys,
+            None,
+            d_fertility,
+            flat_hidden_gates.T @ _masked(outputs[:-1], weights.recurrent_mask).flatten(0, 1),
+            flat_hidden_gates.sum(dim=0),
+            flat_gates.T @ contexts[:-1].flatten(0, 1),
+            None if weights.query is None else d_queries.flatten(0, 1).T @ outputs[1:].flatten(0, 1),
+            d_energy,
+            d_coverage,
+            None,
+        )
+
+
+def _masked(output: Tensor, mask: Tensor | None) -> Tensor:
+    return output if mask is None else output * mask
+
+
+def _query(kind: Kind, weights: Weights, output: Tensor) -> Tensor:
+    """(..., H) -> (..., A), as far as keys are to be multiplied by it."""
+    query = output if weights.query is None else output @ weights.query.T
+    return query if kind.scale == 1 else query * kind.scale
+
+
+def _compare(weights: Weights, query: Tensor, keys: Tensor, coverage: Tensor, room: Tensor) -> Tensor:
+    """tanh(W s_t + U h_j + w_c c_j), written to ``room`` (B, S, A) and seen as (B*S, A)."""
+    torch.add(keys, query.unsqueeze(1), out=room)
+    if weights.coverage is not None:
+        room.addcmul_(coverage.unsqueeze(2), weights.coverage)
+    return room.tanh_().flatten(0, 1)
