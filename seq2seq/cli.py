@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import Enum
@@ -19,10 +19,34 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
+import typer.core
 
 from seq2seq import __version__
 
+
+class _Commands(typer.core.TyperGroup):
+    """The commands; wrong usage is told in one line, like every other error of a user's."""
+
+    def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
+        try:
+            result = super().main(args, **options | {"standalone_mode": False})
+        except typer.Abort:
+            typer.echo("interrupted", err=True)
+            sys.exit(130)
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            where = getattr(getattr(error, "ctx", None), "command_path", "seq2seq")
+            message = error.format_message()
+            if "\n" not in message:  # else it is the help itself, for a command without arguments
+                message = f"error: {message.rstrip('.')}; {where} --help tells more"
+            typer.echo(message, err=True)
+            sys.exit(2)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
