@@ -81,6 +81,7 @@ class ModelConfig:
     bridge: str = _setting("linear", choices=BRIDGES)  # how the encoder starts the decoder
     dropout: float = _setting(0.3, least=0, below=1)  # on embeddings, between layers, on outputs
     embedding_dropout: float | None = _setting(None, least=0, below=1)  # on embeddings alone; default dropout
+    memory_dropout: float = _setting(0.0, least=0, below=1)  # on the encoder's values
     dropout_kind: str = _setting("ordinary", choices=("ordinary", "locked"))  # locked: one mask a sentence, all steps
     recurrent_dropout: float = _setting(0.0, least=0, below=1)  # on h before the h-to-h product, one mask a sentence
     weight_drop: float = _setting(0.0, least=0, below=1)  # on the h-to-h weights, one mask a batch
@@ -201,7 +202,8 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
             "model.residual joins layers, but encoder and decoder have one each; "
             "set model.encoder_layers or model.decoder_layers above 1, or model.residual=false"
         )
-    if config.dropout == 0 and not config.embedding_dropout and config.dropout_kind == "locked":
+    dropped = config.dropout or config.embedding_dropout or config.memory_dropout
+    if config.dropout_kind == "locked" and not dropped:
         raise ValueError("model.dropout_kind=locked has no effect with model.dropout=0; set model.dropout above 0")
 
 

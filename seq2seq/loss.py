@@ -19,24 +19,17 @@ class Loss(NamedTuple):
     tokens: int
 
 
-def total_loss(target: TargetProb, coverage: Tensor, *, smoothing: float, coverage_weight: float) -> Loss:
-    """(1-e) NLL + e mean_v(-log P_vocab(v)) + lambda covloss.
+def smoothed_nll(target: TargetProb, smoothing: float) -> tuple[Tensor, Tensor]:
+    """(1-e) NLL + e mean_v(-log P_vocab(v)), and the NLL alone; sums.
 
-    Smoothing: Szegedy et al. 2016, section 7, uniform over the words that can be produced; with copying the NLL is that
-    of the mixture and the smoothing stays on P_vocab. Coverage: See et al. 2017, eq. 13.
+    Source: Szegedy et al. 2016, section 7, uniform over the words that can be produced. With copying the NLL is that of
+    the mixture, and the smoothing stays on P_vocab.
 
     Args:
-        coverage: (R,) ``coverage_loss`` of every target token, or empty.
         smoothing: e.
-        coverage_weight: lambda.
     """
-    nll, covered = -target.log_prob.sum(), coverage.sum()
-    total = nll
-    if smoothing:
-        total = (1 - smoothing) * nll - smoothing * target.uniform.sum()
-    if coverage_weight:
-        total = total + coverage_weight * covered
-    return Loss(total, nll.detach(), covered.detach(), target.log_prob.numel())
+    nll = -target.log_prob.sum()
+    return ((1 - smoothing) * nll - smoothing * target.uniform.sum() if smoothing else nll), nll
 
 
 def coverage_loss(weights: Tensor, fertility: Tensor) -> Tensor:
@@ -51,3 +44,15 @@ def coverage_loss(weights: Tensor, fertility: Tensor) -> Tensor:
     """
     before = F.pad(weights[:, :-1].cumsum(dim=1), (0, 0, 1, 0))  # c^t does not hold a^t
     return weights.minimum(before / fertility.unsqueeze(1)).sum(dim=2)
+
+
+def total_loss(smoothed: Tensor, nll: Tensor, coverage: Tensor, *, coverage_weight: float, tokens: int) -> Loss:
+    """Put the parts together: smoothed NLL + lambda covloss (See et al. 2017, eq. 13).
+
+    Args:
+        coverage: ``coverage_loss`` of every target token, or empty.
+        coverage_weight: lambda.
+    """
+    covered = coverage.sum()
+    total = smoothed + coverage_weight * covered if coverage_weight else smoothed
+    return Loss(total, nll.detach(), covered.detach(), tokens)

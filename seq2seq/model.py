@@ -13,11 +13,12 @@ from seq2seq.config import ModelConfig, check_model
 from seq2seq.layers.attention import NEVER, Attention, Memory, NoAttention, make_attention
 from seq2seq.layers.cells import StackedCell, uniform_
 from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout, Trace
-from seq2seq.layers.distribution import Copying, Distribution, TargetProb
+from seq2seq.layers.distribution import Copying, Distribution
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoder
+from seq2seq.layers.output import output_loss
 from seq2seq.layers.pointer import CopyNet, Pointer
-from seq2seq.loss import Loss, coverage_loss, total_loss
+from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 from seq2seq.tokenizer import BOS, PAD, UNK
 
 EMBEDDING_STD = 0.5  # with 1/sqrt(E), a small model spends its first epochs on making them larger
@@ -60,11 +61,12 @@ class Provenance(NamedTuple):
 
 
 class _Forced(NamedTuple):
-    """A batch with a known target, read and unrolled."""
+    """A batch read and unrolled over its known target."""
 
     memory: Memory
     trace: Trace
-    target: TargetProb
+    features: Tensor  # (R, E), what the output layer sees
+    target: Tensor  # (R,)
     copying: Copying | None
 
 
@@ -115,6 +117,7 @@ class Seq2Seq(nn.Module):
         self.tgt_embedding = _embedding(tgt_size, config.embedding_size, std=std)
         embedding_dropout = config.dropout if config.embedding_dropout is None else config.embedding_dropout
         self.embedding_dropout = SequenceDropout(embedding_dropout, locked=locked)
+        self.memory_dropout = SequenceDropout(config.memory_dropout, locked=locked)
         self.encoder = Encoder(
             config.cell,
             input_size=config.embedding_size,
@@ -208,32 +211,42 @@ class Seq2Seq(nn.Module):
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         """The loss of a batch, summed over its target tokens."""
         forced = self._force(batch)
-        coverage = forced.target.log_prob.new_zeros(0)
+        coverage = forced.features.new_zeros(0)
         if self.decoder.attention.coverage != "none":
             coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility)
             coverage = coverage.flatten().index_select(0, batch.real)
-        return total_loss(forced.target, coverage, smoothing=smoothing, coverage_weight=coverage_weight)
+        if torch.is_autocast_enabled(forced.features.device.type):
+            smoothed, nll = smoothed_nll(self._distribution(forced).target(forced.target), smoothing)
+        else:
+            smoothed, nll = output_loss(
+                self.readout.logits,
+                forced.features,
+                forced.target,
+                forced.copying,
+                banned=self.readout.banned,
+                smoothing=smoothing,
+            )
+        return total_loss(smoothed, nll, coverage, coverage_weight=coverage_weight, tokens=batch.target_tokens)
 
     def log_probs(self, batch: Batch) -> Tensor:
         """Natural log-probability of every real target token: (R,), in fp32, sentence after sentence."""
-        return self._force(batch).target.log_prob
+        forced = self._force(batch)
+        return self._distribution(forced).target(forced.target).log_prob
 
     def provenance(self, batch: Batch) -> Provenance:
         """Tell where every real target token came from."""
         forced = self._force(batch)
+        found = self._distribution(forced).target(forced.target)
         weights = forced.trace.log_weights.exp()
         coverage = (weights.cumsum(dim=1) - weights).flatten(0, 1).index_select(0, batch.real)
         weights = weights.flatten(0, 1).index_select(0, batch.real)
-        route, copying = forced.target.route, forced.copying
+        route, copying = found.route, forced.copying
         if route is None or copying is None:
-            return Provenance(weights, coverage, torch.ones_like(forced.target.log_prob), torch.zeros_like(weights))
-        target = batch.tgt_out.flatten().index_select(0, batch.real)
-        energies = copying.energies.masked_fill(copying.ids != target.unsqueeze(1), NEVER)
-        share = (route.copied - forced.target.log_prob).exp().unsqueeze(1)
-        found = (route.copied > -math.inf).unsqueeze(1)
-        return Provenance(
-            weights, coverage, torch.sigmoid(route.gate), torch.where(found, share * energies.softmax(dim=1), 0.0)
-        )
+            return Provenance(weights, coverage, torch.ones_like(found.log_prob), torch.zeros_like(weights))
+        energies = copying.energies.masked_fill(copying.ids != forced.target.unsqueeze(1), NEVER)
+        share = (route.copied - found.log_prob).exp().unsqueeze(1)
+        copied = torch.where((route.copied > -math.inf).unsqueeze(1), share * energies.softmax(dim=1), 0.0)
+        return Provenance(weights, coverage, torch.sigmoid(route.gate), copied)
 
     def step(self, tokens: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:
         """Extend by one token: last tokens (N,) -> natural log-probabilities of the next (N, size), and the new state.
@@ -263,7 +276,7 @@ class Seq2Seq(nn.Module):
     def _read(self, src: Tensor, lengths: Tensor, copy_ids: Tensor | None) -> tuple[Memory, DecoderState]:
         """The memory and the state before the first token."""
         encoded = self.encoder(self.embedding_dropout(self.src_embedding(src)), lengths)
-        values, attention = encoded.values, self.decoder.attention
+        values, attention = self.memory_dropout(encoded.values), self.decoder.attention
         top = encoded.final[:, -1, :, : self.encoder.direction_size]  # (B, D, M/D)
         copy_keys, nothing = values[:, :, :0], src[:, :0]
         if self.pointer is not None:
@@ -281,7 +294,7 @@ class Seq2Seq(nn.Module):
         return memory, self.decoder.start(self.bridge(encoded), memory)
 
     def _force(self, batch: Batch) -> _Forced:
-        """Unroll over the known target, and look its real tokens up."""
+        """Unroll over the known target, and pick its real tokens."""
         memory, state = self._read(batch.src, batch.src_lengths, batch.copy_ids)
         embedded = self.embedding_dropout(self._embed_target(batch.tgt_in))
         trace = self.decoder.unroll(embedded, state, memory)
@@ -294,9 +307,11 @@ class Seq2Seq(nn.Module):
             gate, energies = self.pointer(trace.outputs, trace.contexts, embedded, trace.log_weights, memory)
             ids = memory.copy_ids.index_select(0, batch.real // batch.tgt_in.shape[1])
             copying = Copying(None if gate is None else real(gate), real(energies), ids)
-        logits = self.readout(real(self.readout.features(trace.outputs, trace.contexts)))
-        distribution = Distribution(logits, self.readout.banned, copying)
-        return _Forced(memory, trace, distribution.target(real(batch.tgt_out)), copying)
+        features = real(self.readout.features(trace.outputs, trace.contexts))
+        return _Forced(memory, trace, features, real(batch.tgt_out), copying)
+
+    def _distribution(self, forced: _Forced) -> Distribution:
+        return Distribution(self.readout(forced.features), self.readout.banned, forced.copying)
 
     def _embed_target(self, tokens: Tensor) -> Tensor:
         """Embed what was produced; a source's own piece goes on as unknown."""

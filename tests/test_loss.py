@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seq2seq.layers.distribution import Copying, Distribution
-from seq2seq.loss import Loss, coverage_loss, total_loss
+from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 
 BANNED = torch.tensor([0, 2])
 NOTHING = torch.zeros(0)
@@ -24,7 +24,7 @@ def make(rows: int = 4, vocab: int = 7, dtype: torch.dtype = torch.float64) -> t
 
 def smoothed(logits: torch.Tensor, target: torch.Tensor, smoothing: float, copying: Copying | None = None) -> Loss:
     found = Distribution(logits, BANNED, copying).target(target)
-    return total_loss(found, NOTHING, smoothing=smoothing, coverage_weight=0.0)
+    return total_loss(*smoothed_nll(found, smoothing), NOTHING, coverage_weight=0.0, tokens=len(target))
 
 
 def by_autograd(logits: torch.Tensor, target: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -162,9 +162,9 @@ def test_coverage_of_padded_places_and_steps_adds_nothing():
 
 def test_the_coverage_loss_grows_linearly_with_lambda():
     logits, target = make()
-    found = Distribution(logits, BANNED).target(target)
+    parts = smoothed_nll(Distribution(logits, BANNED).target(target), 0.1)
     coverage = torch.tensor([0.0, 0.5, 0.25, 2.0], dtype=torch.float64)
-    losses = [total_loss(found, coverage, smoothing=0.1, coverage_weight=weight) for weight in (0.0, 0.1, 1.0, 10.0)]
+    losses = [total_loss(*parts, coverage, coverage_weight=weight, tokens=4) for weight in (0.0, 0.1, 1.0, 10.0)]
     for loss, weight in zip(losses, (0.0, 0.1, 1.0, 10.0), strict=True):
         assert loss.total.item() == pytest.approx(losses[0].total.item() + 2.75 * weight)
         assert loss.coverage.item() == 2.75  # unweighted
@@ -182,8 +182,8 @@ def test_what_is_reported_carries_no_gradient():
     logits, target = make()
     logits.requires_grad_()
     coverage = torch.ones(4, dtype=torch.float64, requires_grad=True)
-    found = Distribution(logits, BANNED).target(target)
-    loss = total_loss(found, coverage, smoothing=0.1, coverage_weight=0.5)
+    parts = smoothed_nll(Distribution(logits, BANNED).target(target), 0.1)
+    loss = total_loss(*parts, coverage, coverage_weight=0.5, tokens=4)
     assert not loss.nll.requires_grad
     assert not loss.coverage.requires_grad
     loss.total.backward()

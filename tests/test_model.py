@@ -206,6 +206,7 @@ OTHERS: dict[str, list] = {
     "bridge": ["last", "mean", "zero"],
     "dropout": [0.0, 0.4],
     "embedding_dropout": [0.0, 0.4],
+    "memory_dropout": [0.3],
     "dropout_kind": ["locked"],
     "recurrent_dropout": [0.3],
     "weight_drop": [0.3],
@@ -286,6 +287,9 @@ def test_sizes_go_where_their_names_say():
     [
         {"dropout": 0.5},
         {"dropout": 0.5, "dropout_kind": "locked"},
+        {"embedding_dropout": 0.5},
+        {"memory_dropout": 0.5},
+        {"memory_dropout": 0.5, "dropout_kind": "locked"},
         {"recurrent_dropout": 0.5},
         {"weight_drop": 0.5},
     ],

@@ -15,9 +15,10 @@ from torch import Tensor
 from seq2seq.batching import Batch, collate
 from seq2seq.config import BRIDGES, CELLS, ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.extended import extend
+from seq2seq.layers.decoder import Decoder
 from seq2seq.layers.distribution import Copying, Distribution
 from seq2seq.layers.encoder import Encoder
-from seq2seq.loss import total_loss
+from seq2seq.loss import smoothed_nll
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Search, beam_search
@@ -84,7 +85,7 @@ def test_the_coverage_loss_is_multiplied_by_its_weight():
     assert added == pytest.approx([0.1 * coverage, coverage, 10 * coverage], rel=1e-4)
 
 
-def test_the_coverage_loss_masks_the_padded_targets():
+def test_the_coverage_loss_masks_the_padded_targets(monkeypatch):
     """1.25 by hand; 1.5 if the costs are laid out step by step and the mask sentence by sentence."""
     # OpenNMT-py 3.5.1: exactly that, which gave 0.834 where 1.673 is right.
     weights = torch.tensor(  # two sentences, three steps, two places
@@ -95,6 +96,7 @@ def test_the_coverage_loss_masks_the_padded_targets():
     )
     model = make(coverage="sum")
     steps = iter(weights.unbind(dim=1))
+    monkeypatch.setattr(Decoder, "fuses", False)
     model.decoder.attention.forward = lambda query, memory, coverage: (memory.summary, next(steps).log())
     pairs = collate([[4], [5]], [[4, 5], []], pad_id=PAD, bos_id=BOS, eos_id=EOS)
     assert model(pairs).coverage == 1.25
@@ -202,7 +204,7 @@ def test_label_smoothing_acts_with_copying():
     target = Distribution(logits, torch.tensor([PAD, BOS]), copying).target(torch.tensor([4]))
     nll = -math.log(0.5 * 0.5 + 0.5 * 0.25)  # generated, and copied from the first place
     smooth = -(math.log(0.2) + math.log(0.3) + math.log(0.5)) / 3  # unk, eos and the word
-    off, on = (total_loss(target, torch.zeros(0), smoothing=e, coverage_weight=0.0).total.item() for e in (0.0, 0.1))
+    off, on = (smoothed_nll(target, e)[0].item() for e in (0.0, 0.1))
     assert off == pytest.approx(nll) == pytest.approx(0.9808, abs=1e-4)
     assert on == pytest.approx(0.9 * nll + 0.1 * smooth) == pytest.approx(0.9996, abs=1e-4)
 

@@ -14,7 +14,7 @@ from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.tokenizer import train_tokenizer
 
 # What need not be as in the model that a run starts from.
-_FREE = {"dropout", "embedding_dropout", "dropout_kind", "recurrent_dropout", "weight_drop"}
+_FREE = {"dropout", "embedding_dropout", "memory_dropout", "dropout_kind", "recurrent_dropout", "weight_drop"}
 _ADDED = {"copy", "copy_attention", "coverage"}
 _NEW = ("pointer.", "decoder.attention.coverage", "decoder.attention.fertility")  # their parameters
 
