@@ -23,6 +23,7 @@ from seq2seq.batching import Batch, collate
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.extended import Extended, extend, target_ids
 from seq2seq.layers.attention import Memory
+from seq2seq.layers.decoder import Decoder
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, Search, beam_search
@@ -505,6 +506,7 @@ def test_r12_smoothing_acts_on_the_vocabulary_alone(case):
     world = World(case)
     batch, e = world.known(), 0.2
     readout = listen(world.model.readout)
+    world.model.log_probs(batch)  # which makes all logits, as the loss does not
     plain, smoothed = world.model(batch), world.model(batch, smoothing=e)
     without, total = plain.total.item(), smoothed.total.item()
     expected = 0.0
@@ -526,8 +528,14 @@ def test_r12_smoothing_acts_on_the_vocabulary_alone(case):
 # Coverage
 
 
+@pytest.fixture
+def by_steps(monkeypatch):
+    """Unroll step by step, where the attention can be listened to; test_fused.py equates the two ways."""
+    monkeypatch.setattr(Decoder, "fuses", False)
+
+
 @cases(**COVERED)
-def test_r13_coverage_holds_the_earlier_steps_alone(case):
+def test_r13_coverage_holds_the_earlier_steps_alone(case, by_steps):
     """R13: what the attention is given at step t is the sum of a^1 .. a^(t-1), each over its fertility."""
     world = World(case)
     heard = listen(world.model.decoder.attention)
@@ -549,7 +557,7 @@ def test_r13_coverage_holds_the_earlier_steps_alone(case):
 
 
 @cases(**COVERED)
-def test_r14_the_coverage_loss(case):
+def test_r14_the_coverage_loss(case, by_steps):
     """R14: sum_i min(a_i, c_i) over real steps and positions; linear in its weight; padded targets add nothing."""
     world = World(case)
     batch = world.known()
@@ -629,7 +637,7 @@ def test_r15_coverage_that_stays_where_it_was_would_be_noticed(coverage, monkeyp
 
 
 @cases()
-def test_r16_the_first_step_is_the_same_in_training_and_search(case):
+def test_r16_the_first_step_is_the_same_in_training_and_search(case, by_steps):
     """R16, bit for bit in what the attention is asked; and every later step within rounding."""
     world = World(case)
     batch = world.known()
@@ -659,15 +667,13 @@ def test_r17_the_memory_is_never_changed(case):
     world = World(case)
     kept = []
 
-    def keep(module: nn.Module, arguments: tuple) -> None:
-        if not kept:
-            kept.append((arguments[1], [(tensor.clone(), tensor._version) for tensor in arguments[1]]))
+    def keep(memory: Memory) -> None:
+        kept.append((memory, [(tensor.clone(), tensor._version) for tensor in memory]))
 
-    hook = world.model.decoder.attention.register_forward_pre_hook(keep)
+    start = world.model.decoder.start
+    world.model.decoder.start = lambda hidden, memory: (keep(memory), start(hidden, memory))[1]
     world.model(world.known(), smoothing=0.1, coverage_weight=0.5).total.backward()
-    hook.remove()
     decoding = world.encode()
-    kept.append((decoding.memory, [(tensor.clone(), tensor._version) for tensor in decoding.memory]))
     beam_search(world.model.step, decoding, [5, 2, 9, 3, 7], Search(BOS, EOS, BEAM))
     assert len(kept) == 2
     for memory, before in kept:
