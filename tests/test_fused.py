@@ -11,6 +11,7 @@ import torch
 from seq2seq.batching import Batch, collate
 from seq2seq.config import CELLS, COVERAGES, ModelConfig
 from seq2seq.layers import fused
+from seq2seq.layers.attention import Additive
 from seq2seq.layers.decoder import Decoder
 from seq2seq.model import Seq2Seq
 from seq2seq.tokenizer import BOS, EOS, PAD
@@ -123,7 +124,7 @@ def test_its_input_is_left_as_it_was():
 
 
 @pytest.mark.parametrize("options", [{"decoder_layers": 2}, {"attention": "none"}])
-def test_what_it_does_not_know_goes_by_steps(options, monkeypatch):
+def test_what_it_cannot_do_goes_by_steps(options, monkeypatch):
     def refuse(*arguments: object) -> None:
         raise AssertionError("fused")
 
@@ -131,6 +132,20 @@ def test_what_it_does_not_know_goes_by_steps(options, monkeypatch):
     make(**options)(batch()).total.backward()
     with pytest.raises(AssertionError, match="fused"):
         make()(batch())
+
+
+def test_a_cell_or_an_attention_that_it_does_not_know_goes_by_steps(monkeypatch):
+    class Doubled(Additive):
+        def energies(self, query, keys, coverage):
+            return 2 * super().energies(query, keys, coverage)
+
+    model = make()
+    assert model.decoder.fuses
+    model.decoder.attention.__class__ = Doubled
+    assert not model.decoder.fuses
+    monkeypatch.delitem(fused.CELLS, "gru")
+    assert not make(cell="gru").decoder.fuses
+    assert make(cell="lstm").decoder.fuses
 
 
 def test_additive_energies_are_not_kept_for_every_step(monkeypatch):

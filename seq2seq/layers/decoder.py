@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.layers import fused
-from seq2seq.layers.attention import NEVER, Attention, Memory, NoAttention
+from seq2seq.layers.attention import NEVER, Additive, Attention, Dot, General, Memory, NoAttention, ScaledDot
 from seq2seq.layers.cells import Prepared, StackedCell, uniform_
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded
@@ -91,8 +91,9 @@ class Decoder(nn.Module):
 
     @property
     def fuses(self) -> bool:
-        """Whether ``fused`` knows this decoder: one layer and an attention."""
-        return len(self.stack.inputs) == 1 and isinstance(self.attention, Attention)
+        """Whether ``fused`` knows this decoder: one layer, its cell and its attention."""
+        known = self.stack.cell_name in fused.CELLS and type(self.attention) in (Additive, Dot, General, ScaledDot)
+        return len(self.stack.inputs) == 1 and known
 
     def _unroll_by_steps(self, embedded: Tensor, state: DecoderState, memory: Memory, prepared: Prepared) -> Trace:
         outputs, contexts, log_weights = [], [], []

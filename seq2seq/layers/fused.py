@@ -103,7 +103,7 @@ def _rnn_relu_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tenso
     return d_gates, d_gates, None, d_cell
 
 
-_CELLS = {
+CELLS = {
     "lstm": (_lstm, _lstm_back),
     "gru": (_gru, _gru_back),
     "rnn_tanh": (_rnn_tanh, _rnn_tanh_back),
@@ -132,7 +132,7 @@ class Unroll(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         weights = Weights(*flat)  # type: ignore[arg-type]
         (B, T, _), S, H = gates.shape, keys.shape[1], weights.hidden.shape[1]
-        step, _ = _CELLS[kind.cell]
+        step, _ = CELLS[kind.cell]
         activations = torch.empty_like(gates.transpose(0, 1), memory_format=torch.contiguous_format)
         activations.copy_(gates.transpose(0, 1))  # (T, B, G*H)
         outputs, contexts = gates.new_empty(T + 1, B, H), gates.new_empty(T + 1, B, context.shape[1])
@@ -174,7 +174,7 @@ class Unroll(torch.autograd.Function):
         present = iter(saved[11:])
         weights = Weights(*(None if absent else next(present) for absent in ctx.absent))  # type: ignore[arg-type]
         d_outputs, d_contexts, d_log_weights = (gradient.transpose(0, 1) for gradient in outer)
-        step_back = _CELLS[kind.cell][1]
+        step_back = CELLS[kind.cell][1]
         looked, queries = log_weights.exp(), _query(kind, weights, outputs[1:])
         d_gates = torch.empty_like(activations)
         d_hidden_gates = torch.empty_like(activations) if kind.cell == "gru" else d_gates
