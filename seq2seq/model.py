@@ -21,8 +21,6 @@ from seq2seq.layers.pointer import CopyNet, Pointer
 from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 from seq2seq.tokenizer import BOS, PAD, UNK
 
-EMBEDDING_STD = 0.5  # with 1/sqrt(E), a small model spends its first epochs on making them larger
-
 
 class Decoding(NamedTuple):
     """What search carries: what is constant per sentence, and what changes with every token."""
@@ -111,10 +109,8 @@ class Seq2Seq(nn.Module):
             weight_drop=config.weight_drop,
             residual=config.residual,
         )
-        self.src_embedding = _embedding(src_size, config.embedding_size, std=EMBEDDING_STD)
-        tied = config.tie_embeddings in ("output", "all")
-        std = 1 / math.sqrt(config.embedding_size) if tied else EMBEDDING_STD  # logits of variance 1 at most
-        self.tgt_embedding = _embedding(tgt_size, config.embedding_size, std=std)
+        self.src_embedding = _embedding(src_size, config.embedding_size)
+        self.tgt_embedding = _embedding(tgt_size, config.embedding_size)
         embedding_dropout = config.dropout if config.embedding_dropout is None else config.embedding_dropout
         self.embedding_dropout = SequenceDropout(embedding_dropout, locked=locked)
         self.memory_dropout = SequenceDropout(config.memory_dropout, locked=locked)
@@ -169,7 +165,7 @@ class Seq2Seq(nn.Module):
             )
         elif config.copy == "copynet":
             self.pointer = CopyNet(output_size=config.hidden_size, memory_size=memory_size)
-        if tied:
+        if config.tie_embeddings in ("output", "all"):
             self.readout.logits.weight = self.tgt_embedding.weight
         if config.tie_embeddings in ("inputs", "all"):
             self.src_embedding.weight = self.tgt_embedding.weight
@@ -320,9 +316,10 @@ class Seq2Seq(nn.Module):
         return self.tgt_embedding(tokens)
 
 
-def _embedding(size: int, width: int, *, std: float) -> nn.Embedding:
+def _embedding(size: int, width: int) -> nn.Embedding:
+    """Small, so that a rare word means little: ten times larger ones learn sooner at first and generalise worse."""
     embedding = nn.Embedding(size, width, padding_idx=PAD)
-    uniform_(embedding.weight, std)
+    uniform_(embedding.weight, 1 / math.sqrt(width))
     with torch.no_grad():
         embedding.weight[PAD].zero_()
     return embedding

@@ -228,6 +228,9 @@ def test_every_option_acts(name, value):
     shapes = [{key: p.shape for key, p in model.named_parameters()} for model in (plain, other)]
     if shapes[0] == shapes[1]:  # then with the same parameters and the same draws
         other.load_state_dict(plain.state_dict())
+    with torch.no_grad():  # they start at 0, where they do nothing
+        for parameter in other.decoder.attention.coverage_parameters():
+            parameter.uniform_(-2, 2)
     losses = []
     for model in (plain, other):
         torch.manual_seed(2)
