@@ -98,8 +98,20 @@ def test_a_key_of_another_version_is_named(tmp_path: Path) -> None:
     claim_run(config)
     path = tmp_path / "run" / "config.yaml"
     path.write_text(path.read_text().replace("  seed: 1\n", "  sead: 1\n"))
-    with pytest.raises(ValueError, match=r"train\.sead \(was 1, is None\), train\.seed \(was None, is 1\)"):
+    with pytest.raises(ValueError, match=r"configuration: train\.sead \(was 1, is None\); set"):
         find_run(config)
+
+
+def test_a_setting_that_came_later_counts_as_its_default(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    claim_run(config)
+    path = tmp_path / "run" / "config.yaml"
+    saved = yaml.safe_load(path.read_text())
+    del saved["model"]["memory_dropout"]
+    path.write_text(yaml.safe_dump(saved))
+    assert find_run(config) == tmp_path / "run"
+    with pytest.raises(ValueError, match=r"model\.memory_dropout \(was 0\.0, is 0\.5\)"):
+        find_run(config_of(tmp_path, model={"memory_dropout": 0.5}))
 
 
 def test_never_refuses_a_run_and_takes_a_free_directory(tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def claim_run(config: Config) -> None:
 
 
 def _compare(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    old, new = _flat(before), _flat(now)
+    # a setting that came later than the run had the effect that is now its default
+    old, new = _flat(dataclasses.asdict(Config())) | _flat(before), _flat(now)
     differing = [
         f"{key} (was {old.get(key)}, is {new.get(key)})"
         for key in sorted(old.keys() | new.keys())
