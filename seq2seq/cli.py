@@ -277,6 +277,7 @@ def plot(
         except ImportError as error:
             raise ValueError(f'plot needs matplotlib ({error}); pip install "seq2seq[plot]"') from error
         from seq2seq.config import SearchConfig, from_container
+        from seq2seq.model import copied_places
 
         kind = check_format(output)
         if target is not None and beam_size is not None:
@@ -288,18 +289,18 @@ def plot(
         translator.search_config = from_container(SearchConfig, changed, "search.")
         found, provenance = translator.trace(text, target)
         copies = translator.model.copies
-        most = [float(row.sum()) > 0.5 for row in provenance.copied]
+        copied_from = copied_places(provenance.copied)
         score = f"score {found.score:.3f}, log P {found.log_prob:.2f}"
         picture = Picture(
             src_pieces=[*found.source_pieces, "</s>"],
             tgt_pieces=[*found.pieces, "</s>"],
             weights=provenance.weights.tolist(),
-            copied_from=[int(r.argmax()) if m else None for r, m in zip(provenance.copied, most, strict=True)],
+            copied_from=copied_from,
             p_gen=provenance.p_gen.tolist() if copies else [],
             title=[
                 f"source: {text}",
                 f"{'translation' if target is None else 'given target'}: {found.translation}",
-                f"{score}; framed: copied" if any(most) else score,
+                f"{score}; framed: copied" if any(place is not None for place in copied_from) else score,
             ],
         )
         data = render(picture, kind)

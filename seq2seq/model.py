@@ -58,6 +58,12 @@ class Provenance(NamedTuple):
     copied: Tensor  # (R, S), the share of the token's probability that copying each place brought
 
 
+def copied_places(copied: Tensor) -> list[int | None]:
+    """The place that each token was copied from, where copying brought most of its probability: (R, S) shares."""
+    shares, places = copied.sum(dim=1).tolist(), copied.argmax(dim=1).tolist()
+    return [place if share > 0.5 else None for share, place in zip(shares, places, strict=True)]
+
+
 class _Forced(NamedTuple):
     """A batch read and unrolled over its known target."""
 
@@ -232,13 +238,15 @@ class Seq2Seq(nn.Module):
     def provenance(self, batch: Batch) -> Provenance:
         """Tell where every real target token came from."""
         forced = self._force(batch)
-        found = self._distribution(forced).target(forced.target)
         weights = forced.trace.log_weights.exp()
         coverage = (weights.cumsum(dim=1) - weights).flatten(0, 1).index_select(0, batch.real)
         weights = weights.flatten(0, 1).index_select(0, batch.real)
-        route, copying = found.route, forced.copying
-        if route is None or copying is None:
-            return Provenance(weights, coverage, torch.ones_like(found.log_prob), torch.zeros_like(weights))
+        copying = forced.copying
+        if copying is None:  # then nothing depends on the output layer
+            return Provenance(weights, coverage, torch.ones_like(weights[:, 0]), torch.zeros_like(weights))
+        found = self._distribution(forced).target(forced.target)
+        route = found.route
+        assert route is not None
         energies = copying.energies.masked_fill(copying.ids != forced.target.unsqueeze(1), NEVER)
         share = (route.copied - found.log_prob).exp().unsqueeze(1)
         copied = torch.where((route.copied > -math.inf).unsqueeze(1), share * energies.softmax(dim=1), 0.0)

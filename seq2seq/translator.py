@@ -17,7 +17,7 @@ from seq2seq import model_dir
 from seq2seq.batching import Batch, collate, split_by_tokens
 from seq2seq.config import SearchConfig
 from seq2seq.extended import Extended, extend, target_ids
-from seq2seq.model import Provenance, Seq2Seq
+from seq2seq.model import Provenance, Seq2Seq, copied_places
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, Search, beam_search
 from seq2seq.search.penalties import Penalties
@@ -99,17 +99,17 @@ class Translator:
     def translate(self, lines: Sequence[str], *, first_line: int = 1) -> list[str]:
         """Translate lines; a blank line gives an empty line."""
         sources = self._read(lines, first_line, self.search_config.too_long)
-        texts: list[list[str]] = [[] for _ in lines]
-        translated: dict[int, str] = {}
+        texts = [""] * len(sources)
         for rows in self._batches(sources):
             batch = [sources[row] for row in rows]
             with evaluating(self.model):
                 found = self._search_batch(batch)
             for row, source, hypotheses in zip(rows, batch, found, strict=True):
-                translated[row] = self.tokenizers.tgt.decode(hypotheses[0].ids, source.own)
-        for row, text in sorted(translated.items()):
-            texts[sources[row].row].append(text)
-        return [_join(parts) for parts in texts]
+                texts[row] = self.tokenizers.tgt.decode(hypotheses[0].ids, source.own)
+        parts: list[list[str]] = [[] for _ in lines]
+        for source, text in zip(sources, texts, strict=True):
+            parts[source.row].append(text)
+        return [_join(some) for some in parts]
 
     def search(self, lines: Sequence[str], *, n_best: int = 1, first_line: int = 1) -> list[list[Translation]]:
         """Find the best translations of every line.
@@ -291,12 +291,10 @@ class Translator:
         if self.model.has_attention:
             translation.alignment = provenance.weights[:-1, :inside].argmax(dim=1).tolist()
         if self.model.copies:
-            copied = provenance.copied[:-1, :inside]
-            places = copied.argmax(dim=1).tolist()
             translation.p_gen = provenance.p_gen[:-1].tolist()
             translation.copied_from = [
-                CopiedFrom(place, *source.spans[place]) if share > 0.5 else None
-                for place, share in zip(places, copied.sum(dim=1).tolist(), strict=True)
+                None if place is None else CopiedFrom(place, *source.spans[place])
+                for place in copied_places(provenance.copied[:-1, :inside])
             ]
             translation.copied_share = sum(place is not None for place in translation.copied_from) / max(len(ids), 1)
         return translation

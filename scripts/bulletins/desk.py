@@ -4,13 +4,13 @@ A kind of event registers here and lives in one of the other modules; it returns
 one headline that follows from it.
 """
 
-import random
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
+
+from dealer import Dealer, Item
 
 from bulletins.names import MEN, WOMEN, Names, listed
 
-Item = TypeVar("Item")
 Slot = tuple[str, ...]  # wordings of one sentence
 
 ROOM = 210  # characters: no further extra sentence is told beyond
@@ -52,34 +52,21 @@ def upper(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-class Desk:
-    """Deals names and figures; the same seed deals the same on every machine."""
+class Desk(Dealer):
+    """Deals names and figures."""
 
     def __init__(self, seed: int, names: Names) -> None:
         """Start with full decks of the names that may be used."""
-        self._random = random.Random(seed)
-        self._decks: dict[object, list[int]] = {}
+        super().__init__(seed)
         self._names = names
-
-    def chance(self, probability: float) -> bool:
-        """True with a probability."""
-        return self._random.random() < probability
 
     def count(self, low: int, high: int, step: int = 1) -> int:
         """A multiple of step above low, both ends included."""
-        return low + step * int(self._random.random() * ((high - low) // step + 1))
+        return low + step * self.below((high - low) // step + 1)
 
     def pick(self, table: tuple[Item, ...]) -> Item:
         """Any entry of a table."""
-        return table[int(self._random.random() * len(table))]
-
-    def deal(self, table: tuple[Item, ...]) -> Item:
-        """The next card of a table; a fresh shuffle when all have been dealt."""
-        deck = self._decks.setdefault(table, [])
-        if not deck:
-            deck.extend(range(len(table)))
-            self.shuffle(deck)
-        return table[deck.pop()]
+        return table[self.below(len(table))]
 
     def two(self, table: tuple[Item, ...]) -> tuple[Item, Item]:
         """Two different entries of a table."""
@@ -87,12 +74,6 @@ class Desk:
         while second == first:
             second = self.pick(table)
         return first, second
-
-    def shuffle(self, items: list[Item]) -> None:
-        """Shuffle in place; built on random() alone."""
-        for place in range(len(items) - 1, 0, -1):
-            other = self.count(0, place)
-            items[place], items[other] = items[other], items[place]
 
     def town(self) -> str:
         """Brannaford."""

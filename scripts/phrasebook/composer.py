@@ -4,9 +4,10 @@ Words are dealt like cards, so that each one of a table comes up equally often. 
 themselves register here; they live in actions.py, scenes.py, moments.py and people.py.
 """
 
-import random
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
+
+from dealer import Dealer
 
 from phrasebook.grammar import PRONOUNS, Pair, Phrase, named, noun_phrase
 from phrasebook.lexicon import (
@@ -34,7 +35,6 @@ from phrasebook.lexicon import (
 )
 from phrasebook.names import Names
 
-Item = TypeVar("Item")
 Deeds = tuple[tuple[Verb, tuple[Noun, ...]], ...]
 
 OWNABLE = (SEARCH, LOSE, FORGET, FIND, CLEAN, REPAIR, SELL, WEAR, BRING)
@@ -43,36 +43,13 @@ SPOUSES = {"husband": "her", "wife": "his"}
 AGELESS = ("child", "boy", "girl")
 
 
-class Composer:
-    """Deals words; the same seed deals the same words on every machine."""
+class Composer(Dealer):
+    """Deals words."""
 
     def __init__(self, seed: int, names: Names) -> None:
         """Start with full decks and the names that may be used."""
-        self._random = random.Random(seed)
-        self._decks: dict[object, list[int]] = {}
+        super().__init__(seed)
         self.names = names
-
-    def below(self, limit: int) -> int:
-        """A whole number from 0 to limit - 1."""
-        return int(self._random.random() * limit)
-
-    def chance(self, probability: float) -> bool:
-        """True with a probability."""
-        return self._random.random() < probability
-
-    def deal(self, table: tuple[Item, ...]) -> Item:
-        """The next card of a table; a fresh shuffle when all have been dealt."""
-        deck = self._decks.setdefault(table, [])
-        if not deck:
-            deck.extend(range(len(table)))
-            self.shuffle(deck)
-        return table[deck.pop()]
-
-    def shuffle(self, items: list[Item]) -> None:
-        """Shuffle in place; built on random() alone, whose sequence Python promises to keep."""
-        for place in range(len(items) - 1, 0, -1):
-            other = self.below(place + 1)
-            items[place], items[other] = items[other], items[place]
 
     def person(self) -> Phrase:
         """A first name."""

@@ -26,11 +26,11 @@ class Display:
             self.task = self.bar.add_task("", total=total, completed=done)
             self.bar.start()
 
-    def update(self, done: int, text: str, *, line: bool) -> None:
-        """Move the bar; without one print the text, if it is worth a ``line``."""
+    def update(self, done: int, text: str) -> None:
+        """Move the bar; without one print the text."""
         if self.bar is not None:
             self.bar.update(self.task, completed=done, description=text)
-        elif line:
+        else:
             self.say(f"update {done}  {text}")
 
     def stop(self) -> None:

@@ -246,7 +246,7 @@ class Trainer:
             }
         )
         text = f"epoch {progress.epoch + 1}  loss {loss:.3f}  {speed:,.0f} tok/s"
-        self.display.update(progress.update, text, line=True)
+        self.display.update(progress.update, text)
 
     def _validate(self) -> None:
         """Score the validation lines, keep the model if it is the best so far."""
