@@ -183,15 +183,21 @@ def test_weight_drop_is_one_mask_a_batch_on_every_layer():
         assert not torch.equal(prepared.weights[layer], later.weights[layer])
 
 
-def test_initialisation_opens_the_forget_gate_and_starts_relu_at_the_identity():
-    lstm = StackedCell("lstm", input_size=E, hidden_size=H, num_layers=1)
-    total = lstm.inputs[0].bias + lstm.bias_hh[0]
-    assert torch.equal(total[H : 2 * H], torch.ones(H))
-    assert total.sum() == H
-    for block in lstm.weight_hh[0].split(H):
-        torch.testing.assert_close(block @ block.T, torch.eye(H), rtol=0, atol=1e-5)
-    relu = StackedCell("rnn_relu", input_size=E, hidden_size=H, num_layers=1)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gated_cells_start_uniform(cell: str):
+    stack = StackedCell(cell, input_size=E, hidden_size=64, num_layers=2)
+    for parameter in stack.parameters():
+        assert 0.08 < parameter.abs().max() <= 0.1
+        assert parameter.unique().numel() > 0.9 * parameter.numel()
+
+
+def test_plain_cells_start_orthogonal_and_relu_at_the_identity():
+    tanh, relu = (StackedCell(cell, input_size=E, hidden_size=H, num_layers=1) for cell in ("rnn_tanh", "rnn_relu"))
+    torch.testing.assert_close(tanh.weight_hh[0] @ tanh.weight_hh[0].T, torch.eye(H), rtol=0, atol=1e-5)
     assert torch.equal(relu.weight_hh[0], torch.eye(H))
+    for stack in (tanh, relu):
+        assert not stack.inputs[0].bias.any()
+        assert not stack.bias_hh[0].any()
 
 
 def test_uniform_has_the_standard_deviation_it_promises():

@@ -8,7 +8,7 @@ caller projects known inputs for all time steps at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -73,20 +73,27 @@ def find_cell(name: str) -> Cell:
     return CELLS[name]
 
 
-def init_recurrent(name: str, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> None:
-    """Initialise one layer in place: Glorot for x-to-h, orthogonal for h-to-h, forget gate open, ReLU at the identity.
+def init_recurrent(name: str, weight_ih: Tensor, weight_hh: Tensor, biases: Sequence[Tensor]) -> None:
+    """Initialise the weights of one layer in place.
 
-    Sources: Glorot & Bengio 2010; Saxe et al. 2014; Jozefowicz et al. 2015 (forget bias 1); Le et al. 2015 (identity).
+    Gated cells: all uniform in [-0.1, 0.1] (Luong et al. 2015). On Multi30k (``experiment=multi30k_small``, two seeds)
+    the validation loss per token after 500 updates is 3.3 so, and 3.6 with Glorot and orthogonal weights, whether the
+    forget gate starts open or not. Plain cells, which have nothing but their weights to carry a gradient far: Glorot
+    (Glorot & Bengio 2010) and orthogonal (Saxe et al. 2014), ReLU at the identity (Le et al. 2015).
     """
-    width = weight_hh.shape[1]
-    with torch.no_grad():
-        bias.zero_()
-        for rows in weight_ih.split(width):
-            nn.init.xavier_uniform_(rows)
-        for rows in weight_hh.split(width):
-            nn.init.eye_(rows) if name == "rnn_relu" else nn.init.orthogonal_(rows)
-        if name == "lstm":
-            bias[width : 2 * width] = 1.0
+    init_inputs(name, weight_ih)
+    if find_cell(name).gates > 1:
+        for tensor in (weight_hh, *biases):
+            nn.init.uniform_(tensor, -0.1, 0.1)
+        return
+    nn.init.eye_(weight_hh) if name == "rnn_relu" else nn.init.orthogonal_(weight_hh)
+    for bias in biases:
+        nn.init.zeros_(bias)
+
+
+def init_inputs(name: str, weight: Tensor) -> None:
+    """Initialise in place what maps an input to the gates; see ``init_recurrent``."""
+    nn.init.uniform_(weight, -0.1, 0.1) if find_cell(name).gates > 1 else nn.init.xavier_uniform_(weight)
 
 
 class Prepared(NamedTuple):
@@ -139,8 +146,8 @@ class StackedCell(nn.Module):
         self.inputs = nn.ModuleList(inputs)
         self.weight_hh = nn.ParameterList(nn.Parameter(torch.empty(gates, hidden_size)) for _ in range(num_layers))
         self.bias_hh = nn.ParameterList(nn.Parameter(torch.zeros(gates)) for _ in range(num_layers))
-        for linear, weight in zip(inputs, self.weight_hh, strict=True):
-            init_recurrent(cell, linear.weight, weight, linear.bias)
+        for linear, weight, bias in zip(inputs, self.weight_hh, self.bias_hh, strict=True):
+            init_recurrent(cell, linear.weight, weight, [linear.bias, bias])
 
     def project(self, inputs: Tensor) -> Tensor:
         """The part of the first layer's gates that its input makes: (..., input_size) -> (..., G*H)."""

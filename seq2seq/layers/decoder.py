@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seq2seq.layers import fused
 from seq2seq.layers.attention import NEVER, Additive, Attention, Dot, General, Memory, NoAttention, ScaledDot
-from seq2seq.layers.cells import Prepared, StackedCell, uniform_
+from seq2seq.layers.cells import Prepared, StackedCell, init_inputs, uniform_
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded
 
@@ -54,8 +54,7 @@ class Decoder(nn.Module):
         self.stack = stack
         self.attention = attention
         self.context_gates = nn.Linear(memory_size, stack.cell.gates * stack.hidden_size, bias=False)
-        for rows in self.context_gates.weight.data.split(stack.hidden_size):
-            nn.init.xavier_uniform_(rows)
+        init_inputs(stack.cell_name, self.context_gates.weight)
 
     def start(self, hidden: Tensor, memory: Memory) -> DecoderState:
         """The state before the first token: no weights yet, and no context unless it is the constant summary."""

@@ -72,9 +72,9 @@ class Encoder(nn.Module):
         )
         for layer in self.layers:
             for direction in self._suffixes:
-                weights = [getattr(layer, f"{name}_l0{direction}") for name in ("weight_ih", "weight_hh", "bias_ih")]
-                init_recurrent(cell, *weights)
-                nn.init.zeros_(getattr(layer, f"bias_hh_l0{direction}"))
+                names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                weight_ih, weight_hh, *biases = (getattr(layer, f"{name}_l0{direction}") for name in names)
+                init_recurrent(cell, weight_ih, weight_hh, biases)
 
     @property
     def _suffixes(self) -> tuple[str, ...]:
