@@ -59,6 +59,7 @@ class TokenizerConfig:
     type: str = _setting("unigram", choices=TOKENIZERS)
     vocab_size: int = _setting(8000, least=5)  # at most; smaller text may give fewer
     shared: bool = True  # one vocabulary for both sides
+    dropout: float = _setting(0.0, least=0, below=1)  # of the merges of bpe, drawn anew each epoch (Provilkov 2020)
     normalization: str = _setting("identity", choices=("identity", "nfkc", "nmt_nfkc"))  # SentencePiece's rule names
 
 
@@ -166,6 +167,19 @@ def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
     for item in dataclasses.fields(kind):
         _check(prefix + item.name, getattr(result, item.name), hints[item.name], item.metadata)
     return result
+
+
+def check_tokenizer(config: TokenizerConfig) -> None:
+    """Refuse settings that cannot act together.
+
+    Raises:
+        ValueError: with the key to change.
+    """
+    if config.dropout and config.type != "bpe":
+        raise ValueError(
+            f"tokenizer.dropout leaves out merges, and tokenizer.type={config.type} has none; "
+            "leave it out, or set tokenizer.type=bpe"
+        )
 
 
 def check_model(config: ModelConfig, *, shared: bool) -> None:

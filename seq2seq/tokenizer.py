@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sentencepiece
 
@@ -62,6 +62,15 @@ class Tokenizer(ABC):
     @abstractmethod
     def segment(self, texts: Sequence[str]) -> list[Segments]:
         """Ids, strings and places of the pieces of many texts."""
+
+    def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
+        """As ``segment``, with a part of the merges left out at random (BPE-dropout, Provilkov et al. 2020).
+
+        Args:
+            dropout: the share of the merges that are left out.
+            seed: the result is a function of the arguments alone.
+        """
+        raise NotImplementedError("only a tokenizer of the type bpe has merges")
 
     @abstractmethod
     def id(self, piece: str) -> int:
@@ -145,9 +154,19 @@ class SentencePieceTokenizer(Tokenizer):
         return [row if text.strip() else [] for text, row in zip(texts, rows, strict=True)]
 
     def segment(self, texts: Sequence[str]) -> list[Segments]:
+        return self._segment(texts)
+
+    def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
+        if self.kind != "bpe":
+            return super().sample(texts, dropout, seed)
+        sentencepiece.set_random_generator_seed(seed % 2**32)
+        return self._segment(texts, enable_sampling=True, alpha=dropout, num_threads=1)  # each thread draws on its own
+
+    def _segment(self, texts: Sequence[str], **options: Any) -> list[Segments]:
         encodable = [_encodable(text) for text in texts]
+        all_found = self._processor.encode(encodable, return_type="offset_mapping", **options)
         result = []
-        for text, found in zip(encodable, self._processor.encode(encodable, return_type="offset_mapping"), strict=True):
+        for text, found in zip(encodable, all_found, strict=True):
             if not text.strip():
                 found = {"ids": [], "pieces": [], "offsets": []}
             spans = [(end - len(text[start:end].lstrip()), end) for start, end in found["offsets"]]

@@ -28,8 +28,10 @@ from seq2seq.corpus import (
     training_text,
 )
 from seq2seq.corpus import given as split_given
+from seq2seq.extended import extend
 from seq2seq.tokenizer import SPECIALS, UNK, Segments, WordTokenizer, train_tokenizer
-from seq2seq.training.dataset import Report, overlap, training_set
+from seq2seq.training.dataset import sampled_set, training_set
+from seq2seq.training.report import Report
 
 BOM = b"\xef\xbb\xbf"
 
@@ -424,7 +426,8 @@ def test_training_set_for_copying_between_two_vocabularies(tmp_path: Path) -> No
 def test_overlap(tmp_path: Path) -> None:
     data = corpus(tmp_path)
     data.test = FilesConfig(src="a.src", tgt="a.tgt")
-    assert overlap(data) == {
+    tokenizer = WordTokenizer(WORDS)
+    assert training_set(data, tokenizer, tokenizer)[1].overlap == {
         "valid_pairs": 4,
         "valid_pairs_in_train": 1,
         "valid_sources_in_train": 2,
@@ -433,7 +436,40 @@ def test_overlap(tmp_path: Path) -> None:
         "test_sources_in_train": 6,
     }
     data.valid = data.test = FilesConfig()
-    assert overlap(data) == {}
+    assert training_set(data, tokenizer, tokenizer)[1].overlap == {}
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_sampled_rows_are_other_pieces_of_the_same_text(tmp_path: Path, copies: bool) -> None:
+    write(tmp_path / "a.src", "the black cat sat down\n\nmany cats sat there\n" * 20)
+    write(tmp_path / "a.tgt", "le chat noir est assis\nx\nbeaucoup de chats sont assis\n" * 20)
+    data = parallel(tmp_path, max_source_length=12)
+    src, tgt = (
+        train_tokenizer((tmp_path / name).read_text().splitlines(), TokenizerConfig(type="bpe", vocab_size=320))
+        for name in ("a.src", "a.tgt")
+    )
+    plain = training_set(data, src, tgt, copies=copies)[0]
+
+    def drawn(seed: int, epoch: int) -> dict[str, list[Any]]:
+        return sampled_set(data, src, tgt, copies=copies, dropout=0.3, seed=seed, epoch=epoch)[:]
+
+    rows = drawn(1, 0)
+    assert rows == drawn(1, 0)
+    assert len({str(other) for other in (plain[:], rows, drawn(1, 1), drawn(2, 0))}) == 4
+    assert len({str(ids) for ids in rows["src_ids"]}) > 20, "one segmentation a line, not one a batch"
+    spelt = [line for line in range(1, 61) if line % 3 != 2]
+    kept = list(zip(rows["line"], rows["src_ids"], rows["tgt_ids"], rows["copy_ids"], strict=True))
+    assert set(rows["line"]) < set(spelt), "some have become too long"
+    assert min(map(len, rows["src_ids"])) >= min(map(len, plain["src_ids"]))
+    for line, src_ids, tgt_ids, copy_ids in kept:
+        assert src.decode(src_ids) == ("many cats sat there" if line % 3 == 0 else "the black cat sat down")
+        own = extend(src.pieces(src_ids), tgt)
+        assert tgt.decode(tgt_ids, own.own) == (
+            "beaucoup de chats sont assis" if line % 3 == 0 else "le chat noir est assis"
+        )
+        assert copy_ids == (own.ids if copies else [])
+    assert (len(rows["src_length"]), len(rows["tgt_length"])) == (len(kept), len(kept))
+    assert rows["src_length"] == [len(ids) for ids in rows["src_ids"]]
 
 
 def test_cache_is_used_and_left_at_the_right_moments(tmp_path: Path) -> None:

@@ -125,6 +125,29 @@ def test_segments_have_the_ids_of_encode(kind: str, normalization: str) -> None:
     assert tokenizer.segment([]) == []
 
 
+def test_sampled_pieces_leave_out_merges() -> None:
+    tokenizer = train("bpe")
+    texts = SEGMENTED * 20
+    plain, few, many = (tokenizer.sample(texts, dropout, seed=1) for dropout in (0.0, 0.1, 0.9))
+    assert plain == tokenizer.segment(texts)
+    assert few == tokenizer.sample(texts, 0.1, seed=1) != tokenizer.sample(texts, 0.1, seed=2)
+    assert few == tokenizer.sample(texts, 0.1, seed=1 + 2**32)
+    counts = [sum(len(found.ids) for found in sampled) for sampled in (plain, few, many)]
+    assert counts[0] < counts[1] < counts[2]
+    for text, found in zip(texts, many, strict=True):
+        if UNK not in found.ids:
+            assert tokenizer.decode(found.ids) == tokenizer.decode(tokenizer.encode(text))
+        assert [
+            tokenizer.id(piece) for piece, number in zip(found.pieces, found.ids, strict=True) if number != UNK
+        ] == [number for number in found.ids if number != UNK]
+
+
+@pytest.mark.parametrize("kind", sorted(set(TOKENIZERS) - {"bpe"}))
+def test_only_bpe_has_merges_to_leave_out(kind: str, trained: dict[str, Tokenizer]) -> None:
+    with pytest.raises(NotImplementedError, match="only a tokenizer of the type bpe has merges"):
+        trained[kind].sample(["the cat"], 0.1, seed=1)
+
+
 @KINDS
 @settings(max_examples=100, deadline=None)
 @given(text=anything | awkward)

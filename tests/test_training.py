@@ -181,6 +181,23 @@ def test_subword_text_resumes_too_and_keeps_its_tokenizer(folder: Path) -> None:
     assert_same_run(unbroken, broken)
 
 
+BPE = {"tokenizer.type": "bpe", "tokenizer.vocab_size": 300}
+
+
+def test_sampled_segmentations_resume_too(folder: Path) -> None:
+    for side in ("src", "tgt"):
+        text = (folder / f"train.{side}").read_text()
+        (folder / f"train.{side}").write_text(text.replace(" 1", "one").replace(" 2", "two").replace(" 3", "three"))
+    unbroken, broken = (everything(folder, run, **BPE, tokenizer__dropout=0.3) for run in ("unbroken", "broken"))
+    train(unbroken)
+    broken.train.max_updates = 5
+    train(broken)
+    broken.train.max_updates = unbroken.train.max_updates
+    train(broken)
+    assert_same_run(unbroken, broken)
+    assert not same(weights_of(unbroken), updated(folder, "plain", **EVERYTHING, **BPE))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves(
     folder: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -330,6 +347,7 @@ def test_another_configuration_is_refused_and_the_run_stays(folder: Path) -> Non
         ({"data__test__src": "nosuch", "data__test__tgt": "nosuch"}, "nosuch cannot be read"),
         ({"data__valid__src": None, "data__valid__tgt": None}, r"data\.valid names no files"),
         ({"model__tie_embeddings": "all", "tokenizer__shared": False}, r"tokenizer\.shared is false"),
+        ({"tokenizer__dropout": 0.1}, r"tokenizer\.type=word has none; leave it out, or set tokenizer\.type=bpe"),
         ({"train__schedule": "inverse_sqrt"}, r"train\.warmup is 0"),
         ({"tokenizer__type": "bpe", "tokenizer__vocab_size": 9}, r"tokenizer\.vocab_size must be at least"),
         ({"data__max_source_length": 1}, r"no training pair remains of 161: 1 have an empty side"),

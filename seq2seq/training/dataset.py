@@ -5,13 +5,11 @@ Storage is a memory-mapped Hugging Face ``datasets.Dataset``. Holds no batches.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,130 +19,12 @@ from seq2seq.config import DataConfig
 from seq2seq.corpus import Pair, given, read_pairs, sources, unreadable
 from seq2seq.extended import extend, target_ids
 from seq2seq.tokenizer import UNK, Tokenizer
+from seq2seq.training.report import Lengths, Repeats, Report
 
 if TYPE_CHECKING:
     import datasets
 
 _CACHE_VERSION = 2  # raise it when the same files and settings come to give other rows
-
-
-@dataclass
-class Lengths:
-    """Lengths in pieces of one side of the kept pairs."""
-
-    mean: float = 0.0
-    median: int = 0
-    p95: int = 0  # 95 in 100 are at most so long
-    max: int = 0
-
-    @classmethod
-    def of(cls, lengths: np.ndarray) -> Lengths:
-        """Sum up an array of lengths."""
-        median, p95 = np.percentile(lengths, [50, 95], method="inverted_cdf")
-        return cls(float(lengths.mean()), int(median), int(p95), int(lengths.max()))
-
-
-@dataclass
-class Report:
-    """What was read for training, what became of it, and how it meets the other splits."""
-
-    pairs_read: int = 0
-    pairs_kept: int = 0
-    empty: int = 0  # dropped: a side is blank
-    too_long: str = "drop"  # data.too_long: what happened to the next two, which a pair may both be
-    too_long_source: int = 0
-    too_long_target: int = 0
-    max_source_length: int = 0  # the limits they exceeded
-    max_target_length: int = 0
-    duplicates: int = 0  # identical pairs beyond the first; kept
-    src_lengths: Lengths = field(default_factory=Lengths)
-    tgt_lengths: Lengths = field(default_factory=Lengths)
-    src_unknown: float = 0.0  # share of the kept pieces
-    tgt_unknown: float = 0.0
-    overlap: dict[str, int] = field(default_factory=dict)  # see ``overlap``
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, as for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Report:
-        """The report that ``as_dict`` gave."""
-        lengths = {side: Lengths(**values[side]) for side in ("src_lengths", "tgt_lengths")}
-        return cls(**{**values, **lengths})
-
-    def lines(self) -> list[str]:
-        """The report for people."""
-        done = {"drop": "dropped", "cut": "cut"}[self.too_long]
-        lines = [
-            f"train: {self.pairs_read:,} pairs read, {self.pairs_kept:,} kept",
-            f"  {self.empty:,} dropped for an empty side",
-            f"  {self.too_long_source:,} {done} for a source above {self.max_source_length:,} pieces,"
-            f" {self.too_long_target:,} for a target above {self.max_target_length:,}",
-            f"  {self.duplicates:,} repeat an earlier pair",
-        ]
-        sides = (("source", self.src_lengths, self.src_unknown), ("target", self.tgt_lengths, self.tgt_unknown))
-        for side, lengths, unknown in sides:
-            lines.append(
-                f"  {side} pieces: mean {lengths.mean:.1f}, median {lengths.median}, 95% up to {lengths.p95},"
-                f" longest {lengths.max}, unknown {unknown:.2%}"
-            )
-        for split in ("valid", "test"):
-            if f"{split}_pairs" in self.overlap:
-                pairs, same, sources = (self.overlap[f"{split}_{what}"] for what in _OVERLAPS)
-                lines.append(f"{split}: {pairs:,} pairs, {same:,} of them and {sources:,} sources occur in train")
-        return lines
-
-
-_OVERLAPS = ("pairs", "pairs_in_train", "sources_in_train")
-
-
-def overlap(data: DataConfig) -> dict[str, int]:
-    """Count what of the valid and test splits occurs in train.
-
-    Returns:
-        For every split given: ``valid_pairs`` (how many there are), ``valid_pairs_in_train`` and
-        ``valid_sources_in_train``; the same for test. Pairs with a blank side count as not occurring.
-    """
-    repeats = _Repeats(data)
-    repeats.add(read_pairs(data.train, data, "train"))
-    return repeats.overlap()
-
-
-class _Repeats:
-    """Counts repetitions inside train and across the splits by 64-bit hashes; memory grows with the lines."""
-
-    def __init__(self, data: DataConfig) -> None:
-        self._others: dict[str, list[tuple[int, int]]] = {}
-        for split in ("valid", "test"):
-            if given(getattr(data, split)):
-                pairs = read_pairs(getattr(data, split), data, split)
-                self._others[split] = [(hash(pair), hash(pair.src)) for pair in pairs]
-        self._asked_sources = {source for hashes in self._others.values() for _, source in hashes}
-        self._met_sources: set[int] = set()
-        self._pairs: set[int] = set()
-        self.duplicates = 0
-
-    def add(self, pairs: Iterable[Pair]) -> None:
-        """Take in pairs of train."""
-        for pair in pairs:
-            if not pair.src.strip() or not pair.tgt.strip():
-                continue
-            key = hash(pair)
-            self.duplicates += key in self._pairs
-            self._pairs.add(key)
-            source = hash(pair.src)
-            if source in self._asked_sources:
-                self._met_sources.add(source)
-
-    def overlap(self) -> dict[str, int]:
-        """The result of ``overlap``."""
-        counts: dict[str, int] = {}
-        for split, hashes in self._others.items():
-            same = sum(pair in self._pairs for pair, _ in hashes)
-            sources = sum(source in self._met_sources for _, source in hashes)
-            counts |= {f"{split}_{what}": n for what, n in zip(_OVERLAPS, (len(hashes), same, sources), strict=True)}
-        return counts
 
 
 def training_set(
@@ -180,9 +60,41 @@ def training_set(
     )
     stored = Path(texts.cache_files[0]["filename"]).with_name(f"report-{key}.json")
     tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies)
+    # the rows are only found together with their report
+    rows = _map(texts, tokenize, key, load_from_cache_file=stored.exists())
+    if not stored.exists():
+        _write(stored, json.dumps(tokenize.report(rows).as_dict()))
+    report = Report.from_dict(json.loads(stored.read_text()))
+    if not report.pairs_kept:
+        raise ValueError(_nothing_left(report))
+    return rows, report
+
+
+def sampled_set(
+    data: DataConfig,
+    src_tokenizer: Tokenizer,
+    tgt_tokenizer: Tokenizer,
+    *,
+    copies: bool = False,
+    dropout: float,
+    seed: int,
+    epoch: int,
+) -> datasets.Dataset:
+    """The rows of ``training_set``, in memory, with segmentations drawn at random: see ``Tokenizer.sample``.
+
+    A pair whose random pieces are too many is dropped or cut as ever. A function of its arguments alone.
+    """
+    tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
+    key = _key(_stamps(data, "train"), dropout, seed, epoch)
+    return _map(_text_set(data), tokenize, key, keep_in_memory=True, load_from_cache_file=False)
+
+
+def _map(texts: datasets.Dataset, tokenize: _Tokenize, key: str, **cache: bool) -> datasets.Dataset:
+    import datasets
+
     integers = datasets.List(datasets.Value("int32"))
     number = datasets.Value("int32")
-    rows = texts.map(
+    return texts.map(
         tokenize,
         batched=True,
         with_indices=True,
@@ -195,15 +107,9 @@ def training_set(
             tgt_length=number,
             line=datasets.Value("int64"),
         ),
-        load_from_cache_file=stored.exists(),  # the rows are only found together with their report
         new_fingerprint=key,
+        **cache,
     )
-    if not stored.exists():
-        _write(stored, json.dumps(tokenize.report(rows).as_dict()))
-    report = Report.from_dict(json.loads(stored.read_text()))
-    if not report.pairs_kept:
-        raise ValueError(_nothing_left(report))
-    return rows, report
 
 
 _COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line")
@@ -212,21 +118,36 @@ _COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line"
 class _Tokenize:
     """Turns batches of texts into rows of ids, drops or cuts, and counts on the way."""
 
-    def __init__(self, data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, copies: bool) -> None:
+    def __init__(
+        self,
+        data: DataConfig,
+        src_tokenizer: Tokenizer,
+        tgt_tokenizer: Tokenizer,
+        copies: bool,
+        sampled: tuple[float, int, int] | None = None,  # dropout of merges, seed, epoch
+    ) -> None:
         self._tokenizers = (src_tokenizer, tgt_tokenizer)
+        self._sampled = sampled
         self._copies = copies
         self._limits = (data.max_source_length, data.max_target_length)
-        self._repeats = _Repeats(data)
+        self._repeats = Repeats(data) if sampled is None else None
         self._unknown = [0, 0]
         self._report = Report(
             too_long=data.too_long, max_source_length=data.max_source_length, max_target_length=data.max_target_length
         )
 
     def __call__(self, texts: dict[str, list[str]], positions: list[int]) -> dict[str, list[Any]]:
-        self._repeats.add(map(Pair, texts["src"], texts["tgt"]))
+        if self._repeats:
+            self._repeats.add(map(Pair, texts["src"], texts["tgt"]))
         src_tokenizer, tgt_tokenizer = self._tokenizers
         columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        sources, targets = src_tokenizer.segment(texts["src"]), tgt_tokenizer.segment(texts["tgt"])
+        if self._sampled is None:
+            sources, targets = src_tokenizer.segment(texts["src"]), tgt_tokenizer.segment(texts["tgt"])
+        else:
+            dropout, seed, epoch = self._sampled
+            seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
+            sources = src_tokenizer.sample(texts["src"], dropout, seeds[0])
+            targets = tgt_tokenizer.sample(texts["tgt"], dropout, seeds[1])
         for source, target, position in zip(sources, targets, positions, strict=True):
             if not self._keep(source.ids, target.ids):
                 continue
@@ -256,6 +177,7 @@ class _Tokenize:
     def report(self, rows: datasets.Dataset) -> Report:
         """What happened, once all batches went through and became ``rows``."""
         report = self._report
+        assert self._repeats is not None
         report.pairs_kept = len(rows)
         report.duplicates = self._repeats.duplicates
         report.overlap = self._repeats.overlap()

@@ -30,7 +30,7 @@ def find_tokenizers(config: Config, run: Path) -> Tokenizers:
         return model_dir.load_settings(last)[1]
     if config.train.init_from is not None:
         settings, tokenizers = model_dir.load_settings(model_dir.find(config.train.init_from))
-        _compare(config.train.init_from, "tokenizer", settings.tokenizer, config.tokenizer, set())
+        _compare(config.train.init_from, "tokenizer", settings.tokenizer, config.tokenizer, {"dropout"})
         return tokenizers
     data = config.data
     if config.tokenizer.shared:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -22,11 +22,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from seq2seq import corpus, evaluate, model_dir
 from seq2seq.batching import plan_epoch
-from seq2seq.config import Config, TrainConfig
+from seq2seq.config import Config, TrainConfig, check_tokenizer
 from seq2seq.corpus import Pair
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
-from seq2seq.training.dataset import training_set
+from seq2seq.training.dataset import sampled_set, training_set
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.rows import Rows
@@ -34,6 +34,9 @@ from seq2seq.training.run_dir import claim_run, find_run
 from seq2seq.training.schedule import check_coverage, check_schedule, coverage_weight, learning_rate
 from seq2seq.training.state import STATE, Metrics, Progress, Stateful, load_state, save_state
 from seq2seq.translator import Translator, find_device
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -53,6 +56,7 @@ def train(config: Config) -> None:
         ValueError: settings or data that cannot work, a run directory that cannot be continued, a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
+    check_tokenizer(config.tokenizer)
     check_schedule(config.train)
     check_coverage(config)
     device = find_device(config.train.device)
@@ -71,11 +75,19 @@ def train(config: Config) -> None:
     dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
     for line in report.lines():
         display.say(line)
+
+    def sample(epoch: int) -> Dataset:
+        merges, seed = config.tokenizer.dropout, config.train.seed
+        return sampled_set(
+            config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=merges, seed=seed, epoch=epoch
+        )
+
+    rows = Rows(dataset, copies=copies, sample=sample if config.tokenizer.dropout else None)
     torch.manual_seed(config.train.seed)
     model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
     claim_run(config)  # everything is known to fit now
     model_dir.save_settings(run / "last", settings, tokenizers)
-    trainer = Trainer(config, run, model, tokenizers, Rows(dataset, copies=copies), valid, display)
+    trainer = Trainer(config, run, model, tokenizers, rows, valid, display)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
     with closing(trainer.metrics):
         trainer.run_updates()
@@ -155,6 +167,7 @@ class Trainer:
         """The batches of each next update, until the run is to end."""
         config, progress = self.config.train, self.progress
         while True:
+            self.rows.start_epoch(progress.epoch)
             plan = plan_epoch(
                 self.rows.src_lengths,
                 self.rows.tgt_lengths,
