@@ -5,6 +5,7 @@ Knows no text and no model. The order of an epoch follows from (seed, epoch) alo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,7 +84,7 @@ def split_by_tokens(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -
     return batches
 
 
-WINDOW_BATCHES = 100  # rows are shuffled over everything, then sorted inside windows of about so many batches
+WINDOW_BATCHES = 300  # rows are shuffled over everything, then sorted inside windows of about so many batches
 
 
 def plan_epoch(
@@ -102,6 +103,25 @@ def plan_epoch(
     batches = []
     for first in range(0, len(shuffled), window):
         rows = shuffled[first : first + window]
-        rows = rows[np.lexsort((src_lengths[rows], tgt_lengths[rows], longer[rows]))]
-        batches += split_by_tokens(rows, longer, batch_tokens)
+        batches += _least_padded(rows, src_lengths, tgt_lengths, longer, batch_tokens)
     return [batches[number] for number in random.permutation(len(batches))]
+
+
+def _least_padded(
+    rows: np.ndarray, src_lengths: np.ndarray, tgt_lengths: np.ndarray, longer: np.ndarray, batch_tokens: int
+) -> list[np.ndarray]:
+    """Sort rows by the longer side into groups, inside of these by the target, up and down in turn; cut into batches.
+
+    How many groups pad least depends on how the two sides go together: with as many groups as there are batches in each,
+    both count alike.
+    """
+    rows = rows[np.lexsort((src_lengths[rows], tgt_lengths[rows], longer[rows]))]
+    balanced = math.sqrt(longer[rows].sum() / batch_tokens)
+    plans = []
+    for groups in (balanced / 2, balanced, 2 * balanced, 4 * balanced):
+        parts = []
+        for number, part in enumerate(np.array_split(rows, max(1, round(groups)))):
+            part = part[np.lexsort((src_lengths[part], tgt_lengths[part]))]
+            parts.append(part[:: -1 if number % 2 else 1])
+        plans.append(split_by_tokens(np.concatenate(parts), longer, batch_tokens))
+    return min(plans, key=lambda plan: sum(len(b) * (src_lengths[b].max() + tgt_lengths[b].max()) for b in plan))
