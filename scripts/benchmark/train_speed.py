@@ -12,42 +12,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import re
 import statistics
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
-from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
+from common import KINDS, Updates, by_steps, machine, make_batch, make_model
 
-from seq2seq.batching import Batch, collate, plan_epoch
-from seq2seq.config import ModelConfig
-from seq2seq.layers.decoder import Decoder
-from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
+from seq2seq.batching import Batch, plan_epoch
 from seq2seq.model import Seq2Seq
-from seq2seq.tokenizer import BOS, EOS, PAD
 
 VOCABULARY = 8000
 SIZES = {"S": 256, "M": 512}  # hidden; embeddings are 256
-KINDS: dict[str, dict[str, Any]] = {"plain": {}, "copy": {"copy": "pointer", "coverage": "sum"}}
 
 
-def make_batches(count: int, copies: bool) -> list[Batch]:
+def make_batches(count: int, kind: str) -> list[Batch]:
     """Random pairs with lengths like those of Multi30k: mean 15, most between 8 and 25."""
     numbers = np.random.default_rng(1)
     src = np.clip(numbers.normal(14.3, 4.5, 3000).round(), 3, 50).astype(int)
     tgt = np.clip((src + numbers.normal(0.7, 2.5, 3000)).round(), 3, 55).astype(int)
-    batches = []
-    for rows in plan_epoch(src + 1, tgt + 1, batch_tokens=2048, seed=1, epoch=0)[:count]:
-        sides = [[numbers.integers(EOS + 1, VOCABULARY, n).tolist() for n in side[rows]] for side in (src, tgt)]
-        copy_ids = sides[0] if copies else None
-        batches.append(collate(*sides, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids))
-    return batches
+    plan = plan_epoch(src + 1, tgt + 1, batch_tokens=2048, seed=1, epoch=0)[:count]
+    return [make_batch(src[rows].tolist(), tgt[rows].tolist(), kind=kind, vocabulary=VOCABULARY) for rows in plan]
 
 
 def operations(model: Seq2Seq, batch: Batch, hidden: int) -> float:
@@ -57,35 +45,6 @@ def operations(model: Seq2Seq, batch: Batch, hidden: int) -> float:
     decoder = B * T * 4 * hidden * (E + 2 * hidden) + B * T * hidden * hidden + B * T * 2 * hidden * E
     attention = B * T * S * hidden * 2
     return 6.0 * (encoder + decoder + attention + batch.target_tokens * E * VOCABULARY)
-
-
-@contextmanager
-def by_steps():  # type: ignore[no-untyped-def]
-    """The plain path: unrolled step by step, all logits at once."""
-
-    def forward(self: Seq2Seq, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
-        forced = self._force(batch)
-        smoothed, nll = smoothed_nll(self._distribution(forced).target(forced.target), smoothing)
-        coverage = forced.features.new_zeros(0)
-        if coverage_weight:
-            coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility).flatten()
-            coverage = coverage.index_select(0, batch.real)
-        return total_loss(smoothed, nll, coverage, coverage_weight=coverage_weight, tokens=batch.target_tokens)
-
-    with mock.patch.object(Decoder, "fuses", False), mock.patch.object(Seq2Seq, "forward", forward):
-        yield
-
-
-def speed(model: Seq2Seq, optimizer: torch.optim.Optimizer, batches: list[Batch], covers: bool) -> float:
-    """Target tokens a second over some updates."""
-    started = time.perf_counter()
-    for batch in batches:
-        optimizer.zero_grad(set_to_none=True)
-        loss = model(batch, smoothing=0.1, coverage_weight=1.0 if covers else 0.0)
-        (loss.total / loss.tokens).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-    return sum(batch.target_tokens for batch in batches) / (time.perf_counter() - started)
 
 
 def products_rate(rows: int) -> float:
@@ -105,23 +64,20 @@ def peer_speed(script: str, size: str, kind: str) -> float:
 
 def measure(size: str, kind: str, arguments: argparse.Namespace) -> dict[str, object]:
     """One row of the table."""
-    torch.manual_seed(1)
-    config = ModelConfig(hidden_size=SIZES[size], tie_embeddings="inputs", **KINDS[kind])
-    model = Seq2Seq(config, src_size=VOCABULARY, tgt_size=VOCABULARY, shared=True)
-    optimizer = torch.optim.Adam(model.parameters())
-    batches = make_batches(arguments.updates, copies=kind == "copy")
-    ways: dict[str, Callable[[], float]] = {"fused": lambda: speed(model, optimizer, batches, kind == "copy")}
+    model = make_model(kind, hidden=SIZES[size], vocabulary=VOCABULARY)
+    updates, batches = Updates(model), make_batches(arguments.updates, kind)
+    ways: dict[str, Callable[[], float]] = {"fused": lambda: updates.speed(batches)}
     if arguments.peer:
         ways["peer"] = lambda: peer_speed(arguments.peer, size, kind)
     found: dict[str, list[float]] = {name: [] for name in ("fused", "steps", "peer", "floor")}
     count = sum(operations(model, batch, SIZES[size]) for batch in batches)
     tokens = sum(batch.target_tokens for batch in batches)
-    speed(model, optimizer, batches[:2], kind == "copy")  # warm up
+    updates.make(batches[:2])  # warm up
     for _ in range(arguments.runs):
         for name, way in ways.items():
             found[name].append(way())
         with by_steps():
-            found["steps"].append(speed(model, optimizer, batches, kind == "copy"))
+            found["steps"].append(updates.speed(batches))
         found["floor"].append(tokens / (count / products_rate(1900)))
     row: dict[str, object] = {"size": size, "kind": kind}
     for name, values in found.items():
@@ -150,7 +106,7 @@ def main() -> None:
             f"{name} {row[name]} {row[f'{name}_spread']}" for name in ("fused", "steps", "peer", "floor") if name in row
         ]
         print(f"{row['size']} {row['kind']:<6} " + "  ".join(parts))
-    print(json.dumps({"torch": torch.__version__, "machine": platform.machine(), "rows": rows}))
+    print(json.dumps({**machine(), "rows": rows}))
 
 
 if __name__ == "__main__":

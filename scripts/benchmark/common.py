@@ -1,0 +1,85 @@
+"""What the benchmarks share: a model, random batches, an update, and the plain path to compare with."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+from seq2seq.batching import Batch, collate
+from seq2seq.config import ModelConfig
+from seq2seq.layers.decoder import Decoder
+from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
+from seq2seq.model import Seq2Seq
+from seq2seq.tokenizer import BOS, EOS, PAD
+
+KINDS: dict[str, dict[str, Any]] = {"plain": {}, "copy": {"copy": "pointer", "coverage": "sum"}}
+
+
+def make_model(kind: str, *, hidden: int, vocabulary: int) -> Seq2Seq:
+    """LSTM, additive attention, embeddings of 256, one layer each."""
+    torch.manual_seed(1)
+    config = ModelConfig(hidden_size=hidden, tie_embeddings="inputs", **KINDS[kind])
+    return Seq2Seq(config, src_size=vocabulary, tgt_size=vocabulary, shared=True)
+
+
+def make_batch(src_lengths: Sequence[int], tgt_lengths: Sequence[int], *, kind: str, vocabulary: int) -> Batch:
+    """Random ids, the same at every call; lengths without the end of sentence."""
+    numbers = np.random.default_rng(1)
+    src, tgt = (
+        [numbers.integers(EOS + 1, vocabulary, length).tolist() for length in lengths]
+        for lengths in (src_lengths, tgt_lengths)
+    )
+    return collate(src, tgt, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=src if kind == "copy" else None)
+
+
+class Updates:
+    """Whole updates of a model: forward, backward, clipping, Adam."""
+
+    def __init__(self, model: Seq2Seq) -> None:
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters())
+
+    def make(self, batches: Sequence[Batch]) -> float:
+        """One update a batch; the seconds they took."""
+        covers = self.model.decoder.attention.coverage != "none"
+        started = time.perf_counter()
+        for batch in batches:
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.model(batch, smoothing=0.1, coverage_weight=1.0 if covers else 0.0)
+            (loss.total / loss.tokens).backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+            self.optimizer.step()
+        return time.perf_counter() - started
+
+    def speed(self, batches: Sequence[Batch]) -> float:
+        """Target tokens a second."""
+        return sum(batch.target_tokens for batch in batches) / self.make(batches)
+
+
+@contextmanager
+def by_steps() -> Iterator[None]:
+    """The plain path: unrolled step by step, all logits at once."""
+
+    def forward(self: Seq2Seq, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
+        forced = self._force(batch)
+        smoothed, nll = smoothed_nll(self._distribution(forced).target(forced.target), smoothing)
+        coverage = forced.features.new_zeros(0)
+        if coverage_weight:
+            coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility).flatten()
+            coverage = coverage.index_select(0, batch.real)
+        return total_loss(smoothed, nll, coverage, coverage_weight=coverage_weight, tokens=batch.target_tokens)
+
+    with mock.patch.object(Decoder, "fuses", False), mock.patch.object(Seq2Seq, "forward", forward):
+        yield
+
+
+def machine() -> dict[str, object]:
+    """What figures depend on."""
+    return {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads()}

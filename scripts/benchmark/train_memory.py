@@ -1,0 +1,123 @@
+"""Peak memory of one update on long documents, beside the plain path and OpenNMT-py.
+
+python scripts/benchmark/train_memory.py
+python scripts/benchmark/train_memory.py --peer VENV/bin/onmt_train
+
+LSTM, hidden 512, additive attention, copying and coverage; sources of 400 pieces, targets of 100. Every figure is what
+the resident memory of a fresh process rose by over the largest it had with a batch of two short sentences, so that
+libraries, weights and Adam's state do not count. Prints a table and a line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from common import KINDS, Updates, by_steps, machine, make_batch, make_model
+
+HIDDEN = 512
+WAYS = ("fused", "steps")
+
+
+def own_peak(way: str, arguments: argparse.Namespace) -> int:
+    """Bytes, measured in this process, which must be a fresh one."""
+    updates = Updates(make_model(arguments.kind, hidden=HIDDEN, vocabulary=arguments.vocabulary))
+    with by_steps() if way == "steps" else nullcontext():
+        before = 0
+        for rows, source, target in ((2, 3, 3), (arguments.rows, arguments.source, arguments.target)):
+            options = {"kind": arguments.kind, "vocabulary": arguments.vocabulary}
+            updates.make([make_batch([source - 1] * rows, [target - 1] * rows, **options)])
+            peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            before, rise = peak, peak - before
+    return rise
+
+
+def peer_peak(program: str, arguments: argparse.Namespace) -> int:
+    """Bytes of OpenNMT-py's training command over long documents, less those over short ones."""
+    peaks = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        words = [f"w{number}" for number in range(arguments.vocabulary - 4)]
+        (folder / "vocabulary").write_text("".join(f"{word}\t9\n" for word in words))
+        for rows, source, target in ((2, 3, 3), (arguments.rows, arguments.source, arguments.target)):
+            numbers = np.random.default_rng(1)
+            for side, length in (("src", source), ("tgt", target - 1)):  # it appends the end of sentence to targets
+                lines = (" ".join(numbers.choice(words, length)) for _ in range(20 * rows))
+                (folder / side).write_text("".join(line + "\n" for line in lines))
+            settings = {
+                "save_data": f"{folder}/run",
+                "src_vocab": f"{folder}/vocabulary",
+                "share_vocab": True,
+                "data": {"corpus": {"path_src": f"{folder}/src", "path_tgt": f"{folder}/tgt"}},
+                "save_model": f"{folder}/model",
+                **{"encoder_type": "brnn", "decoder_type": "rnn", "rnn_type": "LSTM", "layers": 1, "input_feed": 1},
+                **{"word_vec_size": 256, "hidden_size": HIDDEN, "global_attention": "mlp", "share_embeddings": True},
+                **{
+                    "batch_type": "sents",
+                    "batch_size": rows,
+                    "bucket_size": 20 * rows,
+                    "num_workers": 0,
+                    "dropout": [0.3],
+                },
+                **{"optim": "adam", "learning_rate": 0.001, "max_grad_norm": 5, "seed": 1},
+                **{"train_steps": 2, "valid_steps": 100, "save_checkpoint_steps": 100, "report_every": 1},
+            }
+            if arguments.kind == "copy":
+                settings |= {"copy_attn": True, "reuse_copy_attn": True, "coverage_attn": True, "lambda_coverage": 1.0}
+            (folder / "run.yaml").write_text(json.dumps(settings))
+            # a process of its own, whose only child is the peer
+            script = (
+                "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=2);"
+                "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+            )
+            command = [sys.executable, "-c", script, program, "-config", f"{folder}/run.yaml"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"{program} failed:\n{done.stderr[-3000:]}")
+            peaks.append(1024 * int(done.stdout.split()[-1]))
+    return peaks[1] - peaks[0]
+
+
+def own_peak_apart(way: str, argv: list[str]) -> int:
+    """``own_peak`` in a fresh process."""
+    done = subprocess.run([sys.executable, __file__, *argv, "--way", way], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=KINDS, default="copy")
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--source", type=int, default=400)
+    parser.add_argument("--target", type=int, default=100)
+    parser.add_argument("--vocabulary", type=int, default=8000)
+    parser.add_argument("--peer", help="the program onmt_train")
+    parser.add_argument("--way", choices=WAYS, help="measure this one in this very process and print its bytes")
+    arguments = parser.parse_args()
+    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # the peer's
+    if arguments.way:
+        print(own_peak(arguments.way, arguments))
+        return
+    ways: dict[str, Callable[[], int]] = {way: partial(own_peak_apart, way, sys.argv[1:]) for way in WAYS}
+    if arguments.peer:
+        ways["peer"] = partial(peer_peak, arguments.peer, arguments)
+    found = {way: measure() for way, measure in ways.items()}
+    print(f"peak of an update, {arguments.rows} documents of {arguments.source} pieces to {arguments.target}")
+    for way, peak in found.items():
+        print(f"{way:<6} {peak / 2**20:8,.0f} MiB   {found['fused'] / peak:.3f} of it fused")
+    print(json.dumps({**machine(), **vars(arguments), "bytes": found}))
+
+
+if __name__ == "__main__":
+    main()
