@@ -114,6 +114,7 @@ class TrainConfig:
     patience: int = _setting(10, least=0)  # validations without gain before stopping; 0: never stop early
     metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # which model is kept
     log_every: int = _setting(50, least=1)  # updates
+    profile: bool = False  # say at the end where the time of an update went; costs a little of it
     seed: int = _setting(1, least=0, below=2**63)
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))
     threads: int = _setting(0, least=0)  # CPU threads; 0: torch's choice

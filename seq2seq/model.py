@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -171,6 +172,7 @@ class Seq2Seq(nn.Module):
             )
         elif config.copy == "copynet":
             self.pointer = CopyNet(output_size=config.hidden_size, memory_size=memory_size)
+        self.passed: Callable[[str, Tensor], None] = _unwatched
         if config.tie_embeddings in ("output", "all"):
             self.readout.logits.weight = self.tgt_embedding.weight
         if config.tie_embeddings in ("inputs", "all"):
@@ -300,6 +302,7 @@ class Seq2Seq(nn.Module):
     def _force(self, batch: Batch) -> _Forced:
         """Unroll over the known target, and pick its real tokens."""
         memory, state = self._read(batch.src, batch.src_lengths, batch.copy_ids)
+        self.passed("encoder", memory.values)
         embedded = self.embedding_dropout(self._embed_target(batch.tgt_in))
         trace = self.decoder.unroll(embedded, state, memory)
 
@@ -312,6 +315,7 @@ class Seq2Seq(nn.Module):
             ids = memory.copy_ids.index_select(0, batch.real // batch.tgt_in.shape[1])
             copying = Copying(None if gate is None else real(gate), real(energies), ids)
         features = real(self.readout.features(trace.outputs, trace.contexts))
+        self.passed("recurrence", features)
         return _Forced(memory, trace, features, real(batch.tgt_out), copying)
 
     def _distribution(self, forced: _Forced) -> Distribution:
@@ -322,6 +326,10 @@ class Seq2Seq(nn.Module):
         if self.pointer is not None:
             tokens = tokens.masked_fill(tokens >= self.vocab_size, UNK)
         return self.tgt_embedding(tokens)
+
+
+def _unwatched(part: str, tensor: Tensor) -> None:
+    """What ``Seq2Seq.passed`` is until someone wants to know when its parts have ended."""
 
 
 def _embedding(size: int, width: int) -> nn.Embedding:

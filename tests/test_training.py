@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ from seq2seq.training.schedule import learning_rate
 from seq2seq.training.trainer import OPTIMIZERS, Stopped, Trainer, make_average, make_optimizer, train
 from seq2seq.translator import Translator
 
-TIMING = ("tokens_per_second",)
+TIMING = ("tokens_per_second", "peak_memory")
 TOY: dict[str, Any] = {
     "tokenizer.type": "word",
     "tokenizer.vocab_size": 14,
@@ -569,6 +570,7 @@ def test_options_that_must_not_change_what_is_learnt(folder: Path) -> None:
     base = updated(folder, "base", model__dropout=0.3)
     options: list[dict[str, Any]] = [
         {"train.log_every": 3},
+        {"train.profile": True},
         {"train.valid_every": 1},
         {"train.average": 0.5},
         {"train.metric": "loss"},
@@ -696,6 +698,27 @@ def test_a_log_line_is_the_mean_since_the_last(folder: Path) -> None:
     for number, line in enumerate(line for line in metrics_of(pairs) if "loss" in line):
         low, high = sorted(singles[2 * number : 2 * number + 2])
         assert low < line["loss"] < high
+
+
+def test_a_profile_is_said_at_the_end_if_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config_of(folder, "quiet"))
+    assert "an update took" not in capsys.readouterr().err
+    config = config_of(folder, "run", train__profile=True)
+    train(config)
+    said = capsys.readouterr().err.splitlines()
+    table = said[next(number for number, line in enumerate(said) if line.startswith("an update took")) :][:6]
+    assert table[0].endswith("mean of 4:")
+    assert [line.split("  ")[1] for line in table[1:]] == ["data", "encoder", "recurrence", "output layer", "optimizer"]
+    assert sum(float(line.split()[-1].rstrip("%")) for line in table[1:]) == pytest.approx(100, abs=0.3)
+
+
+def test_a_log_line_tells_speed_and_memory(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(folder, train__max_updates=1)
+    train(config)
+    line = json.loads((Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["tokens_per_second"] > 0
+    assert line["peak_memory"] > 2**26, "torch alone is larger"
+    assert re.search(rf"tok/s  {line['peak_memory'] / 2**30:.1f} GiB", capsys.readouterr().err)
 
 
 def test_threads_reach_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from seq2seq.model_dir import write
 CONFIG = "config.yaml"
 MAY_CHANGE = ("run_dir", "data.root", "data.test", "train.max_updates", "train.max_epochs", "train.patience") + (
     "train.log_every",
+    "train.profile",
     "train.resume",
     "train.device",
     "train.threads",

@@ -29,6 +29,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.training.dataset import sampled_set, training_set
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
+from seq2seq.training.profile import Profile, peak_memory
 from seq2seq.training.rows import Rows
 from seq2seq.training.run_dir import claim_run, find_run
 from seq2seq.training.schedule import check_coverage, check_schedule, coverage_weight, learning_rate
@@ -128,6 +129,9 @@ class Trainer:
             self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length
         )
         self.saved_at = self.progress.update
+        self.profile = Profile(model.device)
+        if config.train.profile:
+            model.passed = self.profile.passed
 
     def run_updates(self) -> None:
         """Make updates until a limit, the patience or a signal ends them."""
@@ -158,6 +162,9 @@ class Trainer:
                     self._validate()  # behind the saved state, as a longer run would not make it
             finally:
                 self.display.stop()
+                if config.profile and self.profile.updates:
+                    for line in self.profile.lines():
+                        self.display.say(line)
         self.display.say(
             f"trained for {progress.update:,} updates; best {self.config.train.metric} {progress.best:.2f} "
             f"at update {progress.best_update:,}, kept in {self.run / 'model'}"
@@ -213,14 +220,18 @@ class Trainer:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.model.train()
+        self.profile.start()
         batches = [self.rows.batch(rows).to(self.model.device) for rows in group]
         tokens = sum(batch.target_tokens for batch in batches)
+        self.profile.end("data")
         nll = coverage = 0.0
         weight = self._coverage_weight()
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
             loss = self.model(batch, smoothing=config.loss.label_smoothing, coverage_weight=weight)
+            self.profile.end("output layer")
             (loss.total / tokens).backward()
+            self.profile.end("encoder")
             nll += loss.nll.item()
             coverage += loss.coverage.item()
         clip = config.train.clip_norm or math.inf
@@ -235,6 +246,7 @@ class Trainer:
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.model)
+        self.profile.end("optimizer")
         progress.update += 1
         progress.nll += nll
         progress.coverage += coverage
@@ -245,7 +257,7 @@ class Trainer:
     def _log(self) -> None:
         progress = self.progress
         loss, coverage = progress.nll / progress.tokens, progress.coverage / progress.tokens
-        speed = progress.tokens / progress.seconds
+        speed, peak = progress.tokens / progress.seconds, peak_memory(self.model.device)
         progress.nll, progress.coverage, progress.tokens, progress.seconds = 0.0, 0.0, 0, 0.0
         self.metrics.write(
             {
@@ -256,9 +268,10 @@ class Trainer:
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "gradient_norm": self.norm,
                 "tokens_per_second": round(speed, 1),
+                "peak_memory": peak,
             }
         )
-        text = f"epoch {progress.epoch + 1}  loss {loss:.3f}  {speed:,.0f} tok/s"
+        text = f"epoch {progress.epoch + 1}  loss {loss:.3f}  {speed:,.0f} tok/s  {peak / 2**30:.1f} GiB"
         self.display.update(progress.update, text)
 
     def _validate(self) -> None:
