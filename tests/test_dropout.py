@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seq2seq.layers.dropout import SequenceDropout, drop_weight, locked_mask
+from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
 
 P = 0.25
 
@@ -16,7 +16,7 @@ def _seed():
 
 
 def test_a_locked_mask_keeps_the_mean_and_its_type():
-    mask = locked_mask(200, 100, P, torch.zeros(1, dtype=torch.float64))
+    mask = make_mask((200, 100), P, torch.zeros(1, dtype=torch.float64))
     assert mask.shape == (200, 100)
     assert mask.dtype == torch.float64
     assert set(mask.unique().tolist()) == {0.0, 1 / (1 - P)}

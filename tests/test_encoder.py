@@ -80,7 +80,7 @@ def test_the_loop_for_recurrent_dropout_equals_the_packed_layer(cell, num_layers
     looping = make(cell, num_layers, bidirectional, recurrent_dropout=0.5)
     packed = make(cell, num_layers, bidirectional)
     packed.load_state_dict(looping.state_dict())
-    monkeypatch.setattr(encoder_module, "locked_mask", lambda rows, width, p, like: torch.ones(rows, width))
+    monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: torch.ones(shape))
     monkeypatch.setattr(looping, "_packed", None)
     embedded = torch.randn(B, S, E)
     outcomes = []
@@ -104,8 +104,8 @@ def test_recurrent_dropout_draws_one_mask_for_each_layer_and_direction_once_a_ba
         drawn.append(original(*arguments))
         return drawn[-1]
 
-    original = encoder_module.locked_mask
-    monkeypatch.setattr(encoder_module, "locked_mask", spy)
+    original = encoder_module.make_mask
+    monkeypatch.setattr(encoder_module, "make_mask", spy)
     encoder = make("lstm", recurrent_dropout=0.5)
     encoder(torch.randn(B, S, E), LENGTHS)
     assert [tuple(mask.shape) for mask in drawn] == [(B, M // 2)] * 4  # not one for every step
@@ -118,7 +118,7 @@ def test_recurrent_dropout_draws_one_mask_for_each_layer_and_direction_once_a_ba
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_recurrent_mask_is_the_same_at_every_step(cell, monkeypatch):
     mask = (torch.rand(B, M) > 0.5) * 2.0
-    monkeypatch.setattr(encoder_module, "locked_mask", lambda rows, width, p, like: mask)
+    monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: mask)
     encoder = make(cell, 1, False, recurrent_dropout=0.5)
     embedded, lengths = torch.randn(B, S, E), torch.full((B,), S)
     values = encoder(embedded, lengths).values
@@ -184,7 +184,7 @@ def test_weight_drop_uses_one_mask_on_each_h_to_h_matrix_and_its_gradient_agrees
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
 def test_residual_adds_the_layer_below_to_all_but_the_first(bidirectional, recurrent_dropout, monkeypatch):
-    monkeypatch.setattr(encoder_module, "locked_mask", lambda rows, width, p, like: torch.ones(rows, width))
+    monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: torch.ones(shape))
     options = {"bidirectional": bidirectional, "recurrent_dropout": recurrent_dropout}
     residual, plain = make("gru", 2, residual=True, **options), make("gru", 2, **options)
     lower = make("gru", 1, **options)

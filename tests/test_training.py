@@ -348,6 +348,10 @@ def test_another_configuration_is_refused_and_the_run_stays(folder: Path) -> Non
         ({"data__test__src": "nosuch", "data__test__tgt": "nosuch"}, "nosuch cannot be read"),
         ({"data__valid__src": None, "data__valid__tgt": None}, r"data\.valid names no files"),
         ({"model__tie_embeddings": "all", "tokenizer__shared": False}, r"tokenizer\.shared is false"),
+        (
+            {"train__precision": "fp16", "train__device": "cpu"},
+            r"precision=fp16 needs a GPU; on a CPU set .*fp32 or bf16",
+        ),
         ({"tokenizer__dropout": 0.1}, r"tokenizer\.type=word has none; leave it out, or set tokenizer\.type=bpe"),
         ({"train__schedule": "inverse_sqrt"}, r"train\.warmup is 0"),
         ({"tokenizer__type": "bpe", "tokenizer__vocab_size": 9}, r"tokenizer\.vocab_size must be at least"),
@@ -545,6 +549,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"train.warmup": 3},
     {"train.warmup": 2, "train.schedule": "inverse_sqrt"},
     {"train.clip_norm": 0.01, "train.optimizer": "sgd"},
+    {"train.precision": "bf16"},
     {"loss.label_smoothing": 0.2},
     {"model.dropout": 0.3},
     {"model.recurrent_dropout": 0.3},

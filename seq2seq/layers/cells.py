@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.layers.dropout import drop_weight, locked_mask
+from seq2seq.layers.dropout import drop, drop_weight, make_mask
 
 Parts = tuple[Tensor, ...]  # of a packed state: (h,), or (h, c) for the LSTM; each (B, H)
 
@@ -161,7 +161,7 @@ class StackedCell(nn.Module):
         def masks(p: float) -> list[Tensor | None]:
             if not self.training or p == 0:
                 return [None for _ in layers]
-            return [locked_mask(rows, self.hidden_size, p, weights[0]) for _ in layers]
+            return [make_mask((rows, self.hidden_size), p, weights[0]) for _ in layers]
 
         return Prepared(weights, masks(self.recurrent_dropout), masks(self.dropout if self.locked else 0.0))
 
@@ -192,7 +192,7 @@ class StackedCell(nn.Module):
     def _drop_between(self, output: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None:
             return output * mask
-        return F.dropout(output, self.dropout, self.training and not self.locked)
+        return drop(output, self.dropout) if self.training and self.dropout > 0 and not self.locked else output
 
 
 def uniform_(weight: Tensor, std: float) -> Tensor:

@@ -11,14 +11,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def locked_mask(rows: int, width: int, p: float, like: Tensor) -> Tensor:
-    """Draw one mask a sentence: (rows, width), entries 0 or 1/(1-p), in the type and on the device of ``like``."""
-    return torch.empty(rows, width, dtype=like.dtype, device=like.device).bernoulli_(1 - p).div_(1 - p)
+def make_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
+    """Draw a mask: entries 0 or 1/(1-p), in the type and on the device of ``like``.
+
+    A CPU draws uniform numbers four times as fast as Bernoulli's.
+    """
+    return torch.rand(shape, device=like.device).lt_(1 - p).to(like.dtype).mul_(1 / (1 - p))
+
+
+def drop(tensor: Tensor, p: float) -> Tensor:
+    """Zero elements with probability p."""
+    if tensor.is_cuda:
+        return F.dropout(tensor, p)  # one kernel
+    return tensor * make_mask(tuple(tensor.shape), p, tensor)
 
 
 def drop_weight(weight: Tensor, p: float, training: bool) -> Tensor:
     """DropConnect: zero single weights with probability p; one mask for whatever uses the result."""
-    return F.dropout(weight, p, training)
+    return drop(weight, p) if training and p > 0 else weight
 
 
 class SequenceDropout(nn.Module):
@@ -38,9 +48,8 @@ class SequenceDropout(nn.Module):
         if not self.training or self.p == 0:
             return sequence
         if not self.locked:
-            return F.dropout(sequence, self.p)
-        mask = locked_mask(sequence.shape[0], sequence.shape[2], self.p, sequence)
-        return sequence * mask.unsqueeze(1)
+            return drop(sequence, self.p)
+        return sequence * make_mask((sequence.shape[0], 1, sequence.shape[2]), self.p, sequence)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, locked={self.locked}"

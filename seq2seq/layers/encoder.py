@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.layers.cells import find_cell, init_recurrent
-from seq2seq.layers.dropout import SequenceDropout, drop_weight, locked_mask
+from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
 
 
 class Encoded(NamedTuple):
@@ -128,7 +128,7 @@ class Encoder(nn.Module):
             )
             weight_hh = drop_weight(weight_hh, self.weight_drop, self.training)
             gates = nn.functional.linear(sequence, weight_ih, bias_ih).unbind(dim=1)
-            dropped = locked_mask(rows, self.direction_size, self.recurrent_dropout, sequence)
+            dropped = make_mask((rows, self.direction_size), self.recurrent_dropout, sequence)
             state = (sequence.new_zeros(rows, self.direction_size),) * self.cell.parts
             output = [state[0]] * steps
             for t in reversed(range(steps)) if suffix else range(steps):

@@ -29,6 +29,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.training.dataset import sampled_set, training_set
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
+from seq2seq.training.precision import Precision
 from seq2seq.training.profile import Profile, peak_memory
 from seq2seq.training.rows import Rows
 from seq2seq.training.run_dir import claim_run, find_run
@@ -61,6 +62,7 @@ def train(config: Config) -> None:
     check_schedule(config.train)
     check_coverage(config)
     device = find_device(config.train.device)
+    precision = Precision(config.train.precision, device)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     display = Display()
@@ -88,7 +90,7 @@ def train(config: Config) -> None:
     model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
     claim_run(config)  # everything is known to fit now
     model_dir.save_settings(run / "last", settings, tokenizers)
-    trainer = Trainer(config, run, model, tokenizers, rows, valid, display)
+    trainer = Trainer(config, run, model, precision, tokenizers, rows, valid, display)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
     with closing(trainer.metrics):
         trainer.run_updates()
@@ -103,6 +105,7 @@ class Trainer:
         config: Config,
         run: Path,
         model: Seq2Seq,
+        precision: Precision,
         tokenizers: Tokenizers,
         rows: Rows,
         valid: Sequence[Pair],
@@ -116,11 +119,14 @@ class Trainer:
         self.valid = valid
         self.display = display
         self.optimizer = make_optimizer(config.train, model)
+        self.precision = precision
         self.average = make_average(config.train, model)
         self.kept = cast(Seq2Seq, self.average.module) if self.average else model  # what is validated, saved and used
         self.parts: dict[str, Stateful] = {"model": model, "optimizer": self.optimizer}
         if self.average:
             self.parts["average"] = self.average
+        if self.precision.scaler.is_enabled():
+            self.parts["scaler"] = self.precision.scaler
         self.progress = Progress(covered_from=None if config.loss.coverage_start < 0 else config.loss.coverage_start)
         if (run / "last" / STATE).exists():
             self.progress = load_state(run / "last", self.parts, rows.fingerprint)
@@ -228,22 +234,25 @@ class Trainer:
         weight = self._coverage_weight()
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            loss = self.model(batch, smoothing=config.loss.label_smoothing, coverage_weight=weight)
+            with self.precision.autocast():
+                loss = self.model(batch, smoothing=config.loss.label_smoothing, coverage_weight=weight)
             self.profile.end("output layer")
-            (loss.total / tokens).backward()
+            self.precision.scaler.scale(loss.total / tokens).backward()
             self.profile.end("encoder")
             nll += loss.nll.item()
             coverage += loss.coverage.item()
         clip = config.train.clip_norm or math.inf
+        self.precision.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
-        if not math.isfinite(nll) or not math.isfinite(norm):
+        if not math.isfinite(nll) or (not math.isfinite(norm) and not self.precision.can_skip()):
             lines = self.rows.line_numbers(np.concatenate(group))
             raise ValueError(
                 f"update {progress.update + 1}: the loss is {nll / tokens} and the gradient norm {norm} in the batch of "
                 f"training lines {', '.join(map(str, lines[:20]))}{', ...' if len(lines) > 20 else ''}; lower "
                 f"train.learning_rate or train.clip_norm, the last good state is in {self.run}"
             )
-        self.optimizer.step()
+        self.precision.scaler.step(self.optimizer)
+        self.precision.scaler.update()
         if self.average:
             self.average.update_parameters(self.model)
         self.profile.end("optimizer")
@@ -321,7 +330,8 @@ def make_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimiz
     decay = config.weight_decay
     if decay is None:
         decay = 0.01 if config.optimizer == "adamw" else 0.0
-    return OPTIMIZERS[config.optimizer](model.parameters(), lr=config.learning_rate, weight_decay=decay)
+    kind = OPTIMIZERS[config.optimizer]
+    return kind(model.parameters(), lr=config.learning_rate, weight_decay=decay, fused=True)
 
 
 def make_average(config: TrainConfig, model: nn.Module) -> AveragedModel | None:
