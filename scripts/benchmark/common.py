@@ -44,7 +44,7 @@ class Updates:
 
     def __init__(self, model: Seq2Seq) -> None:
         self.model = model
-        self.optimizer = torch.optim.Adam(model.parameters())
+        self.optimizer = torch.optim.Adam(model.parameters(), fused=True)
 
     def make(self, batches: Sequence[Batch]) -> float:
         """One update a batch; the seconds they took."""

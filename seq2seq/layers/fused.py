@@ -183,7 +183,7 @@ class Unroll(torch.autograd.Function):
         d_keys, d_fertility = torch.zeros_like(keys), torch.zeros_like(fertility)
         d_energy = None if weights.energy is None else torch.zeros_like(weights.energy)
         d_coverage = None if weights.coverage is None else torch.zeros_like(weights.coverage)
-        room, spare = (torch.empty_like(keys), torch.empty_like(keys)) if kind.additive else (keys, keys)
+        room = torch.empty_like(keys) if kind.additive else keys
         d_output, d_cell, d_context = (torch.zeros_like(all_steps[0]) for all_steps in (outputs, cells, contexts))
         d_covered = torch.zeros_like(fertility)
         for t in reversed(range(len(looked))):
@@ -201,14 +201,16 @@ class Unroll(torch.autograd.Function):
                 assert d_energy is not None
                 compared = _compare(weights, queries[t], keys, coverage[t], room)
                 d_energy.addmv_(compared.T, d_energies[t].flatten())
-                torch.mul(d_energies[t].unsqueeze(2), weights.energy, out=spare)
-                spare.addcmul_(spare, room.square_(), value=-1)  # through tanh
-                d_keys += spare
-                torch.sum(spare, dim=1, out=d_queries[t])
+                # through tanh: d (1 - room^2) v, where the 1 and v are left to the end or taken out of the sums
+                squares = compared.square_()
+                d_keys.addcmul_(d_energies[t].unsqueeze(2), room, value=-1)
+                torch.bmm(d_energies[t].unsqueeze(1), room, out=d_queries[t].unsqueeze(1))
                 if weights.coverage is not None:
                     assert d_coverage is not None
-                    d_coverage.addmv_(spare.flatten(0, 1).T, coverage[t].flatten())
-                    d_covered = d_covered + spare @ weights.coverage
+                    d_coverage.addmv_(squares.T, (d_energies[t] * coverage[t]).flatten(), alpha=-1)
+                    through = weights.energy * weights.coverage
+                    d_covered = d_covered + d_energies[t] * (through.sum() - (squares @ through).view_as(d_covered))
+                torch.sub(d_energies[t].sum(dim=1, keepdim=True), d_queries[t], out=d_queries[t]).mul_(weights.energy)
             else:
                 torch.bmm(d_energies[t].unsqueeze(1), keys, out=d_queries[t].unsqueeze(1))
                 if weights.coverage is not None:
@@ -224,7 +226,12 @@ class Unroll(torch.autograd.Function):
             d_output = d_output if direct is None else d_output + direct
             d_context = d_gates[t] @ weights.context
         # what all steps share: one product each
-        if not kind.additive:
+        if kind.additive:
+            assert weights.energy is not None
+            d_keys.add_(d_energies.sum(dim=0).unsqueeze(2)).mul_(weights.energy)
+            if d_coverage is not None:
+                d_coverage.add_((d_energies * coverage[:-1]).sum()).mul_(weights.energy)
+        else:
             d_keys = torch.bmm(d_energies.permute(1, 2, 0), queries.transpose(0, 1))
         d_values = torch.bmm(looked.permute(1, 2, 0), all_d_contexts.transpose(0, 1))
         flat_gates, flat_hidden_gates = d_gates.flatten(0, 1), d_hidden_gates.flatten(0, 1)
