@@ -36,71 +36,82 @@ class Weights(NamedTuple):
     recurrent_mask: Tensor | None  # (B, H), of recurrent dropout; constant
 
 
-# Of every cell: one step, and back. A step turns ``x``, the input's and the context's part of the gates, in place into the
-# gates after their nonlinearities; ``h`` is the last state's part. Going back gives the gradients of x, of h, of the last
-# output but for h, and of the last cell.
-
-
-def _lstm(x: Tensor, h: Tensor, output: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    i, f, g, o = x.add_(h).chunk(4, dim=1)
-    for gate in (i, f, o):
-        gate.sigmoid_()
-    cell = torch.addcmul(f * cell, i, g.tanh_())
-    return o * torch.tanh(cell), cell
-
-
-def _gru(x: Tensor, h: Tensor, output: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    r, z, n = x.chunk(3, dim=1)
-    h_r, h_z, h_n = h.chunk(3, dim=1)
-    r.add_(h_r).sigmoid_()
-    z.add_(h_z).sigmoid_()
-    n.addcmul_(r, h_n).tanh_()
-    return torch.addcmul(n, z, output - n), cell
-
-
-def _rnn_tanh(x: Tensor, h: Tensor, output: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    return x.add_(h).tanh_(), cell
-
-
-def _rnn_relu(x: Tensor, h: Tensor, output: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    return x.add_(h).relu_(), cell
+# Of every cell: one step, and back. A step turns the sums of all that enters the gates, ``x``, in place into the gates
+# after their nonlinearities, and writes the output; of the GRU, ``h`` is the last state's part, else it is in ``x`` already.
+# Going back writes the gradient of ``x``, and gives those of h, of the last output but for h, and of the last cell.
 
 
 class _Step(NamedTuple):
-    """What backward knows of one step."""
+    """One step: (B, H) where nothing else is said."""
 
-    gates: Tensor  # (B, G*H), after their nonlinearities
-    h_n: Tensor  # (B, H), the last state's part of the GRU's candidate
-    last_output: Tensor  # (B, H)
-    last_cell: Tensor  # (B, H), of the LSTM
+    x: Tensor  # (B, G*H)
+    h: Tensor  # (B, 3 H) of the GRU, else empty
+    last_output: Tensor
+    last_cell: Tensor  # of the LSTM, else empty
+    output: Tensor
     cell: Tensor
 
 
-def _lstm_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    i, f, g, o = step.gates.chunk(4, dim=1)
+def _lstm(step: _Step) -> None:
+    i, f, g, o = step.x.chunk(4, dim=1)
+    for gate in (i, f, o):
+        gate.sigmoid_()
+    torch.mul(f, step.last_cell, out=step.cell).addcmul_(i, g.tanh_())
+    torch.tanh(step.cell, out=step.output).mul_(o)
+
+
+def _gru(step: _Step) -> None:
+    r, z, n = step.x.chunk(3, dim=1)
+    h_r, h_z, h_n = step.h.chunk(3, dim=1)
+    r.add_(h_r).sigmoid_()
+    z.add_(h_z).sigmoid_()
+    n.addcmul_(r, h_n).tanh_()
+    torch.addcmul(n, z, step.last_output - n, out=step.output)
+
+
+def _rnn_tanh(step: _Step) -> None:
+    torch.tanh(step.x, out=step.output)
+
+
+def _rnn_relu(step: _Step) -> None:
+    step.output.copy_(step.x).relu_()
+
+
+_Back = tuple[Tensor, Tensor | None, Tensor]  # of h, of the last output, of the last cell
+
+
+def _lstm_back(step: _Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
+    i, f, g, o = step.x.chunk(4, dim=1)
+    d_i, d_f, d_g, d_o = d_x.chunk(4, dim=1)
     squashed = torch.tanh(step.cell)
-    d_cell = d_cell + d_output * o * (1 - squashed * squashed)
-    d_i, d_f, d_g = d_cell * g * i * (1 - i), d_cell * step.last_cell * f * (1 - f), d_cell * i * (1 - g * g)
-    d_gates = torch.cat((d_i, d_f, d_g, d_output * squashed * o * (1 - o)), dim=1)
-    return d_gates, d_gates, None, d_cell * f
+    torch.addcmul(step.x, step.x, step.x, value=-1, out=d_x)  # the slope of a sigmoid
+    d_g.copy_(g).square_().neg_().add_(1)
+    d_o.mul_(d_output).mul_(squashed)
+    d_cell = torch.addcmul(d_cell, d_output * o, squashed.square_().neg_().add_(1))
+    d_i.mul_(d_cell).mul_(g)
+    d_f.mul_(d_cell).mul_(step.last_cell)
+    d_g.mul_(d_cell).mul_(i)
+    return d_x, None, d_cell.mul_(f)
 
 
-def _gru_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    r, z, n = step.gates.chunk(3, dim=1)
+def _gru_back(step: _Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
+    r, z, n = step.x.chunk(3, dim=1)
+    h_n = step.h.chunk(3, dim=1)[2]
     d_n = d_output * (1 - z) * (1 - n * n)
-    d_r = d_n * step.h_n * r * (1 - r)
+    d_r = d_n * h_n * r * (1 - r)
     d_z = d_output * (step.last_output - n) * z * (1 - z)
-    return torch.cat((d_r, d_z, d_n), dim=1), torch.cat((d_r, d_z, d_n * r), dim=1), d_output * z, d_cell
+    torch.cat((d_r, d_z, d_n), dim=1, out=d_x)
+    return torch.cat((d_r, d_z, d_n * r), dim=1), d_output * z, d_cell
 
 
-def _rnn_tanh_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    d_gates = d_output * (1 - step.gates * step.gates)
-    return d_gates, d_gates, None, d_cell
+def _rnn_tanh_back(step: _Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
+    torch.mul(d_output, 1 - step.output * step.output, out=d_x)
+    return d_x, None, d_cell
 
 
-def _rnn_relu_back(step: _Step, d_output: Tensor, d_cell: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-    d_gates = d_output * (step.gates > 0)
-    return d_gates, d_gates, None, d_cell
+def _rnn_relu_back(step: _Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
+    torch.mul(d_output, step.output > 0, out=d_x)
+    return d_x, None, d_cell
 
 
 CELLS = {
@@ -133,20 +144,28 @@ class Unroll(torch.autograd.Function):
         weights = Weights(*flat)  # type: ignore[arg-type]
         (B, T, _), S, H = gates.shape, keys.shape[1], weights.hidden.shape[1]
         step, _ = CELLS[kind.cell]
-        activations = torch.empty_like(gates.transpose(0, 1), memory_format=torch.contiguous_format)
-        activations.copy_(gates.transpose(0, 1))  # (T, B, G*H)
-        outputs, contexts = gates.new_empty(T + 1, B, H), gates.new_empty(T + 1, B, context.shape[1])
+        apart = kind.cell == "gru"  # the last state's part of the gates is kept apart
+        activations = torch.empty_like(gates.transpose(0, 1), memory_format=torch.contiguous_format)  # (T, B, G*H)
+        torch.add(gates.transpose(0, 1), 0 if apart else weights.bias, out=activations)
+        # what each step sees: the last output, dropped if it is, and the last context
+        seen = gates.new_empty(T + 1, B, H + context.shape[1])
+        contexts = seen[:, :, H:]
+        outputs = seen[:, :, :H] if weights.recurrent_mask is None else gates.new_empty(T + 1, B, H)
         cells = gates.new_empty(T + 1, B, hidden.shape[1] - H)
         outputs[0], cells[0], contexts[0] = hidden[:, :H], hidden[:, H:], context
-        h_n = gates.new_empty(T, B, H if kind.cell == "gru" else 0)
+        h = gates.new_empty(T, B, gates.shape[2] if apart else 0)
         log_weights, coverage = gates.new_empty(T, B, S), gates.new_zeros(T + 1, *fertility.shape)
         room = torch.empty_like(keys) if kind.additive else keys
+        both = torch.cat((weights.hidden, weights.context), dim=1).T
         for t in range(T):
-            h = torch.addmm(weights.bias, _masked(outputs[t], weights.recurrent_mask), weights.hidden.T)
-            if kind.cell == "gru":
-                h_n[t] = h[:, 2 * H :]
-            x = activations[t].addmm_(contexts[t], weights.context.T)
-            outputs[t + 1], cells[t + 1] = step(x, h, outputs[t], cells[t])
+            if weights.recurrent_mask is not None:
+                torch.mul(outputs[t], weights.recurrent_mask, out=seen[t, :, :H])
+            if apart:
+                torch.addmm(weights.bias, seen[t, :, :H], weights.hidden.T, out=h[t])
+                activations[t].addmm_(contexts[t], weights.context.T)
+            else:
+                activations[t].addmm_(seen[t], both)
+            step(_Step(activations[t], h[t], outputs[t], cells[t], outputs[t + 1], cells[t + 1]))
             query = _query(kind, weights, outputs[t + 1])
             if kind.additive:
                 assert weights.energy is not None
@@ -157,12 +176,12 @@ class Unroll(torch.autograd.Function):
                     energies.addcmul_(weights.coverage, coverage[t])
             torch.log_softmax(energies.masked_fill_(~mask, NEVER), dim=1, out=log_weights[t])
             looked = log_weights[t].masked_fill_(~mask, NEVER).exp()
-            contexts[t + 1] = torch.bmm(looked.unsqueeze(1), values).squeeze(1)
+            contexts[t + 1] = torch.bmm(looked.unsqueeze(1), values).squeeze(1)  # slow into a part of rows
             if weights.coverage is not None:
                 coverage[t + 1] = coverage[t] + looked / fertility
         ctx.kind, ctx.absent = kind, [weight is None for weight in weights]
         ctx.save_for_backward(
-            *(values, keys, mask, fertility, outputs, contexts, cells, activations, h_n, log_weights, coverage),
+            *(values, keys, mask, fertility, seen, outputs, cells, activations, h, log_weights, coverage),
             *(weight for weight in weights if weight is not None),
         )
         return outputs[1:].transpose(0, 1), contexts[1:].transpose(0, 1), log_weights.transpose(0, 1)
@@ -170,21 +189,25 @@ class Unroll(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         kind, (*saved,) = ctx.kind, ctx.saved_tensors
-        values, keys, mask, fertility, outputs, contexts, cells, activations, h_n, log_weights, coverage = saved[:11]
+        values, keys, mask, fertility, seen, outputs, cells, activations, h, log_weights, coverage = saved[:11]
         present = iter(saved[11:])
         weights = Weights(*(None if absent else next(present) for absent in ctx.absent))  # type: ignore[arg-type]
         d_outputs, d_contexts, d_log_weights = (gradient.transpose(0, 1) for gradient in outer)
-        step_back = CELLS[kind.cell][1]
+        step_back, apart, H = CELLS[kind.cell][1], kind.cell == "gru", outputs.shape[2]
         looked, queries = log_weights.exp(), _query(kind, weights, outputs[1:])
         d_gates = torch.empty_like(activations)
-        d_hidden_gates = torch.empty_like(activations) if kind.cell == "gru" else d_gates
-        all_d_contexts, d_energies = torch.empty_like(contexts[1:]), torch.empty_like(log_weights)
+        d_hidden_gates = torch.empty_like(activations) if apart else d_gates
+        all_d_contexts, d_energies = (
+            seen.new_empty(*log_weights.shape[:2], values.shape[2]),
+            torch.empty_like(log_weights),
+        )
+        both = torch.cat((weights.hidden, weights.context), dim=1)
         d_queries = keys.new_empty(*log_weights.shape[:2], keys.shape[2])
         d_keys, d_fertility = torch.zeros_like(keys), torch.zeros_like(fertility)
         d_energy = None if weights.energy is None else torch.zeros_like(weights.energy)
         d_coverage = None if weights.coverage is None else torch.zeros_like(weights.coverage)
         room = torch.empty_like(keys) if kind.additive else keys
-        d_output, d_cell, d_context = (torch.zeros_like(all_steps[0]) for all_steps in (outputs, cells, contexts))
+        d_output, d_cell, d_context = (torch.zeros_like(steps[0]) for steps in (outputs, cells, all_d_contexts))
         d_covered = torch.zeros_like(fertility)
         for t in reversed(range(len(looked))):
             # the context, the weights it was made with, and what they add to coverage
@@ -220,11 +243,15 @@ class Unroll(torch.autograd.Function):
             # the cell
             d_query = d_queries[t].mul_(kind.scale)
             d_output = d_output + d_outputs[t] + (d_query if weights.query is None else d_query @ weights.query)
-            step = _Step(activations[t], h_n[t], outputs[t], cells[t], cells[t + 1])
-            d_gates[t], d_hidden_gates[t], direct, d_cell = step_back(step, d_output, d_cell)
-            d_output = _masked(d_hidden_gates[t] @ weights.hidden, weights.recurrent_mask)
+            step = _Step(activations[t], h[t], outputs[t], cells[t], outputs[t + 1], cells[t + 1])
+            d_h, direct, d_cell = step_back(step, d_output, d_cell, d_gates[t])
+            if apart:
+                d_hidden_gates[t] = d_h
+                d_output, d_context = d_h @ weights.hidden, d_gates[t] @ weights.context
+            else:
+                d_output, d_context = (d_gates[t] @ both).split((H, values.shape[2]), dim=1)
+            d_output = d_output if weights.recurrent_mask is None else d_output * weights.recurrent_mask
             d_output = d_output if direct is None else d_output + direct
-            d_context = d_gates[t] @ weights.context
         # what all steps share: one product each
         if kind.additive:
             assert weights.energy is not None
@@ -235,6 +262,7 @@ class Unroll(torch.autograd.Function):
             d_keys = torch.bmm(d_energies.permute(1, 2, 0), queries.transpose(0, 1))
         d_values = torch.bmm(looked.permute(1, 2, 0), all_d_contexts.transpose(0, 1))
         flat_gates, flat_hidden_gates = d_gates.flatten(0, 1), d_hidden_gates.flatten(0, 1)
+        last_outputs, last_contexts = seen[:-1].flatten(0, 1).split((H, values.shape[2]), dim=1)
         return (
             None,
             d_gates.transpose(0, 1),
@@ -244,18 +272,14 @@ class Unroll(torch.autograd.Function):
             d_keys,
             None,
             d_fertility,
-            flat_hidden_gates.T @ _masked(outputs[:-1], weights.recurrent_mask).flatten(0, 1),
+            flat_hidden_gates.T @ last_outputs,
             flat_hidden_gates.sum(dim=0),
-            flat_gates.T @ contexts[:-1].flatten(0, 1),
+            flat_gates.T @ last_contexts,
             None if weights.query is None else d_queries.flatten(0, 1).T @ outputs[1:].flatten(0, 1),
             d_energy,
             d_coverage,
             None,
         )
-
-
-def _masked(output: Tensor, mask: Tensor | None) -> Tensor:
-    return output if mask is None else output * mask
 
 
 def _query(kind: Kind, weights: Weights, output: Tensor) -> Tensor:
