@@ -463,13 +463,13 @@ def test_patience_stops(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_epochs_end_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
     seen: list[int] = []
-    original = trainer.Rows.batch
+    original = Trainer._update
 
-    def batch(self: trainer.Rows, rows: np.ndarray) -> Batch:
-        seen.extend(rows.tolist())
-        return original(self, rows)
+    def update(self: Trainer, group: list[np.ndarray]) -> None:
+        seen.extend(np.concatenate(group).tolist())
+        original(self, group)
 
-    monkeypatch.setattr(trainer.Rows, "batch", batch)
+    monkeypatch.setattr(Trainer, "_update", update)
     config = config_of(folder, train__max_epochs=epochs, train__max_updates=10_000, train__batch_tokens=300)
     train(config)
     assert sorted(seen) == sorted(list(range(160)) * epochs), "every pair once an epoch"
@@ -497,7 +497,7 @@ def test_a_non_finite_loss_names_update_and_lines(folder: Path, monkeypatch: pyt
         nonlocal calls
         calls += 1
         loss = original(self, batch, **options)
-        if calls != 5:
+        if calls != 1 + 5:  # the first tries the largest batch
             return loss
         return loss._replace(nll=loss.nll * math.nan) if bad == "loss" else loss._replace(total=loss.total * math.inf)
 
@@ -724,6 +724,57 @@ def test_a_log_line_tells_speed_and_memory(folder: Path, capsys: pytest.CaptureF
     assert line["tokens_per_second"] > 0
     assert line["peak_memory"] > 2**26, "torch alone is larger"
     assert re.search(rf"tok/s  {line['peak_memory'] / 2**30:.1f} GiB", capsys.readouterr().err)
+
+
+def test_the_largest_batch_is_tried_first(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[bool, int]] = []
+    forward = Seq2Seq.forward
+
+    def spy(self: Seq2Seq, batch: Batch, **options: Any) -> Any:
+        tried.append((self.training, len(batch.src) * (batch.src.shape[1] + batch.tgt_out.shape[1])))
+        return forward(self, batch, **options)
+
+    monkeypatch.setattr(Seq2Seq, "forward", spy)
+    train(config_of(folder, train__max_epochs=1, train__max_updates=1000))
+    assert tried[0] == max(tried)
+    assert tried[0] in tried[1:]
+    said = r"the largest batch, \d+ sentences of up to \d+ and \d+ pieces, takes the memory to \d+\.\d GiB"
+    assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("first", [1, 3], ids=["tried", "later"])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_batch_that_does_not_fit_names_the_keys(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, first: int, error: Exception
+) -> None:
+    calls = []
+    forward = Seq2Seq.forward
+
+    def full(self: Seq2Seq, batch: Batch, **options: Any) -> Any:
+        calls.append(batch)
+        if len(calls) == first:
+            raise error
+        return forward(self, batch, **options)
+
+    monkeypatch.setattr(Seq2Seq, "forward", full)
+    message = r"pieces does not fit into memory; lower train\.batch_tokens=64 and raise train\.accumulate=1 by as much"
+    with pytest.raises(ValueError, match=message):
+        train(config_of(folder))
+    calls.append(None)
+    train(config_of(folder))  # what was saved, if anything, is sound
+
+
+def test_other_runtime_errors_stay_what_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Seq2Seq, batch: Batch, **options: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Seq2Seq, "forward", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(config_of(folder))
 
 
 def test_threads_reach_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

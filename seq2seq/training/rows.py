@@ -27,7 +27,7 @@ class Rows:
         self, dataset: Any, *, copies: bool = False, sample: Callable[[int], datasets.Dataset] | None = None
     ) -> None:
         self.copies = copies
-        self._sample = sample
+        self._sample, self._epoch = sample, -1
         self._use(dataset)
         digest = hashlib.sha256()
         for name in ("src_length", "src_ids", "copy_ids", "tgt_length", "tgt_ids"):
@@ -42,8 +42,9 @@ class Rows:
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the rows of an epoch, counted from 0, where they are drawn."""
-        if self._sample:
+        if self._sample and epoch != self._epoch:
             self._use(self._sample(epoch))
+            self._epoch = epoch
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Collate some rows."""

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from seq2seq import corpus, evaluate, model_dir
-from seq2seq.batching import plan_epoch
+from seq2seq.batching import Batch, plan_epoch
 from seq2seq.config import Config, TrainConfig, check_tokenizer
 from seq2seq.corpus import Pair
+from seq2seq.loss import Loss
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.training.dataset import sampled_set, training_set
@@ -136,14 +137,15 @@ class Trainer:
         )
         self.saved_at = self.progress.update
         self.profile = Profile(model.device)
-        if config.train.profile:
-            model.passed = self.profile.passed
 
     def run_updates(self) -> None:
         """Make updates until a limit, the patience or a signal ends them."""
         config, progress = self.config.train, self.progress
         if progress.update:
             self.display.say(f"starting behind update {progress.update:,}, epoch {progress.epoch + 1}")
+        self._try_largest()
+        if config.profile:
+            self.model.passed = self.profile.passed
         self.display.start(progress.update, config.max_updates)
         with _signals() as signals:
             try:
@@ -176,18 +178,40 @@ class Trainer:
             f"at update {progress.best_update:,}, kept in {self.run / 'model'}"
         )
 
+    def _plan(self) -> list[np.ndarray]:
+        """The batches of this epoch."""
+        config, rows, epoch = self.config.train, self.rows, self.progress.epoch
+        rows.start_epoch(epoch)
+        return plan_epoch(
+            rows.src_lengths, rows.tgt_lengths, batch_tokens=config.batch_tokens, seed=config.seed, epoch=epoch
+        )
+
+    def _try_largest(self) -> None:
+        """Find out whether the largest batch fits into memory, and say how much it takes; the run goes on as without."""
+
+        def size(rows: np.ndarray) -> int:
+            return len(rows) * int(self.rows.src_lengths[rows].max() + self.rows.tgt_lengths[rows].max())
+
+        batch = self.rows.batch(max(self._plan(), key=size))
+        self.model.train()
+        with torch.random.fork_rng(), _memory(self.config.train, batch):
+            self._loss(batch.to(self.model.device), weight=1.0).total.backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        peak = peak_memory(self.model.device) / 2**30
+        self.display.say(
+            f"the largest batch, {len(batch.src)} sentences of up to {batch.src.shape[1]} and {batch.tgt_out.shape[1]} "
+            f"pieces, takes the memory to {peak:.1f} GiB; the optimizer comes on top"
+        )
+
+    def _loss(self, batch: Batch, *, weight: float) -> Loss:
+        with self.precision.autocast():
+            return self.model(batch, smoothing=self.config.loss.label_smoothing, coverage_weight=weight)
+
     def _groups(self) -> Iterator[list[np.ndarray]]:
         """The batches of each next update, until the run is to end."""
         config, progress = self.config.train, self.progress
         while True:
-            self.rows.start_epoch(progress.epoch)
-            plan = plan_epoch(
-                self.rows.src_lengths,
-                self.rows.tgt_lengths,
-                batch_tokens=config.batch_tokens,
-                seed=config.seed,
-                epoch=progress.epoch,
-            )
+            plan = self._plan()
             while progress.position < len(plan):
                 if progress.update >= config.max_updates or (config.max_epochs and progress.epoch >= config.max_epochs):
                     return
@@ -234,11 +258,11 @@ class Trainer:
         weight = self._coverage_weight()
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            with self.precision.autocast():
-                loss = self.model(batch, smoothing=config.loss.label_smoothing, coverage_weight=weight)
-            self.profile.end("output layer")
-            self.precision.scaler.scale(loss.total / tokens).backward()
-            self.profile.end("encoder")
+            with _memory(config.train, batch):
+                loss = self._loss(batch, weight=weight)
+                self.profile.end("output layer")
+                self.precision.scaler.scale(loss.total / tokens).backward()
+                self.profile.end("encoder")
             nll += loss.nll.item()
             coverage += loss.coverage.item()
         clip = config.train.clip_norm or math.inf
@@ -344,6 +368,22 @@ def make_average(config: TrainConfig, model: nn.Module) -> AveragedModel | None:
         torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
 
     return AveragedModel(model, multi_avg_fn=torch.no_grad()(step))
+
+
+@contextmanager
+def _memory(config: TrainConfig, batch: Batch) -> Iterator[None]:
+    """Say what to change where a batch does not fit."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError on a GPU
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        sentences, source, target = len(batch.src), batch.src.shape[1], batch.tgt_out.shape[1]
+        raise ValueError(
+            f"a batch of {sentences} sentences of up to {source} and {target} pieces does not fit into memory; lower "
+            f"train.batch_tokens={config.batch_tokens} and raise train.accumulate={config.accumulate} by as much, "
+            "or lower data.max_source_length and data.max_target_length"
+        ) from error
 
 
 @contextmanager
