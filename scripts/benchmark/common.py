@@ -6,27 +6,45 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
 import torch
 
 from seq2seq.batching import Batch, collate
-from seq2seq.config import ModelConfig
+from seq2seq.config import ModelConfig, TrainConfig
 from seq2seq.layers.decoder import Decoder
 from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 from seq2seq.model import Seq2Seq
 from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.training.precision import Precision
+from seq2seq.training.trainer import make_optimizer
 
 KINDS: dict[str, dict[str, Any]] = {"plain": {}, "copy": {"copy": "pointer", "coverage": "sum"}}
 
 
-def make_model(kind: str, *, hidden: int, vocabulary: int) -> Seq2Seq:
-    """LSTM, additive attention, embeddings of 256, one layer each."""
+class Size(NamedTuple):
+    """Of a model with LSTM cells and additive attention."""
+
+    hidden: int
+    embedding: int = 256
+    layers: int = 1  # of the encoder, and of the decoder
+    vocabulary: int = 8000
+
+
+def make_model(kind: str, size: Size) -> Seq2Seq:
+    """A new model with random weights, always the same."""
     torch.manual_seed(1)
-    config = ModelConfig(hidden_size=hidden, tie_embeddings="inputs", **KINDS[kind])
-    return Seq2Seq(config, src_size=vocabulary, tgt_size=vocabulary, shared=True)
+    config = ModelConfig(
+        hidden_size=size.hidden,
+        embedding_size=size.embedding,
+        encoder_layers=size.layers,
+        decoder_layers=size.layers,
+        tie_embeddings="inputs",
+        **KINDS[kind],
+    )
+    return Seq2Seq(config, src_size=size.vocabulary, tgt_size=size.vocabulary, shared=True)
 
 
 def make_batch(src_lengths: Sequence[int], tgt_lengths: Sequence[int], *, kind: str, vocabulary: int) -> Batch:
@@ -40,27 +58,37 @@ def make_batch(src_lengths: Sequence[int], tgt_lengths: Sequence[int], *, kind: 
 
 
 class Updates:
-    """Whole updates of a model: forward, backward, clipping, Adam."""
+    """Whole updates of a model as the trainer makes them: forward, backward, clipping, Adam."""
 
-    def __init__(self, model: Seq2Seq) -> None:
-        self.model = model
-        self.optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    def __init__(self, model: Seq2Seq, device: str = "cpu", precision: str = "fp32") -> None:
+        self.model = model.to(device)
+        self.precision = Precision(precision, model.device)
+        self.optimizer = make_optimizer(TrainConfig(), model)
 
     def make(self, batches: Sequence[Batch]) -> float:
         """One update a batch; the seconds they took."""
         covers = self.model.decoder.attention.coverage != "none"
-        started = time.perf_counter()
+        scaler = self.precision.scaler
+        started = self._now()
         for batch in batches:
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.model(batch, smoothing=0.1, coverage_weight=1.0 if covers else 0.0)
-            (loss.total / loss.tokens).backward()
+            with self.precision.autocast():
+                loss = self.model(batch.to(self.model.device), smoothing=0.1, coverage_weight=1.0 if covers else 0.0)
+            scaler.scale(loss.total / loss.tokens).backward()
+            scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
-            self.optimizer.step()
-        return time.perf_counter() - started
+            scaler.step(self.optimizer)
+            scaler.update()
+        return self._now() - started
 
     def speed(self, batches: Sequence[Batch]) -> float:
         """Target tokens a second."""
         return sum(batch.target_tokens for batch in batches) / self.make(batches)
+
+    def _now(self) -> float:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
 @contextmanager
@@ -82,4 +110,5 @@ def by_steps() -> Iterator[None]:
 
 def machine() -> dict[str, object]:
     """What figures depend on."""
-    return {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads()}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu}

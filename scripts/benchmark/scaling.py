@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from common import KINDS, Updates, machine, make_batch, make_model
+from common import KINDS, Size, Updates, machine, make_batch, make_model
 
 
 class Point(NamedTuple):
@@ -38,7 +38,7 @@ UNITS = {"source": "source pieces", "vocabulary": "words of the vocabulary", "ro
 
 def measure(point: Point, kind: str, runs: int) -> tuple[float, float]:
     """Median seconds of an update, and target tokens a second."""
-    updates = Updates(make_model(kind, hidden=256, vocabulary=point.vocabulary))
+    updates = Updates(make_model(kind, Size(256, vocabulary=point.vocabulary)))
     sides = [point.source - 1] * point.rows, [point.target - 1] * point.rows
     batch = make_batch(*sides, kind=kind, vocabulary=point.vocabulary)
     updates.make([batch])

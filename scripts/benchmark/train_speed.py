@@ -2,6 +2,7 @@
 
 python scripts/benchmark/train_speed.py                            sizes S and M, plain and with copying and coverage
 python scripts/benchmark/train_speed.py --peer opennmt_py.sh       and a script that prints the peer's speed, run in turn
+python scripts/benchmark/train_speed.py --device cuda --precision bf16 --sizes S M G --batch-tokens 16384
 
 Updates are whole ones (batch on the CPU, forward, backward, clipping, Adam) over random ids of lengths like those of
 Multi30k in batches of 2,048 tokens. The ways are run in turn, several times; time them on a quiet machine only. The floor
@@ -20,40 +21,50 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from common import KINDS, Updates, by_steps, machine, make_batch, make_model
+from common import KINDS, Size, Updates, by_steps, machine, make_batch, make_model
 
 from seq2seq.batching import Batch, plan_epoch
-from seq2seq.model import Seq2Seq
+from seq2seq.training.precision import TYPES
 
-VOCABULARY = 8000
-SIZES = {"S": 256, "M": 512}  # hidden; embeddings are 256
+SIZES = {"S": Size(256), "M": Size(512), "G": Size(1024, embedding=1024, layers=4, vocabulary=32000)}  # G: GNMT's
 
 
-def make_batches(count: int, kind: str) -> list[Batch]:
+def make_batches(count: int, kind: str, vocabulary: int, batch_tokens: int) -> list[Batch]:
     """Random pairs with lengths like those of Multi30k: mean 15, most between 8 and 25."""
     numbers = np.random.default_rng(1)
-    src = np.clip(numbers.normal(14.3, 4.5, 3000).round(), 3, 50).astype(int)
-    tgt = np.clip((src + numbers.normal(0.7, 2.5, 3000)).round(), 3, 55).astype(int)
-    plan = plan_epoch(src + 1, tgt + 1, batch_tokens=2048, seed=1, epoch=0)[:count]
-    return [make_batch(src[rows].tolist(), tgt[rows].tolist(), kind=kind, vocabulary=VOCABULARY) for rows in plan]
+    src = np.clip(numbers.normal(14.3, 4.5, 30000).round(), 3, 50).astype(int)
+    tgt = np.clip((src + numbers.normal(0.7, 2.5, 30000)).round(), 3, 55).astype(int)
+    plan = plan_epoch(src + 1, tgt + 1, batch_tokens=batch_tokens, seed=1, epoch=0)[:count]
+    return [make_batch(src[rows].tolist(), tgt[rows].tolist(), kind=kind, vocabulary=vocabulary) for rows in plan]
 
 
-def operations(model: Seq2Seq, batch: Batch, hidden: int) -> float:
+def operations(size: Size, batch: Batch) -> float:
     """Floating-point operations of an update's matrix products: forward, and twice that backward."""
-    (B, S), T, E = batch.src.shape, batch.tgt_in.shape[1], 256
-    encoder = B * S * 2 * 4 * (hidden // 2) * (E + hidden // 2) + B * S * hidden * hidden
-    decoder = B * T * 4 * hidden * (E + 2 * hidden) + B * T * hidden * hidden + B * T * 2 * hidden * E
-    attention = B * T * S * hidden * 2
-    return 6.0 * (encoder + decoder + attention + batch.target_tokens * E * VOCABULARY)
+    (B, S), T, (H, E, L, V) = batch.src.shape, batch.tgt_in.shape[1], size
+    encoder = B * S * 2 * 4 * (H // 2) * (E + H // 2 + (L - 1) * (H + H // 2)) + B * S * H * H
+    decoder = B * T * 4 * H * (E + 2 * H + (L - 1) * 2 * H) + B * T * H * H + B * T * 2 * H * E
+    attention = B * T * S * H * 2
+    return 6.0 * (encoder + decoder + attention + batch.target_tokens * E * V)
 
 
-def products_rate(rows: int) -> float:
+def products_rate(size: Size, rows: int, arguments: argparse.Namespace) -> float:
     """Operations a second of the output layer's product."""
-    features, weight = torch.randn(rows, 256), torch.randn(VOCABULARY, 256)
+    kind = {"device": arguments.device, "dtype": TYPES[arguments.precision]}
+    features, weight = torch.randn(rows, size.embedding, **kind), torch.randn(size.vocabulary, size.embedding, **kind)
+    float((features @ weight.T)[0, 0])  # waits for a GPU
     started = time.perf_counter()
     for _ in range(5):
-        features @ weight.T
-    return 5 * 2.0 * rows * 256 * VOCABULARY / (time.perf_counter() - started)
+        product = features @ weight.T
+    float(product[0, 0])
+    return 5 * 2.0 * rows * size.embedding * size.vocabulary / (time.perf_counter() - started)
+
+
+def computing(updates: Updates, batches: list[Batch]) -> float:
+    """The share of the time in which a GPU's kernels run."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profile:
+        seconds = updates.make(batches)
+    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / seconds
 
 
 def peer_speed(script: str, size: str, kind: str) -> float:
@@ -62,38 +73,53 @@ def peer_speed(script: str, size: str, kind: str) -> float:
     return float(re.findall(r'"target_tokens_per_second_median": (\d+)', done.stdout)[-1])
 
 
-def measure(size: str, kind: str, arguments: argparse.Namespace) -> dict[str, object]:
+def measure(name: str, kind: str, arguments: argparse.Namespace) -> dict[str, object]:
     """One row of the table."""
-    model = make_model(kind, hidden=SIZES[size], vocabulary=VOCABULARY)
-    updates, batches = Updates(model), make_batches(arguments.updates, kind)
+    size = SIZES[name]
+    updates = Updates(make_model(kind, size), arguments.device, arguments.precision)
+    batches = make_batches(arguments.updates, kind, size.vocabulary, arguments.batch_tokens)
     ways: dict[str, Callable[[], float]] = {"fused": lambda: updates.speed(batches)}
     if arguments.peer:
-        ways["peer"] = lambda: peer_speed(arguments.peer, size, kind)
-    found: dict[str, list[float]] = {name: [] for name in ("fused", "steps", "peer", "floor")}
-    count = sum(operations(model, batch, SIZES[size]) for batch in batches)
-    tokens = sum(batch.target_tokens for batch in batches)
+        ways["peer"] = lambda: peer_speed(arguments.peer, name, kind)
+    found: dict[str, list[float]] = {way: [] for way in ("fused", "steps", "peer", "floor")}
+    count = sum(operations(size, batch) for batch in batches)
+    tokens, source = (sum(of(batch) for batch in batches) for of in (_target_tokens, _source_tokens))
     updates.make(batches[:2])  # warm up
     for _ in range(arguments.runs):
-        for name, way in ways.items():
-            found[name].append(way())
+        for title, way in ways.items():
+            found[title].append(way())
         with by_steps():
             found["steps"].append(updates.speed(batches))
-        found["floor"].append(tokens / (count / products_rate(1900)))
-    row: dict[str, object] = {"size": size, "kind": kind}
-    for name, values in found.items():
+        found["floor"].append(tokens / (count / products_rate(size, tokens // len(batches), arguments)))
+    row: dict[str, object] = {"size": name, "kind": kind}
+    for title, values in found.items():
         if values:
-            row[name] = round(statistics.median(values))
-            row[f"{name}_spread"] = [round(min(values)), round(max(values))]
+            row[title] = round(statistics.median(values))
+            row[f"{title}_spread"] = [round(min(values)), round(max(values))]
+    if arguments.device == "cuda":
+        row["computing"] = round(computing(updates, batches), 3)
+        row["source_and_target"] = round(statistics.median(found["fused"]) * (tokens + source) / tokens)
     return row
+
+
+def _target_tokens(batch: Batch) -> int:
+    return batch.target_tokens
+
+
+def _source_tokens(batch: Batch) -> int:
+    return int(batch.src_lengths.sum())
 
 
 def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["S", "M"])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--updates", type=int, default=8, help="in a run")
+    parser.add_argument("--batch-tokens", type=int, default=2048)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=TYPES, default="fp32")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--peer", help="script that is called with train SIZE KIND 60")
     arguments = parser.parse_args()
@@ -105,6 +131,7 @@ def main() -> None:
         parts = [
             f"{name} {row[name]} {row[f'{name}_spread']}" for name in ("fused", "steps", "peer", "floor") if name in row
         ]
+        parts += [f"{name} {row[name]}" for name in ("computing", "source_and_target") if name in row]
         print(f"{row['size']} {row['kind']:<6} " + "  ".join(parts))
     print(json.dumps({**machine(), "rows": rows}))
 
