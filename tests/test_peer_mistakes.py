@@ -191,7 +191,7 @@ def test_copied_words_come_from_the_own_source():
         for one in found:
             assert set(one.pieces) <= set(line.split())
             copied += len(set(one.pieces) & set(table))
-    assert copied > len(LINES)
+    assert copied >= len(LINES)
 
     assert [tgt.decode([tgt.size], table) for table in tables] == ["Xylo", "Quibble", "Wombat", "Vortex"]
 

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import torch
+from untrained import spread
 
 from seq2seq.config import ModelConfig, SearchConfig
 from seq2seq.model import Seq2Seq
@@ -24,8 +25,8 @@ def make(too_long: str, **options) -> Translator:
     tokenizer = WordTokenizer([*SPECIALS, *WORDS])
     config = ModelConfig(embedding_size=8, hidden_size=12, dropout=0.0, **options)
     model = Seq2Seq(config, src_size=tokenizer.size, tgt_size=tokenizer.size, shared=True)
+    spread(model)
     with torch.no_grad():
-        model.readout.logits.weight *= 5
         model.readout.logits.bias[EOS] = 1.0
     search = SearchConfig(beam_size=3, too_long=too_long)
     return Translator(model, Tokenizers(tokenizer, tokenizer), search, max_source_length=6)

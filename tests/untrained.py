@@ -1,0 +1,13 @@
+"""What tests of untrained models share."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def spread(model: nn.Module, factor: float = 4.0) -> None:
+    """Take the weights away from 0, so that different sources have different translations."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= factor
