@@ -90,9 +90,8 @@ class Decoder(nn.Module):
 
     @property
     def fuses(self) -> bool:
-        """Whether ``fused`` knows this decoder: one layer, its cell and its attention."""
-        known = self.stack.cell_name in fused.CELLS and type(self.attention) in (Additive, Dot, General, ScaledDot)
-        return len(self.stack.inputs) == 1 and known
+        """Whether ``fused`` knows this decoder: one layer, and its attention."""
+        return len(self.stack.inputs) == 1 and type(self.attention) in (Additive, Dot, General, ScaledDot)
 
     def _unroll_by_steps(self, embedded: Tensor, state: DecoderState, memory: Memory, prepared: Prepared) -> Trace:
         outputs, contexts, log_weights = [], [], []

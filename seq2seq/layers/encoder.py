@@ -1,7 +1,8 @@
-"""The recurrent encoder: embedding, then uni- or bidirectional layers over packed sequences.
+"""The recurrent encoder: uni- or bidirectional layers over sentences of different lengths.
 
-torch's own layers (cuDNN, oneDNN) run it; only recurrent dropout, which masks h between the steps of a sentence, needs
-the loop over time in ``_loop``. Imports nothing of the decoder: how a summary starts it is the bridge's matter.
+On a GPU and in half precision torch's own layers (cuDNN) run it, over packed sequences; on a CPU ``recurrence`` does,
+which is sooner there, and wherever recurrent dropout masks h between the steps of a sentence. Imports nothing of the
+decoder: how a summary starts it is the bridge's matter.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.layers.cells import find_cell, init_recurrent
 from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
+from seq2seq.layers.recurrence import Recur, Weights
 
 
 class Encoded(NamedTuple):
@@ -48,6 +50,7 @@ class Encoder(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
+        self.cell_name = cell
         self.cell = find_cell(cell)
         self.directions = 2 if bidirectional else 1
         if hidden_size % self.directions:
@@ -91,25 +94,23 @@ class Encoder(nn.Module):
         mask = positions < lengths.to(embedded.device).unsqueeze(1)
         values = embedded
         final = []
+        device = embedded.device.type
+        dropping = self.training and self.recurrent_dropout > 0
+        by_hand = dropping or (device == "cpu" and not torch.is_autocast_enabled(device))
         for number, layer in enumerate(self.layers):
             below = self.dropout(values) if number > 0 else values
-            if self.training and self.recurrent_dropout > 0:
-                values, state = self._loop(layer, below, mask)
-            else:
-                values, state = self._packed(layer, below, lengths)
+            values, state = (self._by_hand if by_hand else self._by_torch)(layer, below, lengths)
             if self.residual and number > 0:
                 values = values + below * mask.unsqueeze(2)
             final.append(state)
         return Encoded(values, mask, torch.stack(final, dim=1))
 
-    def _packed(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Run one layer by torch: (B, S, I) -> (B, S, M) with zeros at padding, and the final state (B, D, W)."""
+    def _by_torch(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one layer: (B, S, I) -> (B, S, M) with zeros at padding, and the final state (B, D, W)."""
         packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=False)
         if self.training and self.weight_drop > 0:
-            dropped = {
-                f"weight_hh_l0{suffix}": drop_weight(getattr(layer, f"weight_hh_l0{suffix}"), self.weight_drop, True)
-                for suffix in self._suffixes
-            }
+            names = [f"weight_hh_l0{suffix}" for suffix in self._suffixes]
+            dropped = {name: drop_weight(getattr(layer, name), self.weight_drop, True) for name in names}
             output, state = torch.func.functional_call(layer, dropped, (packed,))
         else:
             output, state = layer(packed)
@@ -117,25 +118,19 @@ class Encoder(nn.Module):
         values, _ = pad_packed_sequence(output, batch_first=True, total_length=sequence.shape[1])
         return values, state.transpose(0, 1)
 
-    def _loop(self, layer: nn.Module, sequence: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The same with one recurrent dropout mask a sentence, step by step; only in training."""
-        outputs = []
-        final = []
-        rows, steps = mask.shape
-        for suffix in self._suffixes:
-            weight_ih, weight_hh, bias_ih, bias_hh = (
-                getattr(layer, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            )
-            weight_hh = drop_weight(weight_hh, self.weight_drop, self.training)
-            gates = nn.functional.linear(sequence, weight_ih, bias_ih).unbind(dim=1)
-            dropped = make_mask((rows, self.direction_size), self.recurrent_dropout, sequence)
-            state = (sequence.new_zeros(rows, self.direction_size),) * self.cell.parts
-            output = [state[0]] * steps
-            for t in reversed(range(steps)) if suffix else range(steps):
-                real = mask[:, t : t + 1]
-                stepped = self.cell.step(gates[t], state, state[0] * dropped, weight_hh, bias_hh)
-                state = tuple(torch.where(real, new, old) for new, old in zip(stepped, state, strict=True))
-                output[t] = state[0] * real
-            outputs.append(torch.stack(output, dim=1))
-            final.append(torch.cat(state, dim=-1))
-        return torch.cat(outputs, dim=2), torch.stack(final, dim=1)
+    def _by_hand(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, with one recurrent dropout mask a sentence where there is one."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ih, hh, bias_ih, bias_hh = (
+            torch.stack([getattr(layer, f"{name}_l0{suffix}") for suffix in self._suffixes]) for name in names
+        )
+        hh = torch.stack([drop_weight(weight, self.weight_drop, self.training) for weight in hh])
+        mask = None
+        if self.training and self.recurrent_dropout > 0:
+            shape = (sequence.shape[0], self.direction_size)
+            mask = torch.stack([make_mask(shape, self.recurrent_dropout, ih) for _ in self._suffixes])
+        with torch.autocast(sequence.device.type, enabled=False):
+            weights = Weights(ih, hh, bias_ih, bias_hh, mask)
+            traced = Recur.apply(self.cell_name, sequence.to(ih.dtype), lengths.to(sequence.device), *weights)
+        values, final = traced
+        return values, final

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.layers.attention import NEVER
+from seq2seq.layers.steps import CELLS, Step
 
 
 class Kind(NamedTuple):
@@ -34,92 +35,6 @@ class Weights(NamedTuple):
     energy: Tensor | None  # (A,), of additive energies
     coverage: Tensor | None  # (A,) or (1,)
     recurrent_mask: Tensor | None  # (B, H), of recurrent dropout; constant
-
-
-# Of every cell: one step, and back. A step turns the sums of all that enters the gates, ``x``, in place into the gates
-# after their nonlinearities, and writes the output; of the GRU, ``h`` is the last state's part, else it is in ``x`` already.
-# Going back writes the gradient of ``x``, and gives those of h, of the last output but for h, and of the last cell.
-
-
-class _Step(NamedTuple):
-    """One step: (B, H) where nothing else is said."""
-
-    x: Tensor  # (B, G*H)
-    h: Tensor  # (B, 3 H) of the GRU, else empty
-    last_output: Tensor
-    last_cell: Tensor  # of the LSTM, else empty
-    output: Tensor
-    cell: Tensor
-
-
-def _lstm(step: _Step) -> None:
-    i, f, g, o = step.x.chunk(4, dim=1)
-    for gate in (i, f, o):
-        gate.sigmoid_()
-    torch.mul(f, step.last_cell, out=step.cell).addcmul_(i, g.tanh_())
-    torch.tanh(step.cell, out=step.output).mul_(o)
-
-
-def _gru(step: _Step) -> None:
-    r, z, n = step.x.chunk(3, dim=1)
-    h_r, h_z, h_n = step.h.chunk(3, dim=1)
-    r.add_(h_r).sigmoid_()
-    z.add_(h_z).sigmoid_()
-    n.addcmul_(r, h_n).tanh_()
-    torch.addcmul(n, z, step.last_output - n, out=step.output)
-
-
-def _rnn_tanh(step: _Step) -> None:
-    torch.tanh(step.x, out=step.output)
-
-
-def _rnn_relu(step: _Step) -> None:
-    step.output.copy_(step.x).relu_()
-
-
-_Back = tuple[Tensor, Tensor | None, Tensor]  # of h, of the last output, of the last cell
-
-
-def _lstm_back(step: _Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
-    i, f, g, o = step.x.chunk(4, dim=1)
-    d_i, d_f, d_g, d_o = d_x.chunk(4, dim=1)
-    squashed = torch.tanh(step.cell)
-    torch.addcmul(step.x, step.x, step.x, value=-1, out=d_x)  # the slope of a sigmoid
-    d_g.copy_(g).square_().neg_().add_(1)
-    d_o.mul_(d_output).mul_(squashed)
-    d_cell = torch.addcmul(d_cell, d_output * o, squashed.square_().neg_().add_(1))
-    d_i.mul_(d_cell).mul_(g)
-    d_f.mul_(d_cell).mul_(step.last_cell)
-    d_g.mul_(d_cell).mul_(i)
-    return d_x, None, d_cell.mul_(f)
-
-
-def _gru_back(step: _Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
-    r, z, n = step.x.chunk(3, dim=1)
-    h_n = step.h.chunk(3, dim=1)[2]
-    d_n = d_output * (1 - z) * (1 - n * n)
-    d_r = d_n * h_n * r * (1 - r)
-    d_z = d_output * (step.last_output - n) * z * (1 - z)
-    torch.cat((d_r, d_z, d_n), dim=1, out=d_x)
-    return torch.cat((d_r, d_z, d_n * r), dim=1), d_output * z, d_cell
-
-
-def _rnn_tanh_back(step: _Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
-    torch.mul(d_output, 1 - step.output * step.output, out=d_x)
-    return d_x, None, d_cell
-
-
-def _rnn_relu_back(step: _Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
-    torch.mul(d_output, step.output > 0, out=d_x)
-    return d_x, None, d_cell
-
-
-CELLS = {
-    "lstm": (_lstm, _lstm_back),
-    "gru": (_gru, _gru_back),
-    "rnn_tanh": (_rnn_tanh, _rnn_tanh_back),
-    "rnn_relu": (_rnn_relu, _rnn_relu_back),
-}
 
 
 class Unroll(torch.autograd.Function):
@@ -165,7 +80,7 @@ class Unroll(torch.autograd.Function):
                 activations[t].addmm_(contexts[t], weights.context.T)
             else:
                 activations[t].addmm_(seen[t], both)
-            step(_Step(activations[t], h[t], outputs[t], cells[t], outputs[t + 1], cells[t + 1]))
+            step(Step(activations[t], h[t], outputs[t], cells[t], outputs[t + 1], cells[t + 1]))
             query = _query(kind, weights, outputs[t + 1])
             if kind.additive:
                 assert weights.energy is not None
@@ -230,9 +145,10 @@ class Unroll(torch.autograd.Function):
                 torch.bmm(d_energies[t].unsqueeze(1), room, out=d_queries[t].unsqueeze(1))
                 if weights.coverage is not None:
                     assert d_coverage is not None
-                    d_coverage.addmv_(squares.T, (d_energies[t] * coverage[t]).flatten(), alpha=-1)
-                    through = weights.energy * weights.coverage
-                    d_covered = d_covered + d_energies[t] * (through.sum() - (squares @ through).view_as(d_covered))
+                    slopes = squares.neg_().add_(1)  # at once: where coverage is large, sums of the two would cancel
+                    d_coverage.addmv_(slopes.T, (d_energies[t] * coverage[t]).flatten())
+                    through = slopes @ (weights.energy * weights.coverage)
+                    d_covered = d_covered + d_energies[t] * through.view_as(d_covered)
                 torch.sub(d_energies[t].sum(dim=1, keepdim=True), d_queries[t], out=d_queries[t]).mul_(weights.energy)
             else:
                 torch.bmm(d_energies[t].unsqueeze(1), keys, out=d_queries[t].unsqueeze(1))
@@ -243,7 +159,7 @@ class Unroll(torch.autograd.Function):
             # the cell
             d_query = d_queries[t].mul_(kind.scale)
             d_output = d_output + d_outputs[t] + (d_query if weights.query is None else d_query @ weights.query)
-            step = _Step(activations[t], h[t], outputs[t], cells[t], outputs[t + 1], cells[t + 1])
+            step = Step(activations[t], h[t], outputs[t], cells[t], outputs[t + 1], cells[t + 1])
             d_h, direct, d_cell = step_back(step, d_output, d_cell, d_gates[t])
             if apart:
                 d_hidden_gates[t] = d_h
@@ -257,7 +173,7 @@ class Unroll(torch.autograd.Function):
             assert weights.energy is not None
             d_keys.add_(d_energies.sum(dim=0).unsqueeze(2)).mul_(weights.energy)
             if d_coverage is not None:
-                d_coverage.add_((d_energies * coverage[:-1]).sum()).mul_(weights.energy)
+                d_coverage.mul_(weights.energy)
         else:
             d_keys = torch.bmm(d_energies.permute(1, 2, 0), queries.transpose(0, 1))
         d_values = torch.bmm(looked.permute(1, 2, 0), all_d_contexts.transpose(0, 1))
