@@ -31,7 +31,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the lengths stay on the CPU, where packing wants them."""
-        moved = [tensor.to(device, non_blocking=True) for tensor in self]
+        pins = device.type == "cuda"
+        moved = [(tensor.pin_memory() if pins else tensor).to(device, non_blocking=True) for tensor in self]
         return Batch(*moved)._replace(src_lengths=self.src_lengths)
 
 
@@ -92,6 +93,8 @@ def plan_epoch(
 ) -> list[np.ndarray]:
     """The batches of one epoch as arrays of row numbers, each row in exactly one; a function of its arguments alone.
 
+    Inside a batch the longest source comes first, as cuDNN wants it.
+
     Args:
         src_lengths, tgt_lengths: of every row as the model sees it, with the end of sentence.
         batch_tokens: rows times the longer padded side, at most.
@@ -104,7 +107,8 @@ def plan_epoch(
     for first in range(0, len(shuffled), window):
         rows = shuffled[first : first + window]
         batches += _least_padded(rows, src_lengths, tgt_lengths, longer, batch_tokens)
-    return [batches[number] for number in random.permutation(len(batches))]
+    order = random.permutation(len(batches))
+    return [rows[np.argsort(-src_lengths[rows], kind="stable")] for rows in (batches[number] for number in order)]
 
 
 def _least_padded(

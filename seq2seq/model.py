@@ -19,7 +19,7 @@ from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoder
 from seq2seq.layers.output import output_loss
 from seq2seq.layers.pointer import CopyNet, Pointer
-from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
+from seq2seq.loss import Loss, coverage_loss, total_loss
 from seq2seq.tokenizer import BOS, PAD, UNK
 
 
@@ -219,17 +219,14 @@ class Seq2Seq(nn.Module):
         if self.decoder.attention.coverage != "none":
             coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility)
             coverage = coverage.flatten().index_select(0, batch.real)
-        if torch.is_autocast_enabled(forced.features.device.type):
-            smoothed, nll = smoothed_nll(self._distribution(forced).target(forced.target), smoothing)
-        else:
-            smoothed, nll = output_loss(
-                self.readout.logits,
-                forced.features,
-                forced.target,
-                forced.copying,
-                banned=self.readout.banned,
-                smoothing=smoothing,
-            )
+        smoothed, nll = output_loss(
+            self.readout.logits,
+            forced.features,
+            forced.target,
+            forced.copying,
+            banned=self.readout.banned,
+            smoothing=smoothing,
+        )
         return total_loss(smoothed, nll, coverage, coverage_weight=coverage_weight, tokens=batch.target_tokens)
 
     def log_probs(self, batch: Batch) -> Tensor:

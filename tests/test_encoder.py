@@ -114,17 +114,6 @@ def test_the_backward_by_hand_is_the_gradient(cell, num_layers, bidirectional, r
     assert torch.autograd.gradcheck(read, (embedded, *encoder.parameters()), fast_mode=True)
 
 
-@pytest.mark.parametrize(("device", "halved", "path"), [("cpu", False, "_by_hand"), ("cpu", True, "_by_torch")])
-def test_torchs_layer_runs_in_half_precision(device, halved, path, monkeypatch):
-    encoder, taken = make(), []
-    for name in ("_by_hand", "_by_torch"):
-        original = getattr(encoder, name)
-        monkeypatch.setattr(encoder, name, lambda *a, n=name, f=original: [taken.append(n), f(*a)][1])
-    with torch.autocast(device, torch.bfloat16, enabled=halved):
-        encoder(torch.randn(B, S, E), LENGTHS)
-    assert taken == [path] * 2
-
-
 def test_recurrent_dropout_draws_one_mask_for_each_layer_and_direction_once_a_batch(monkeypatch):
     drawn = []
 

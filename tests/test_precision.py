@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from seq2seq.batching import collate
-from seq2seq.config import ModelConfig
+from seq2seq.config import ModelConfig, TrainConfig
 from seq2seq.model import Seq2Seq
 from seq2seq.training.precision import Precision
-from seq2seq.training.trainer import train
+from seq2seq.training.trainer import make_optimizer, train
 from tests.test_training import (  # noqa: F401 (a fixture)
     _own_cache,
     assert_same_run,
@@ -86,6 +86,28 @@ def test_a_skipped_update_is_told_from_a_failure() -> None:
     for scale, skips in ((4.0, True), (1.0, False)):
         precision.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         assert precision.can_skip() is skips
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("settings", MODELS, ids=lambda settings: f"{settings['cell']}-{settings['attention']}")
+def test_nothing_inside_an_update_waits_for_the_gpu(settings: dict[str, str]) -> None:
+    config = ModelConfig(embedding_size=32, hidden_size=32, **settings)  # type: ignore[arg-type]
+    model = Seq2Seq(config, src_size=50, tgt_size=50, shared=True).cuda()
+    src = [[11] * 7, [4, 5, 6, 7, 8], [9, 10]]
+    batch = collate(
+        src, [[4] * 5, [7, 8], [12, 13]], pad_id=0, bos_id=2, eos_id=3, copy_ids=src if model.copies else None
+    )
+    optimizer = make_optimizer(TrainConfig(), model)
+    for mode in ("default", "error"):  # the first time libraries set themselves up
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            with Precision("bf16", model.device).autocast():
+                loss = model(batch.to(model.device), smoothing=0.1)
+            loss.total.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.gpu

@@ -84,7 +84,7 @@ class Decoder(nn.Module):
     def unroll(self, embedded: Tensor, state: DecoderState, memory: Memory) -> Trace:
         """Take the same step for every token of a known target: embedded (B, T, E)."""
         prepared = self.stack.prepare(embedded.shape[0])
-        if self.fuses and not torch.is_autocast_enabled(embedded.device.type):
+        if self.fuses:
             return self._unroll_fused(embedded, state, memory, prepared)
         return self._unroll_by_steps(embedded, state, memory, prepared)
 
@@ -115,10 +115,11 @@ class Decoder(nn.Module):
             recurrent_mask=prepared.recurrent[0],
         )
         kind = fused.Kind(self.stack.cell_name, attention.energy_weight is not None, attention.scale)
-        gates, (values, keys, mask) = self.stack.project(embedded), memory[:3]
-        traced = fused.Unroll.apply(
-            kind, gates, state.hidden[:, 0], state.context, values, keys, mask, memory.fertility, *weights
-        )
+        tensors = (self.stack.project(embedded), state.hidden[:, 0], state.context, memory.values, memory.keys)
+        with torch.autocast(embedded.device.type, enabled=False):  # steps are too small to gain by half precision
+            gates, hidden, context, values, keys = (tensor.to(weights.hidden.dtype) for tensor in tensors)
+            fertility = memory.fertility.to(weights.hidden.dtype)
+            traced = fused.Unroll.apply(kind, gates, hidden, context, values, keys, memory.mask, fertility, *weights)
         return Trace(*traced)
 
 

@@ -68,7 +68,7 @@ class Distribution(NamedTuple):
         Args:
             size: V and as many more as a source of the batch has own pieces.
         """
-        logits = _wide(self.logits)
+        logits = wide(self.logits)
         log_probs = torch.log_softmax(logits, dim=1)
         log_sum = logits.amax(dim=1) - log_probs.amax(dim=1)
         log_probs = log_probs.index_fill(1, self.banned, NEVER)
@@ -85,13 +85,13 @@ class Distribution(NamedTuple):
     def _gate_and_log_weights(self, log_sum: Tensor) -> tuple[Tensor, Tensor]:
         """From what the vocabulary's logits sum to: gate (R,), log-weights (R, S)."""
         assert self.copying is not None
-        gate, energies = self.copying.gate, _wide(self.copying.energies)
+        gate, energies = self.copying.gate, wide(self.copying.energies)
         if gate is None:  # one softmax over both is a gate between two: sigmoid(log Z_vocab - log Z_copy)
             gate = log_sum - torch.logsumexp(energies, dim=1)
-        return _wide(gate), torch.log_softmax(energies, dim=1)
+        return wide(gate), torch.log_softmax(energies, dim=1)
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
     """In fp32 at least."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
@@ -104,7 +104,7 @@ class _VocabTerms(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, banned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = _wide(logits)
+        logits = wide(logits)
         largest, place = logits.max(dim=1, keepdim=True)
         prior = logits.new_full((logits.shape[1],), 1 / (logits.shape[1] - banned.numel())).index_fill_(0, banned, 0.0)
         gold = logits.gather(1, target.unsqueeze(1)).squeeze(1)

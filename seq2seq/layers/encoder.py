@@ -1,8 +1,8 @@
 """The recurrent encoder: uni- or bidirectional layers over sentences of different lengths.
 
-On a GPU and in half precision torch's own layers (cuDNN) run it, over packed sequences; on a CPU ``recurrence`` does,
-which is sooner there, and wherever recurrent dropout masks h between the steps of a sentence. Imports nothing of the
-decoder: how a summary starts it is the bridge's matter.
+On a GPU torch's own layers (cuDNN) run it, over packed sequences. On a CPU ``recurrence`` does, which is sooner there,
+and wherever recurrent dropout masks h between the steps of a sentence. Imports nothing of the decoder: how a summary
+starts it is the bridge's matter.
 """
 
 from __future__ import annotations
@@ -91,12 +91,11 @@ class Encoder(nn.Module):
             lengths: (B,) real positions of each row, at least 1, on the CPU.
         """
         positions = torch.arange(embedded.shape[1], device=embedded.device)
-        mask = positions < lengths.to(embedded.device).unsqueeze(1)
+        mask = positions < lengths.to(embedded.device, non_blocking=True).unsqueeze(1)
         values = embedded
         final = []
-        device = embedded.device.type
         dropping = self.training and self.recurrent_dropout > 0
-        by_hand = dropping or (device == "cpu" and not torch.is_autocast_enabled(device))
+        by_hand = dropping or not embedded.is_cuda
         for number, layer in enumerate(self.layers):
             below = self.dropout(values) if number > 0 else values
             values, state = (self._by_hand if by_hand else self._by_torch)(layer, below, lengths)
@@ -107,7 +106,8 @@ class Encoder(nn.Module):
 
     def _by_torch(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run one layer: (B, S, I) -> (B, S, M) with zeros at padding, and the final state (B, D, W)."""
-        packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=False)
+        is_sorted = bool((lengths[1:] <= lengths[:-1]).all())  # else rows are moved, which a GPU would wait for
+        packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=is_sorted)
         if self.training and self.weight_drop > 0:
             names = [f"weight_hh_l0{suffix}" for suffix in self._suffixes]
             dropped = {name: drop_weight(getattr(layer, name), self.weight_drop, True) for name in names}
@@ -131,6 +131,8 @@ class Encoder(nn.Module):
             mask = torch.stack([make_mask(shape, self.recurrent_dropout, ih) for _ in self._suffixes])
         with torch.autocast(sequence.device.type, enabled=False):
             weights = Weights(ih, hh, bias_ih, bias_hh, mask)
-            traced = Recur.apply(self.cell_name, sequence.to(ih.dtype), lengths.to(sequence.device), *weights)
+            traced = Recur.apply(
+                self.cell_name, sequence.to(ih.dtype), lengths.to(sequence.device, non_blocking=True), *weights
+            )
         values, final = traced
         return values, final

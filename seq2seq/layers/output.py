@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.layers.distribution import NEVER, Copying
+from seq2seq.layers.distribution import NEVER, Copying, wide
 
-ROWS = 256  # of a slice; fewer are slower products, more leave the cache
+ROWS = 256  # of a slice on a CPU; fewer are slower products, more leave the cache
+ROOM = 2**25  # logits of a slice on a GPU, 128 MiB
 
 
 class CopyTerms(NamedTuple):
@@ -31,6 +32,8 @@ def output_loss(
 ) -> tuple[Tensor, Tensor]:
     """Loss and NLL of R target tokens, summed; the NLL has no gradient.
 
+    The products are made in the type of ``features``, all else in fp32 at least.
+
     Args:
         layer: from features (R, E) to logits (R, V).
         target: (R,), ids of the extended vocabulary.
@@ -38,15 +41,17 @@ def output_loss(
         smoothing: e of (1-e) NLL + e mean_v(-log P_vocab(v)).
     """
     terms = (None, None, None) if copying is None else _copy_terms(copying, target)
-    loss, nll = OutputLoss.apply(features, layer.weight, layer.bias, target, banned, smoothing, *terms)
+    with torch.autocast(features.device.type, enabled=False):
+        loss, nll = OutputLoss.apply(features, layer.weight, layer.bias, target, banned, smoothing, *terms)
     return loss, nll
 
 
 def _copy_terms(copying: Copying, target: Tensor) -> CopyTerms:
-    energies = copying.energies
+    energies = wide(copying.energies)
     elsewhere = copying.ids != target.unsqueeze(1)
     matched = energies.masked_fill(elsewhere, NEVER).logsumexp(dim=1)
-    return CopyTerms(copying.gate, matched, energies.logsumexp(dim=1))
+    gate = None if copying.gate is None else wide(copying.gate)
+    return CopyTerms(gate, matched, energies.logsumexp(dim=1))
 
 
 class OutputLoss(torch.autograd.Function):
@@ -71,13 +76,20 @@ class OutputLoss(torch.autograd.Function):
         R, V = features.shape[0], weight.shape[0]
         prior = weight.new_full((V,), 1 / (V - banned.numel())).index_fill_(0, banned, 0.0)
         d_features, d_weight, d_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
-        d_copy = features.new_zeros(3, R)  # gate, matched, total
-        loss, nll = features.new_zeros(()), features.new_zeros(())
-        room = features.new_empty(min(ROWS, R), V)
-        for first in range(0, R, ROWS):
-            rows = slice(first, first + ROWS)
+        d_copy = weight.new_zeros(3, R)  # gate, matched, total
+        loss, nll = weight.new_zeros(()), weight.new_zeros(())
+        halved, typed = features.dtype != weight.dtype, weight.to(features.dtype)
+        most = max(ROWS, ROOM // V) if features.is_cuda else ROWS
+        room = weight.new_empty(min(most, R), V)
+        for first in range(0, R, most):
+            rows = slice(first, first + most)
             part = features[rows]
-            logits = torch.addmm(bias, part, weight.T, out=room[: len(part)]).index_fill_(1, banned, -1e9)
+            logits = room[: len(part)]
+            if halved:
+                torch.add(part @ typed.T, bias, out=logits)
+            else:
+                torch.addmm(bias, part, weight.T, out=logits)
+            logits.index_fill_(1, banned, -1e9)
             known = target[rows] < V
             gold_id = target[rows].where(known, 0).unsqueeze(1)
             top = logits.amax(dim=1, keepdim=True)
@@ -107,9 +119,13 @@ class OutputLoss(torch.autograd.Function):
             logits.scatter_add_(1, gold_id, ((smoothing - 1) * made).unsqueeze(1))
             if smoothing:
                 logits.sub_(smoothing * prior)
-            torch.mm(logits, weight, out=d_features[rows])
-            d_weight.addmm_(logits.T, part)
             d_bias += logits.sum(dim=0)
+            logits = logits.to(features.dtype)
+            torch.mm(logits, typed, out=d_features[rows])
+            if halved:
+                d_weight += logits.T @ part
+            else:
+                d_weight.addmm_(logits.T, part)
         d_copy *= 1 - smoothing
         ctx.save_for_backward(d_features, d_weight, d_bias, d_copy)
         ctx.copies, ctx.gated = matched is not None, gate is not None

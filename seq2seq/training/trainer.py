@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -98,6 +98,17 @@ def train(config: Config) -> None:
         _score_test(test, run, device, trainer.metrics, display)
 
 
+class Made(NamedTuple):
+    """An update whose figures may still be on their way from the device."""
+
+    number: int
+    group: list[np.ndarray]
+    tokens: int
+    nll: Tensor  # a sum
+    coverage: Tensor  # a sum
+    norm: Tensor
+
+
 class Trainer:
     """The loop over updates, with validation, saving and stopping."""
 
@@ -136,6 +147,8 @@ class Trainer:
             self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length
         )
         self.saved_at = self.progress.update
+        self.made: Made | None = None
+        self.norm = math.nan
         self.profile = Profile(model.device)
 
     def run_updates(self) -> None:
@@ -254,7 +267,7 @@ class Trainer:
         batches = [self.rows.batch(rows).to(self.model.device) for rows in group]
         tokens = sum(batch.target_tokens for batch in batches)
         self.profile.end("data")
-        nll = coverage = 0.0
+        losses = []
         weight = self._coverage_weight()
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
@@ -263,31 +276,48 @@ class Trainer:
                 self.profile.end("output layer")
                 self.precision.scaler.scale(loss.total / tokens).backward()
                 self.profile.end("encoder")
-            nll += loss.nll.item()
-            coverage += loss.coverage.item()
+            losses.append(loss)
         clip = config.train.clip_norm or math.inf
         self.precision.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip).item()
-        if not math.isfinite(nll) or (not math.isfinite(norm) and not self.precision.can_skip()):
-            lines = self.rows.line_numbers(np.concatenate(group))
-            raise ValueError(
-                f"update {progress.update + 1}: the loss is {nll / tokens} and the gradient norm {norm} in the batch of "
-                f"training lines {', '.join(map(str, lines[:20]))}{', ...' if len(lines) > 20 else ''}; lower "
-                f"train.learning_rate or train.clip_norm, the last good state is in {self.run}"
-            )
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         if self.average:
             self.average.update_parameters(self.model)
         self.profile.end("optimizer")
         progress.update += 1
+        nll = torch.stack([loss.nll for loss in losses]).sum()
+        coverage = torch.stack([loss.coverage for loss in losses]).sum()
+        self._settle()  # the update before
+        self.made = Made(progress.update, group, tokens, nll, coverage, norm)
+        if self.model.device.type == "cpu":  # else the device works on while the next update is made ready
+            self._settle()
+        progress.seconds += time.perf_counter() - started
+
+    def _settle(self) -> None:
+        """Wait for the figures of the last update; nothing is written down before they are known to be good.
+
+        Raises:
+            ValueError: they are not finite.
+        """
+        if self.made is None:
+            return
+        (number, group, tokens, *_), progress = self.made, self.progress
+        nll, coverage, self.norm = self.made.nll.item(), self.made.coverage.item(), self.made.norm.item()
+        if not math.isfinite(nll) or (not math.isfinite(self.norm) and not self.precision.can_skip()):
+            lines = self.rows.line_numbers(np.concatenate(group))
+            raise ValueError(
+                f"update {number}: the loss is {nll / tokens} and the gradient norm {self.norm} in the batch of "
+                f"training lines {', '.join(map(str, lines[:20]))}{', ...' if len(lines) > 20 else ''}; lower "
+                f"train.learning_rate or train.clip_norm, the last good state is in {self.run}"
+            )
         progress.nll += nll
         progress.coverage += coverage
         progress.tokens += tokens
-        progress.seconds += time.perf_counter() - started
-        self.norm = norm
+        self.made = None
 
     def _log(self) -> None:
+        self._settle()
         progress = self.progress
         loss, coverage = progress.nll / progress.tokens, progress.coverage / progress.tokens
         speed, peak = progress.tokens / progress.seconds, peak_memory(self.model.device)
@@ -309,6 +339,7 @@ class Trainer:
 
     def _validate(self) -> None:
         """Score the validation lines, keep the model if it is the best so far."""
+        self._settle()
         progress, metric = self.progress, self.config.train.metric
         src, references = [pair.src for pair in self.valid], [pair.tgt for pair in self.valid]
         token_log_probs = [x for line in self.translator.score(src, references) for x in line]
@@ -344,6 +375,7 @@ class Trainer:
         )
 
     def _save(self) -> None:
+        self._settle()
         self.progress.metrics_size = self.metrics.size
         save_state(self.run / "last", self.progress, self.parts, self.rows.fingerprint)
         self.saved_at = self.progress.update
