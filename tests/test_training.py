@@ -705,6 +705,17 @@ def test_a_log_line_is_the_mean_since_the_last(folder: Path) -> None:
         assert low < line["loss"] < high
 
 
+@pytest.mark.parametrize(
+    ("layers", "attention", "told"), [(1, "additive", False), (2, "additive", True), (1, "none", True)]
+)
+def test_a_decoder_that_goes_by_steps_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], layers: int, attention: str, told: bool
+) -> None:
+    train(config_of(folder, model__decoder_layers=layers, model__attention=attention, train__max_updates=1))
+    said = f"here are model.decoder_layers={layers} and model.attention={attention}"
+    assert (said in " ".join(capsys.readouterr().err.split())) is told
+
+
 def test_a_profile_is_said_at_the_end_if_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(config_of(folder, "quiet"))
     assert "an update took" not in capsys.readouterr().err

@@ -93,6 +93,11 @@ def train(config: Config) -> None:
     model_dir.save_settings(run / "last", settings, tokenizers)
     trainer = Trainer(config, run, model, precision, tokenizers, rows, valid, display)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
+    if not model.decoder.fuses:
+        display.say(
+            "the decoder is trained step by step; it would be sooner with model.decoder_layers=1 and an attention, "
+            f"but here are model.decoder_layers={config.model.decoder_layers} and model.attention={config.model.attention}"
+        )
     with closing(trainer.metrics):
         trainer.run_updates()
         _score_test(test, run, device, trainer.metrics, display)
