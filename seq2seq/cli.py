@@ -370,6 +370,12 @@ def _user_errors() -> Iterator[None]:
     except ValueError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(2) from error
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):  # a GPU's, a CPU's
+            raise
+        message = "a batch does not fit into memory; lower --batch-tokens, or search.batch_tokens of the configuration"
+        typer.echo(f"error: {message}", err=True)
+        raise typer.Exit(2) from error
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; keep the exit quiet
         raise typer.Exit(0) from None

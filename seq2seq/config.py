@@ -116,7 +116,7 @@ class TrainConfig:
     log_every: int = _setting(50, least=1)  # updates
     profile: bool = False  # say at the end where the time of an update went; costs a little of it
     seed: int = _setting(1, least=0, below=2**63)
-    precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and sums stay fp32
+    precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and the loss are fp32
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))
     threads: int = _setting(0, least=0)  # CPU threads; 0: torch's choice
     init_from: str | None = None  # start from this model; copying and coverage may be added to it

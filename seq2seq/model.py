@@ -54,7 +54,6 @@ class Provenance(NamedTuple):
     """Where each real target token of a batch came from, sentence after sentence."""
 
     weights: Tensor  # (R, S), where the model looked
-    coverage: Tensor  # (R, S), how much it had looked at each place before
     p_gen: Tensor  # (R,), probability of generating; 1 without copying
     copied: Tensor  # (R, S), the share of the token's probability that copying each place brought
 
@@ -238,18 +237,17 @@ class Seq2Seq(nn.Module):
         """Tell where every real target token came from."""
         forced = self._force(batch)
         weights = forced.trace.log_weights.exp()
-        coverage = (weights.cumsum(dim=1) - weights).flatten(0, 1).index_select(0, batch.real)
         weights = weights.flatten(0, 1).index_select(0, batch.real)
         copying = forced.copying
         if copying is None:  # then nothing depends on the output layer
-            return Provenance(weights, coverage, torch.ones_like(weights[:, 0]), torch.zeros_like(weights))
+            return Provenance(weights, torch.ones_like(weights[:, 0]), torch.zeros_like(weights))
         found = self._distribution(forced).target(forced.target)
         route = found.route
         assert route is not None
         energies = copying.energies.masked_fill(copying.ids != forced.target.unsqueeze(1), NEVER)
         share = (route.copied - found.log_prob).exp().unsqueeze(1)
         copied = torch.where((route.copied > -math.inf).unsqueeze(1), share * energies.softmax(dim=1), 0.0)
-        return Provenance(weights, coverage, torch.sigmoid(route.gate), copied)
+        return Provenance(weights, torch.sigmoid(route.gate), copied)
 
     def step(self, tokens: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:
         """Extend by one token: last tokens (N,) -> natural log-probabilities of the next (N, size), and the new state.

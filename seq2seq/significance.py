@@ -49,7 +49,7 @@ def compare(
     Args:
         systems: name and hypotheses of each; all translate the same lines.
         references: the streams, each as long as the hypotheses.
-        metrics, tokenize, lowercase: as of ``evaluate.score``; ``summary`` cannot be compared.
+        metrics, tokenize, lowercase: as of ``evaluate.score``; ``exact`` and ``summary`` cannot be compared.
 
     Returns:
         One comparison a metric, four for ``rouge``. The same input gives the same numbers.
@@ -81,12 +81,13 @@ def compare(
 
 
 def check_comparable(metrics: Sequence[str]) -> None:
-    """Raise ValueError for a metric that says what a system does, not how well."""
-    if "summary" in metrics:
-        raise ValueError(
-            "several systems are compared by bleu, chrf, ter or rouge, but the metric is summary; "
-            "score them one by one or choose another metric"
-        )
+    """Raise ValueError for a metric that systems are not compared by."""
+    for metric in metrics:
+        if metric in evaluate.METRICS and metric not in (*evaluate.SACREBLEU, "rouge"):
+            raise ValueError(
+                f"several systems are compared by {', '.join(evaluate.SACREBLEU)} or rouge, but the metric is {metric}; "
+                "score them one by one or choose another metric"
+            )
 
 
 def paired_bootstrap(baseline: np.ndarray, system: np.ndarray) -> tuple[float, float, float]:

@@ -22,6 +22,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, Search, beam_search
 from seq2seq.search.penalties import Penalties
 from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.words import join
 from seq2seq.wordsplit import JOINER
 
 log = logging.getLogger(__name__)
@@ -84,11 +85,25 @@ class Translator:
     ['Un homme dort.']
     """
 
-    def __init__(self, model: Seq2Seq, tokenizers: Tokenizers, search: SearchConfig, *, max_source_length: int) -> None:
+    def __init__(
+        self,
+        model: Seq2Seq,
+        tokenizers: Tokenizers,
+        search: SearchConfig,
+        *,
+        max_source_length: int,
+        warns: bool = True,
+    ) -> None:
         self.model = model
         self.tokenizers = tokenizers
         self.search_config = search
         self.max_source_length = max_source_length
+        self.warns = warns  # of every source that is too long
+        if Penalties(search.coverage_penalty, search.summary_penalty) and not model.has_attention:
+            raise ValueError(
+                "search.coverage_penalty and search.summary_penalty look at an attention, but model.attention is none; "
+                "set them to 0"
+            )
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> Translator:
@@ -109,7 +124,7 @@ class Translator:
         parts: list[list[str]] = [[] for _ in lines]
         for source, text in zip(sources, texts, strict=True):
             parts[source.row].append(text)
-        return [_join(some) for some in parts]
+        return [join(some) for some in parts]
 
     def search(self, lines: Sequence[str], *, n_best: int = 1, first_line: int = 1) -> list[list[Translation]]:
         """Find the best translations of every line.
@@ -220,13 +235,8 @@ class Translator:
                 places = split_places(segments.pieces, most) if too_long == "split" else places
                 status = f"source_{too_long}"
                 done = "is cut to" if too_long == "cut" else f"is split into {len(places) - 1} parts of at most"
-                log.warning(
-                    "line %d has %d pieces and %s %d, the model's data.max_source_length",
-                    first_line + row,
-                    length,
-                    done,
-                    most,
-                )
+                message = "line %d has %d pieces and %s %d, the model's data.max_source_length"
+                log.log(logging.WARNING if self.warns else logging.DEBUG, message, first_line + row, length, done, most)
             for start, end in itertools.pairwise(places):
                 ids, pieces = segments.ids[start:end], segments.pieces[start:end]
                 copied = extend(pieces, self.tokenizers.tgt) if self.model.copies else Extended([], [])
@@ -251,11 +261,6 @@ class Translator:
     def _search_batch(self, sources: Sequence[_Source]) -> list[list[Hypothesis]]:
         config = self.search_config
         penalties = Penalties(config.coverage_penalty, config.summary_penalty)
-        if penalties and not self.model.has_attention:
-            raise ValueError(
-                "search.coverage_penalty and search.summary_penalty look at an attention, but model.attention is none; "
-                "set them to 0"
-            )
         batch = self._collate(sources, [[] for _ in sources])
         search = Search(BOS, EOS, config.beam_size, config.length_penalty, config.min_length, penalties)
         max_lengths = [self.max_length(len(source.ids)) for source in sources]
@@ -316,21 +321,13 @@ def split_places(pieces: Sequence[str], most: int) -> list[int]:
     return [*places, len(pieces)]
 
 
-def _join(texts: Sequence[str]) -> str:
-    """Put the translations of a line's parts together, without a space where its script has none."""
-    joined = ""
-    for text in filter(None, texts):
-        joined += (" " if joined and joined[-1] not in "。！？" else "") + text
-    return joined
-
-
 def _merge(parts: Sequence[Translation]) -> Translation:
     """One translation of the translations of a line's parts."""
     if len(parts) == 1:
         return parts[0]
     lengths = [len(part.token_log_probs) for part in parts]
     merged = Translation(
-        _join([part.translation for part in parts]),
+        join([part.translation for part in parts]),
         score=sum(part.score * length for part, length in zip(parts, lengths, strict=True)) / sum(lengths),
         log_prob=sum(part.log_prob for part in parts),
         status="max_length" if any(part.status == "max_length" for part in parts) else parts[0].status,

@@ -7,6 +7,7 @@ here punctuation and case are lost. Knows lines of text only.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 import regex  # knows Unicode scripts; sacreBLEU brings it
 
@@ -24,6 +25,7 @@ _WORD = regex.compile(
     """,
     regex.VERBOSE | regex.VERSION1,
 )
+_JOINS = regex.compile(rf"[{_UNSPACED}\u3000-\u303f\uff00-\uff65]", regex.VERSION1 | regex.VERBOSE)
 _ASCII_WORD = regex.compile("[A-Za-z0-9]+")
 
 _FULL_STOPS = "。！？｡।॥۔؟។၊။።"  # end a sentence whatever follows
@@ -39,6 +41,14 @@ def split_words(text: str) -> list[str]:
     if text.isascii():
         return _ASCII_WORD.findall(text)
     return _WORD.findall(unicodedata.normalize("NFC", text))
+
+
+def join(texts: Iterable[str]) -> str:
+    """Put texts one behind the other, without a space behind a script that has none."""
+    joined = ""
+    for text in filter(None, texts):
+        joined += (" " if joined and not _JOINS.match(joined[-1]) else "") + text
+    return joined
 
 
 def words(text: str) -> list[str]:

@@ -255,6 +255,18 @@ def test_a_full_disk_is_one_line(model: str) -> None:
     assert "No space left on device" in refused("translate", model, "--output", "/dev/full", text=b"a\n")
 
 
+@pytest.mark.parametrize("said", ["CUDA out of memory. Tried", "DefaultCPUAllocator: can't allocate memory: you tried"])
+def test_too_little_memory_is_one_line(model: str, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    def search(*arguments: Any) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(Translator, "_search_batch", search)
+    message = refused("translate", model, text=b"a dog\n")
+    assert (
+        message == "a batch does not fit into memory; lower --batch-tokens, or search.batch_tokens of the configuration"
+    )
+
+
 def test_a_damaged_model_is_one_line(model: str, tmp_path: Path) -> None:
     for name in os.listdir(model):
         write(tmp_path / name, Path(model, name).read_bytes())

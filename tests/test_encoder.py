@@ -99,6 +99,20 @@ def test_the_recurrence_equals_torchs_layer(cell, num_layers, bidirectional, rec
         torch.testing.assert_close(a_parameters[name].grad, b_parameters[name].grad, rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_states_that_grow_over_padding_do_no_harm():
+    encoder = make("rnn_relu", 1, False)
+    (layer,) = encoder.layers
+    with torch.no_grad():
+        layer.weight_hh_l0.copy_(1.6 * torch.eye(M))
+        layer.bias_hh_l0.fill_(0.05)
+        layer.weight_ih_l0.zero_()
+        layer.weight_ih_l0[:, 0] = -1.0
+    embedded = torch.zeros(2, 257, E)
+    embedded[1, :, 0] = 9.0  # keeps the longer one at 0, while the padding of the other grows beyond all bounds
+    encoder(embedded, torch.tensor([3, 257])).values.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
 @EVERY_SHAPE
 @pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
 def test_the_backward_by_hand_is_the_gradient(cell, num_layers, bidirectional, recurrent_dropout):

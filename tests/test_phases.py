@@ -92,6 +92,25 @@ def test_coverage_starts_where_patience_ends_and_the_run_goes_on(
     assert "no gain in 2 validations" in said
 
 
+def test_patience_does_not_end_a_run_before_coverage_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    rig_validation(monkeypatch, iter([(9.0, 9.0, 1.0)] + [(8.0, 8.0, 2.0)] * 9))
+    limits = {"train__valid_every": 1, "train__patience": 2, "train__max_updates": 99}
+    config = config_of(folder, **COVERED, loss__coverage_start=5, **limits)
+    train(config)
+    progress = state_of(config)["progress"]
+    assert (progress["update"], progress["best_update"]) == (8, 6)  # the best of those with coverage, and two more
+    assert weights_of(config)[ENERGY].all()
+
+
+def test_a_run_without_its_coverage_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    config = config_of(folder, **COVERED, loss__coverage_start=4, train__max_updates=4)
+    train(config)
+    assert "coverage has never started; raise train.max_updates" in capsys.readouterr().err
+    config.train.max_updates = 5
+    train(config)
+    assert "never started" not in capsys.readouterr().err
+
+
 def rig_validation(monkeypatch: pytest.MonkeyPatch, values: Any) -> None:
     """Let validations find the given BLEU, chrF and loss."""
     from seq2seq import evaluate

@@ -50,7 +50,9 @@ def save_model(folder: Path, **changes: Any) -> str:
     """An untrained model that tells pieces apart; a pointer copies sometimes, and sometimes almost."""
     tokenizer = TokenizerConfig(type="word", vocab_size=40)
     tokenizers = Tokenizers(*[train_tokenizer(TEXT, tokenizer)] * 2)
-    search = SearchConfig(beam_size=3, max_length_ratio=1.0, max_length_extra=2, coverage_penalty=0.3)
+    search = SearchConfig(
+        beam_size=3, max_length_ratio=1.0, max_length_extra=2, coverage_penalty=0.0 if "attention" in changes else 0.3
+    )
     settings = Settings(ModelConfig(cell="gru", embedding_size=8, hidden_size=8, **changes), tokenizer, search, 12)
     torch.manual_seed(13)
     model_dir.save_settings(folder, settings, tokenizers)

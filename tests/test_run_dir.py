@@ -11,11 +11,19 @@ import yaml
 
 from seq2seq.config import Config, from_container
 from seq2seq.training.run_dir import MAY_CHANGE, claim_run, find_run
+from seq2seq.training.state import STATE
 
 
 def config_of(folder: Path, **sections: Any) -> Config:
     made: Config = from_container(Config, {"name": "toy", "run_dir": str(folder / "run"), **sections})
     return made
+
+
+def begin(config: Config) -> None:
+    """A run that has saved its state."""
+    claim_run(config)
+    (Path(config.run_dir) / "last").mkdir(exist_ok=True)
+    (Path(config.run_dir) / "last" / STATE).touch()
 
 
 def test_finding_writes_nothing_and_claiming_writes_the_configuration(tmp_path: Path) -> None:
@@ -29,7 +37,7 @@ def test_finding_writes_nothing_and_claiming_writes_the_configuration(tmp_path: 
 
 
 def test_other_settings_are_named_with_both_values(tmp_path: Path) -> None:
-    claim_run(config_of(tmp_path))
+    begin(config_of(tmp_path))
     other = config_of(tmp_path, model={"cell": "gru", "hidden_size": 8}, train={"max_updates": 3})
     with pytest.raises(ValueError, match="holds a run of another configuration") as caught:
         find_run(other)
@@ -37,6 +45,11 @@ def test_other_settings_are_named_with_both_values(tmp_path: Path) -> None:
     assert "model.cell (was lstm, is gru), model.hidden_size (was 256, is 8); set them back" in message
     assert "max_updates" not in message
     assert "set name" in message
+
+
+def test_a_run_that_saved_nothing_can_be_started_with_other_settings(tmp_path: Path) -> None:
+    claim_run(config_of(tmp_path))
+    assert find_run(config_of(tmp_path, train={"learning_rate": 0.5})) == tmp_path / "run"
 
 
 OTHER = {
@@ -53,10 +66,10 @@ OTHER = {
 
 
 def test_keys_that_may_change_do(tmp_path: Path) -> None:
-    claim_run(config_of(tmp_path, train={"resume": "never"}))
+    begin(config_of(tmp_path, train={"resume": "never"}))
     other = config_of(tmp_path, **OTHER)
     find_run(other)
-    claim_run(other)
+    begin(other)
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert saved["train"]["max_updates"] == 7, "the newest configuration is the run's"
 
@@ -77,7 +90,7 @@ def test_keys_that_may_change_do(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_result_depends_on_may_not_change(tmp_path: Path, section: str, key: str, value: Any) -> None:
-    claim_run(config_of(tmp_path))
+    begin(config_of(tmp_path))
     name = f"{section}.{key}" + (".src" if isinstance(value, dict) else "")
     with pytest.raises(ValueError, match=rf"{name} \(was .*, is "):
         find_run(config_of(tmp_path, **{section: {key: value}}))
@@ -95,7 +108,7 @@ def _names(section: str) -> list[str]:
 
 def test_a_key_of_another_version_is_named(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    claim_run(config)
+    begin(config)
     path = tmp_path / "run" / "config.yaml"
     path.write_text(path.read_text().replace("  seed: 1\n", "  sead: 1\n"))
     with pytest.raises(ValueError, match=r"configuration: train\.sead \(was 1, is None\); set"):
@@ -104,7 +117,7 @@ def test_a_key_of_another_version_is_named(tmp_path: Path) -> None:
 
 def test_a_setting_that_came_later_counts_as_its_default(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    claim_run(config)
+    begin(config)
     path = tmp_path / "run" / "config.yaml"
     saved = yaml.safe_load(path.read_text())
     del saved["model"]["memory_dropout"]
@@ -118,7 +131,7 @@ def test_never_refuses_a_run_and_takes_a_free_directory(tmp_path: Path) -> None:
     config = config_of(tmp_path, train={"resume": "never"})
     (tmp_path / "run").mkdir()
     find_run(config)
-    claim_run(config)
+    begin(config)
     with pytest.raises(ValueError, match=r"run holds a run already; set name to something new, or train\.resume=auto"):
         find_run(config)
 
@@ -126,7 +139,7 @@ def test_never_refuses_a_run_and_takes_a_free_directory(tmp_path: Path) -> None:
 def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(ValueError, match=r"run_dir .*run can't be written: .*; set run_dir to another folder"):
-        claim_run(config_of(tmp_path))
+        begin(config_of(tmp_path))
 
 
 def test_a_blank_name_is_refused(tmp_path: Path) -> None:

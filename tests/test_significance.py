@@ -210,6 +210,7 @@ def test_tokenized_text_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
             {"metrics": ["bleu", "summary"]},
             "several systems are compared by bleu, chrf, ter or rouge, but the metric is summary; score them",
         ),
+        ([("a", ["x"]), ("b", ["x"])], {"metrics": ["exact"]}, "or rouge, but the metric is exact; score them"),
     ],
 )
 def test_what_cannot_be_compared(systems: list[tuple[str, list[str]]], options: dict[str, Any], message: str) -> None:

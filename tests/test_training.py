@@ -524,7 +524,10 @@ def test_a_non_finite_validation_loss_keeps_the_model(folder: Path, monkeypatch:
     kept = kept_bytes(config)
     config.train.max_updates = 4
     monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[math.nan]])
-    with pytest.raises(ValueError, match=r"the validation loss behind update 4 is nan; lower train\.learning_rate"):
+    with pytest.raises(
+        ValueError,
+        match=r"update 4 is nan; set name .* behind update 2 with train\.init_from, and lower train\.learning_rate",
+    ):
         train(config)
     assert kept_bytes(config) == kept
 
@@ -686,6 +689,8 @@ def test_long_pairs_are_counted_and_never_silent(
     assert f"train: 161 pairs read, {remaining} kept" in said
     assert f"{long} {kept} for a source above 4 pieces" in said
     assert "1 dropped for an empty side" in said
+    assert re.search(r"\n\d+ of the validation sources are cut to data.max_source_length=4", said)
+    assert "the model's data.max_source_length" not in said
 
 
 def test_log_and_validation_intervals(folder: Path) -> None:

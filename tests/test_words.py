@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.tokenizers import DefaultTokenizer
 
-from seq2seq.words import sentences, split_words, words
+from seq2seq.words import join, sentences, split_words, words
 
 
 @given(st.text(st.characters(max_codepoint=127)))
@@ -84,3 +84,17 @@ def test_newlines_end_sentences_if_there_are_any() -> None:
 @given(st.text("aB .!?。\"'()…"))
 def test_sentences_lose_no_word(text: str) -> None:
     assert [word for sentence in sentences(text) for word in words(sentence)] == words(text)
+
+
+@pytest.mark.parametrize(
+    ("texts", "joined"),
+    [
+        (["a b.", "", "c"], "a b. c"),
+        (["你好，", "世界"], "你好，世界"),
+        (["你好。", "世界"], "你好。世界"),
+        (["ฉันรัก", "คุณ"], "ฉันรักคุณ"),
+        ([], ""),
+    ],
+)
+def test_texts_are_joined_with_a_space_where_their_script_has_one(texts: list[str], joined: str) -> None:
+    assert join(texts) == joined

@@ -1,4 +1,4 @@
-"""All steps of a known target with a backward of its own; the same numbers as ``Decoder.unroll_by_steps``, sooner.
+"""All steps of a known target with a backward of its own; the numbers of single steps, sooner.
 
 What autograd would keep of every step is recomputed or never made: the (B, S, A) of additive energies exists once, the
 gradients of all weights are one matrix product over all steps instead of one a step, and the keys' gradient is summed in
@@ -58,8 +58,7 @@ class Unroll(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         weights = Weights(*flat)  # type: ignore[arg-type]
         (B, T, _), S, H = gates.shape, keys.shape[1], weights.hidden.shape[1]
-        step, _ = CELLS[kind.cell]
-        apart = kind.cell == "gru"  # the last state's part of the gates is kept apart
+        step, _, apart, _ = CELLS[kind.cell]
         activations = torch.empty_like(gates.transpose(0, 1), memory_format=torch.contiguous_format)  # (T, B, G*H)
         torch.add(gates.transpose(0, 1), 0 if apart else weights.bias, out=activations)
         # what each step sees: the last output, dropped if it is, and the last context
@@ -108,7 +107,7 @@ class Unroll(torch.autograd.Function):
         present = iter(saved[11:])
         weights = Weights(*(None if absent else next(present) for absent in ctx.absent))  # type: ignore[arg-type]
         d_outputs, d_contexts, d_log_weights = (gradient.transpose(0, 1) for gradient in outer)
-        step_back, apart, H = CELLS[kind.cell][1], kind.cell == "gru", outputs.shape[2]
+        (_, step_back, apart, _), H = CELLS[kind.cell], outputs.shape[2]
         looked, queries = log_weights.exp(), _query(kind, weights, outputs[1:])
         d_gates = torch.empty_like(activations)
         d_hidden_gates = torch.empty_like(activations) if apart else d_gates

@@ -33,13 +33,12 @@ class Recur(torch.autograd.Function):
     def forward(ctx: Any, cell: str, inputs: Tensor, lengths: Tensor, *flat: Tensor | None) -> tuple[Tensor, Tensor]:
         weights = Weights(*flat)  # type: ignore[arg-type]
         (B, S, _), (D, G, H) = inputs.shape, weights.hh.shape
-        step, _ = CELLS[cell]
-        apart = cell == "gru"  # the last state's part of the gates is kept apart
+        step, _, apart, has_cell = CELLS[cell]
         order, back = _orders(lengths, S, D)
         read = torch.stack([inputs.flatten(0, 1).index_select(0, rows) for rows in order])  # (D, S*B, I)
         bias = weights.bias_ih if apart else weights.bias_ih + weights.bias_hh
         activations = torch.baddbmm(bias.unsqueeze(1), read, weights.ih.mT).view(D, S, B, G)
-        outputs, cells = (inputs.new_zeros(D, S + 1, B, width) for width in (H, H if cell == "lstm" else 0))
+        outputs, cells = (inputs.new_zeros(D, S + 1, B, width) for width in (H, H if has_cell else 0))
         seen = outputs if weights.mask is None else torch.zeros_like(outputs)
         h = inputs.new_empty(D, S, B, G if apart else 0)
         for t in range(S):
@@ -51,21 +50,23 @@ class Recur(torch.autograd.Function):
                 else:
                     activations[d, t].addmm_(seen[d, t], weights.hh[d].T)
             step(Step(activations[:, t], h[:, t], outputs[:, t], cells[:, t], outputs[:, t + 1], cells[:, t + 1]))
+        rows = torch.arange(B, device=lengths.device)
+        final = torch.cat((outputs[:, lengths, rows], cells[:, lengths, rows]), dim=2).transpose(0, 1)
+        # what a step makes of padding may be infinite, and backward multiplies it by 0
+        outputs[:, 1:].masked_fill_(_padding(lengths, S).transpose(0, 1), 0.0)
         ctx.cell, ctx.has_mask = cell, weights.mask is not None
         ctx.save_for_backward(
             lengths, order, back, read, activations, outputs, cells, h, *weights[:4], *(weights.mask,) * ctx.has_mask
         )
         values = torch.cat([outputs[d, 1:].flatten(0, 1).index_select(0, back[d]) for d in range(D)], dim=1)
-        values = values.view(B, S, D * H).masked_fill_(_padding(lengths, S), 0.0)
-        rows = torch.arange(B, device=lengths.device)
-        return values, torch.cat((outputs[:, lengths, rows], cells[:, lengths, rows]), dim=2).transpose(0, 1)
+        return values.view(B, S, D * H), final
 
     @staticmethod
     def backward(ctx: Any, d_values: Tensor, d_final: Tensor) -> tuple[Tensor | None, ...]:
         lengths, order, back, read, activations, outputs, cells, h, *flat = ctx.saved_tensors
         weights = Weights(*flat, *(() if ctx.has_mask else (None,)))
         (D, S, B), H = activations.shape[:3], outputs.shape[3]
-        step_back, apart = CELLS[ctx.cell][1], ctx.cell == "gru"
+        _, step_back, apart, _ = CELLS[ctx.cell]
         d_h_final, d_cell_final = d_final.transpose(0, 1).split((H, d_final.shape[2] - H), dim=2)
         d_values = d_values.masked_fill(_padding(lengths, S), 0.0).view(B * S, D, H)
         d_outputs = torch.stack([d_values[:, d].index_select(0, order[d]) for d in range(D)]).view(D, S, B, H)

@@ -1,13 +1,14 @@
 """One step of every cell and back through it, by hand and in place: what ``fused`` and ``recurrence`` unroll.
 
 A step turns the sums of all that enters the gates, ``x``, in place into the gates after their nonlinearities, and
-writes the output; of the GRU, ``h`` is the last state's part, else it is in ``x`` already. Going back writes the gradient
-of ``x``, and gives those of h, of the last output but for h, and of the last cell. The formulas are those of ``cells``,
-differentiated.
+writes the output. Of a cell that keeps it ``apart``, ``h`` is the last state's part, else it is in ``x`` already. Going
+back writes the gradient of ``x``, and gives those of h, of the last output but for h, and of the last cell. The formulas
+are those of ``cells``, differentiated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,9 +19,9 @@ class Step(NamedTuple):
     """One step: (..., H) where nothing else is said."""
 
     x: Tensor  # (..., G*H)
-    h: Tensor  # (..., 3 H) of the GRU, else empty
+    h: Tensor  # (..., G*H) if kept apart, else empty
     last_output: Tensor
-    last_cell: Tensor  # of the LSTM, else empty
+    last_cell: Tensor  # of a cell that has one, else empty
     output: Tensor
     cell: Tensor
 
@@ -87,9 +88,18 @@ def _rnn_relu_back(step: Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) ->
     return d_x, None, d_cell
 
 
+class Cell(NamedTuple):
+    """What is to be known of a cell to unroll it."""
+
+    step: Callable[[Step], None]
+    back: Callable[[Step, Tensor, Tensor, Tensor], _Back]
+    apart: bool = False  # the last state's part of the gates is kept apart, as ``h``
+    has_cell: bool = False
+
+
 CELLS = {
-    "lstm": (_lstm, _lstm_back),
-    "gru": (_gru, _gru_back),
-    "rnn_tanh": (_rnn_tanh, _rnn_tanh_back),
-    "rnn_relu": (_rnn_relu, _rnn_relu_back),
+    "lstm": Cell(_lstm, _lstm_back, has_cell=True),
+    "gru": Cell(_gru, _gru_back, apart=True),
+    "rnn_tanh": Cell(_rnn_tanh, _rnn_tanh_back),
+    "rnn_relu": Cell(_rnn_relu, _rnn_relu_back),
 }

@@ -10,7 +10,8 @@ TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Precision:
     """Autocast and a scaler of the loss (Micikevicius et al. 2018), which do nothing where they are not needed.
 
-    Softmax, sums, the loss and the steps of the recurrences stay in fp32. On a GPU, fp32 products may use TF32.
+    Softmax, sums and the loss stay in fp32, and so do the steps of recurrences that have a backward of their own. On a GPU,
+    fp32 products may use TF32.
 
     Raises:
         ValueError: fp16 on a CPU.

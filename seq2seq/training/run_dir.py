@@ -10,6 +10,7 @@ import yaml
 
 from seq2seq.config import Config
 from seq2seq.model_dir import write
+from seq2seq.training.state import STATE
 
 CONFIG = "config.yaml"
 MAY_CHANGE = ("run_dir", "data.root", "data.test", "train.max_updates", "train.max_epochs", "train.patience") + (
@@ -24,6 +25,8 @@ MAY_CHANGE = ("run_dir", "data.root", "data.test", "train.max_updates", "train.m
 def find_run(config: Config) -> Path:
     """The run directory, if it is free or can be continued. Writes nothing: what fails early leaves no trace.
 
+    A run that stopped before it saved anything can be started again with other settings.
+
     Raises:
         ValueError: it holds a run and train.resume=never, or a run of another configuration.
     """
@@ -34,7 +37,8 @@ def find_run(config: Config) -> Path:
     if path.exists():
         if config.train.resume == "never":
             raise ValueError(f"{run} holds a run already; set name to something new, or train.resume=auto to continue")
-        _compare(run, yaml.safe_load(path.read_text(encoding="utf-8")), dataclasses.asdict(config))
+        if (run / "last" / STATE).exists():
+            _compare(run, yaml.safe_load(path.read_text(encoding="utf-8")), dataclasses.asdict(config))
     return run
 
 

@@ -91,6 +91,11 @@ def train(config: Config) -> None:
     model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
     claim_run(config)  # everything is known to fit now
     model_dir.save_settings(run / "last", settings, tokenizers)
+    long = sum(len(s.ids) > config.data.max_source_length for s in tokenizers.src.segment([pair.src for pair in valid]))
+    if long:
+        display.say(
+            f"{long:,} of the validation sources are cut to data.max_source_length={config.data.max_source_length}"
+        )
     trainer = Trainer(config, run, model, precision, tokenizers, rows, valid, display)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
     if not model.decoder.fuses:
@@ -149,12 +154,12 @@ class Trainer:
             self.progress = load_state(run / "last", self.parts, rows.fingerprint)
         self.metrics = Metrics(run / "metrics.jsonl", self.progress.metrics_size)
         self.translator = Translator(
-            self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length
+            self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length, warns=False
         )
         self.saved_at = self.progress.update
         self.made: Made | None = None
         self.norm = math.nan
-        self.profile = Profile(model.device)
+        self.profile = Profile(model.device) if config.train.profile else None
 
     def run_updates(self) -> None:
         """Make updates until a limit, the patience or a signal ends them."""
@@ -162,7 +167,7 @@ class Trainer:
         if progress.update:
             self.display.say(f"starting behind update {progress.update:,}, epoch {progress.epoch + 1}")
         self._try_largest()
-        if config.profile:
+        if self.profile:
             self.model.passed = self.profile.passed
         self.display.start(progress.update, config.max_updates)
         with _signals() as signals:
@@ -188,9 +193,12 @@ class Trainer:
                     self._validate()  # behind the saved state, as a longer run would not make it
             finally:
                 self.display.stop()
-                if config.profile and self.profile.updates:
+                if self.profile and self.profile.updates:
                     for line in self.profile.lines():
                         self.display.say(line)
+        covered = progress.covered_from
+        if self.config.model.coverage != "none" and (covered is None or covered >= progress.update):
+            self.display.say("coverage has never started; raise train.max_updates or lower train.patience")
         self.display.say(
             f"trained for {progress.update:,} updates; best {self.config.train.metric} {progress.best:.2f} "
             f"at update {progress.best_update:,}, kept in {self.run / 'model'}"
@@ -243,12 +251,13 @@ class Trainer:
             progress.position = 0
 
     def _cover_now(self) -> bool:
-        """Where coverage waits for the patience to end: let it begin instead of stopping."""
+        """Where coverage waits for the patience to end, let it begin instead of stopping; nor stop before it begins."""
         progress = self.progress
-        if self.config.model.coverage == "none" or progress.covered_from is not None:
+        if self.config.model.coverage == "none":
             return False
-        progress.covered_from, progress.without_gain = progress.update, 0
-        return True
+        if progress.covered_from is None:
+            progress.covered_from = progress.update
+        return progress.covered_from >= progress.update
 
     def _coverage_weight(self) -> float:
         """The weight of the coverage loss in the next update; coverage learns nothing before it starts."""
@@ -256,7 +265,7 @@ class Trainer:
         covered = progress.covered_from is not None and progress.update >= progress.covered_from
         if progress.update and progress.update == progress.covered_from:
             self.display.say(f"coverage starts behind update {progress.update:,}; the best is now the best with it")
-            progress.best, progress.best_update = None, 0
+            progress.best, progress.best_update, progress.without_gain = None, 0, 0
         for parameter in self.model.decoder.attention.coverage_parameters():
             parameter.requires_grad_(covered)
         return coverage_weight(self.config.loss, progress.update + 1, progress.covered_from)
@@ -268,19 +277,20 @@ class Trainer:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         self.model.train()
-        self.profile.start()
+        if self.profile:
+            self.profile.start()
         batches = [self.rows.batch(rows).to(self.model.device) for rows in group]
         tokens = sum(batch.target_tokens for batch in batches)
-        self.profile.end("data")
+        self._ended("data")
         losses = []
         weight = self._coverage_weight()
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
             with _memory(config.train, batch):
                 loss = self._loss(batch, weight=weight)
-                self.profile.end("output layer")
+                self._ended("output layer")
                 self.precision.scaler.scale(loss.total / tokens).backward()
-                self.profile.end("encoder")
+                self._ended("encoder")
             losses.append(loss)
         clip = config.train.clip_norm or math.inf
         self.precision.scaler.unscale_(self.optimizer)
@@ -289,7 +299,7 @@ class Trainer:
         self.precision.scaler.update()
         if self.average:
             self.average.update_parameters(self.model)
-        self.profile.end("optimizer")
+        self._ended("optimizer")
         progress.update += 1
         nll = torch.stack([loss.nll for loss in losses]).sum()
         coverage = torch.stack([loss.coverage for loss in losses]).sum()
@@ -298,6 +308,15 @@ class Trainer:
         if self.model.device.type == "cpu":  # else the device works on while the next update is made ready
             self._settle()
         progress.seconds += time.perf_counter() - started
+
+    def _lower(self) -> str:
+        """What to do about a run that has left the numbers."""
+        saved = f"set name to start anew, from {self.run} as it was behind update {self.saved_at:,} with train.init_from, and "
+        return f"{saved if self.saved_at else ''}lower train.learning_rate"
+
+    def _ended(self, part: str) -> None:
+        if self.profile:
+            self.profile.end(part)
 
     def _settle(self) -> None:
         """Wait for the figures of the last update; nothing is written down before they are known to be good.
@@ -313,8 +332,8 @@ class Trainer:
             lines = self.rows.line_numbers(np.concatenate(group))
             raise ValueError(
                 f"update {number}: the loss is {nll / tokens} and the gradient norm {self.norm} in the batch of "
-                f"training lines {', '.join(map(str, lines[:20]))}{', ...' if len(lines) > 20 else ''}; lower "
-                f"train.learning_rate or train.clip_norm, the last good state is in {self.run}"
+                f"training lines {', '.join(map(str, lines[:20]))}{', ...' if len(lines) > 20 else ''}; "
+                f"{self._lower()}{' or train.clip_norm' if self.config.train.clip_norm else ', set train.clip_norm'}"
             )
         progress.nll += nll
         progress.coverage += coverage
@@ -334,7 +353,7 @@ class Trainer:
                 "loss": loss,
                 **({} if self.config.model.coverage == "none" else {"coverage_loss": coverage}),
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "gradient_norm": self.norm,
+                "gradient_norm": self.norm if math.isfinite(self.norm) else None,  # of an update that fp16 left out
                 "tokens_per_second": round(speed, 1),
                 "peak_memory": peak,
             }
@@ -350,9 +369,7 @@ class Trainer:
         token_log_probs = [x for line in self.translator.score(src, references) for x in line]
         loss = -sum(token_log_probs) / len(token_log_probs)
         if not math.isfinite(loss):
-            raise ValueError(
-                f"the validation loss behind update {progress.update} is {loss}; lower train.learning_rate"
-            )
+            raise ValueError(f"the validation loss behind update {progress.update} is {loss}; {self._lower()}")
         hypotheses = self.translator.translate(src)
         bleu, chrf = evaluate.score(hypotheses, [references], metrics=("bleu", "chrf"))
         record = {"bleu": bleu.score, "chrf": chrf.score, "loss": loss}
@@ -404,7 +421,11 @@ def make_average(config: TrainConfig, model: nn.Module) -> AveragedModel | None:
         decay = min(config.average, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
 
-    return AveragedModel(model, multi_avg_fn=torch.no_grad()(step))
+    average = AveragedModel(model, multi_avg_fn=torch.no_grad()(step))
+    for module in average.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # a copy's weights lie apart, and cuDNN would move them at every call
+    return average
 
 
 @contextmanager
