@@ -55,6 +55,7 @@ def main() -> None:
         hypotheses = lead(pairs, corpus.read_split(config.data, "train"))
     else:
         translator = Translator.load(arguments.run)
+        translator.warns = False  # the training has counted them
         if arguments.beam_size:
             translator.search_config.beam_size = arguments.beam_size
         hypotheses = translator.translate([pair.src for pair in pairs])
