@@ -24,6 +24,20 @@ def test_a_locked_mask_keeps_the_mean_and_its_type():
     assert (mask == 0).double().mean().item() == pytest.approx(P, abs=0.02)
 
 
+def test_neighbours_in_a_mask_are_independent():
+    kept = make_mask((1000, 64), P, torch.zeros(1)) > 0
+    for distance in range(1, 5):  # four neighbours share a random number
+        both = (kept[:, distance:] & kept[:, :-distance]).double().mean().item()
+        assert both == pytest.approx((1 - P) ** 2, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 7)])
+def test_a_mask_may_have_any_size_and_nearly_everything_dropped(shape):
+    mask = make_mask(shape, 1 - 1e-9, torch.zeros(1))
+    assert mask.shape == shape
+    assert mask.isfinite().all()
+
+
 def test_locked_dropout_has_one_mask_over_time_and_another_for_each_sentence():
     dropped = SequenceDropout(P, locked=True)(torch.ones(3, 7, 50))
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
