@@ -318,6 +318,15 @@ def test_fertility_is_tus_formula(kind):
     assert make(kind).fertility(values).shape == (B, 0)
 
 
+def test_fertility_never_underflows_to_zero():
+    attention = covering("additive", "fertility")
+    values = (-1e4 * attention.fertility_energy.weight.detach()).expand(B, S, M).clone().requires_grad_()
+    found = attention.fertility(values)
+    assert (found > 0).all()
+    (1 / found.square()).sum().backward()
+    assert values.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("coverage", COVERAGES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_reaches_coverage(kind, coverage):

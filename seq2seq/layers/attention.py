@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MAX_FERTILITY = 2.0  # N of Tu et al. 2016, the value of their experiments
+MIN_FERTILITY = 1e-4  # where the sigmoid underflows, coverage would be infinite
 NEVER = torch.finfo(torch.float32).min  # an energy or log-weight whose weight is 0
 
 
@@ -116,7 +117,7 @@ class Attention(nn.Module):
             return values[:, :0, 0]
         if self.coverage == "sum":
             return torch.ones_like(values[:, :, 0])
-        return MAX_FERTILITY * torch.sigmoid(self.fertility_energy(values).squeeze(2))
+        return (MAX_FERTILITY * torch.sigmoid(self.fertility_energy(values).squeeze(2))).clamp(min=MIN_FERTILITY)
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
         """Compare: (B, H), (B, S, A), (B, S) -> (B, S)."""
