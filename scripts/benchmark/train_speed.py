@@ -5,8 +5,9 @@ python scripts/benchmark/train_speed.py --peer opennmt_py.sh       and a script 
 python scripts/benchmark/train_speed.py --device cuda --precision bf16 --sizes S M G --batch-tokens 16384
 
 Updates are whole ones (batch on the CPU, forward, backward, clipping, Adam) over random ids of lengths like those of
-Multi30k in batches of 2,048 tokens. The ways are run in turn, several times; time them on a quiet machine only. The floor
-is what the same number of operations takes in products of the output layer's shape. Prints a table and a line of JSON.
+Multi30k in batches of 2,048 tokens. The ways are run in turn, several times; time them on a quiet machine only. A ratio
+is the median of those of fused to the other in the same turn. The floor is what the same number of operations takes in
+products of the output layer's shape. Prints a table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -52,11 +53,13 @@ def products_rate(size: Size, rows: int, arguments: argparse.Namespace) -> float
     kind = {"device": arguments.device, "dtype": TYPES[arguments.precision]}
     features, weight = torch.randn(rows, size.embedding, **kind), torch.randn(size.vocabulary, size.embedding, **kind)
     float((features @ weight.T)[0, 0])  # waits for a GPU
-    started = time.perf_counter()
-    for _ in range(5):
-        product = features @ weight.T
-    float(product[0, 0])
-    return 5 * 2.0 * rows * size.embedding * size.vocabulary / (time.perf_counter() - started)
+    started, done = time.perf_counter(), 0
+    while (passed := time.perf_counter() - started) < 1:
+        for _ in range(10):
+            product = features @ weight.T
+        float(product[0, 0])
+        done += 10
+    return done * 2.0 * rows * size.embedding * size.vocabulary / passed
 
 
 def computing(updates: Updates, batches: list[Batch]) -> float:
@@ -96,6 +99,9 @@ def measure(name: str, kind: str, arguments: argparse.Namespace) -> dict[str, ob
         if values:
             row[title] = round(statistics.median(values))
             row[f"{title}_spread"] = [round(min(values)), round(max(values))]
+        if values and title != "fused":
+            ratios = [fused / value for fused, value in zip(found["fused"], values, strict=True)]
+            row[f"to_{title}"] = round(statistics.median(ratios), 2)
     if arguments.device == "cuda":
         row["computing"] = round(computing(updates, batches), 3)
         row["source_and_target"] = round(statistics.median(found["fused"]) * (tokens + source) / tokens)
@@ -128,8 +134,10 @@ def main() -> None:
     rows = [measure(size, kind, arguments) for size in arguments.sizes for kind in arguments.kinds]
     print(f"target tokens a second, median of {arguments.runs} runs, {torch.get_num_threads()} threads")
     for row in rows:
-        parts = [
-            f"{name} {row[name]} {row[f'{name}_spread']}" for name in ("fused", "steps", "peer", "floor") if name in row
+        parts = [f"fused {row['fused']} {row['fused_spread']}"] + [
+            f"{name} {row[name]} {row[f'{name}_spread']} ratio {row[f'to_{name}']}"
+            for name in ("steps", "peer", "floor")
+            if name in row
         ]
         parts += [f"{name} {row[name]}" for name in ("computing", "source_and_target") if name in row]
         print(f"{row['size']} {row['kind']:<6} " + "  ".join(parts))
