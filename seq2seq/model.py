@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seq2seq.batching import Batch
 from seq2seq.config import ModelConfig, check_model
-from seq2seq.layers.attention import NEVER, Attention, Memory, NoAttention, make_attention
+from seq2seq.layers.attention import MASKED, Attention, Memory, NoAttention, make_attention
 from seq2seq.layers.cells import StackedCell, uniform_
 from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout, Trace
 from seq2seq.layers.distribution import Copying, Distribution
@@ -244,7 +244,7 @@ class Seq2Seq(nn.Module):
         found = self._distribution(forced).target(forced.target)
         route = found.route
         assert route is not None
-        energies = copying.energies.masked_fill(copying.ids != forced.target.unsqueeze(1), NEVER)
+        energies = copying.energies.masked_fill(copying.ids != forced.target.unsqueeze(1), MASKED)
         share = (route.copied - found.log_prob).exp().unsqueeze(1)
         copied = torch.where((route.copied > -math.inf).unsqueeze(1), share * energies.softmax(dim=1), 0.0)
         return Provenance(weights, torch.sigmoid(route.gate), copied)

@@ -9,7 +9,7 @@ import torch
 
 from seq2seq.layers.attention import (
     ATTENTIONS,
-    NEVER,
+    MASKED,
     Attention,
     Memory,
     make_attention,
@@ -151,13 +151,13 @@ def test_the_masked_softmax_survives_large_energies(size):
     mask = torch.tensor([[True, True, True], [True, True, False]])
     log_weights = masked_log_softmax(energies, mask)
     assert log_weights.exp().tolist() == [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
-    assert log_weights[1, 2] == NEVER
+    assert log_weights[1, 2] == MASKED
     assert not log_weights.isnan().any()
 
 
 def test_log_weights_are_kept_where_the_weights_underflow():
     log_weights = masked_log_softmax(torch.tensor([[0.0, -500.0, -500.0]]), torch.tensor([[True, True, False]]))
-    assert log_weights.tolist() == [[0.0, -500.0, NEVER]]
+    assert log_weights.tolist() == [[0.0, -500.0, MASKED]]
 
 
 @pytest.mark.parametrize("coverage", ["none", *COVERAGES])

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from seq2seq.layers.attention import ATTENTIONS, NEVER, Attention, Memory, make_attention
+from seq2seq.layers.attention import ATTENTIONS, MASKED, Attention, Memory, make_attention
 from seq2seq.layers.pointer import CopyNet, Pointer
 
 B, T, S, H, M, E, A = 3, 2, 4, 6, 6, 3, 5
@@ -39,7 +39,7 @@ def remember(made: Pointer | CopyNet) -> Memory:
 
 def steps() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """s_t, c_t, x_t and the log-weights of the decoder's attention."""
-    energies = torch.randn(B, T, S).masked_fill((torch.arange(S) >= LENGTHS.unsqueeze(1)).unsqueeze(1), NEVER)
+    energies = torch.randn(B, T, S).masked_fill((torch.arange(S) >= LENGTHS.unsqueeze(1)).unsqueeze(1), MASKED)
     return torch.randn(B, T, H), torch.randn(B, T, M), torch.randn(B, T, E), torch.log_softmax(energies, dim=2)
 
 
@@ -113,7 +113,7 @@ def test_copynet_is_gus_equation_8():
             for j in range(S):
                 h = made.key.weight @ memory.values[b, j] + made.key.bias
                 psi = sum(math.tanh(a) * s for a, s in zip(h.tolist(), given[0][b, t].tolist(), strict=True))
-                expected = psi if j < LENGTHS[b] else NEVER
+                expected = psi if j < LENGTHS[b] else MASKED
                 assert energies[b, t, j].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 MAX_FERTILITY = 2.0  # N of Tu et al. 2016, the value of their experiments
 MIN_FERTILITY = 1e-4  # where the sigmoid underflows, coverage would be infinite
-NEVER = torch.finfo(torch.float32).min  # an energy or log-weight whose weight is 0
+MASKED = torch.finfo(torch.float32).min  # an energy or log-weight whose weight is 0
 
 
 class Memory(NamedTuple):
@@ -36,9 +36,9 @@ class Memory(NamedTuple):
 
 
 def masked_log_softmax(energies: Tensor, mask: Tensor) -> Tensor:
-    """Log-weights over the real positions, in fp32 at least: (B, S), (B, S) -> (B, S); ``NEVER`` elsewhere."""
+    """Log-weights over the real positions, in fp32 at least: (B, S), (B, S) -> (B, S); ``MASKED`` elsewhere."""
     energies = energies.to(torch.promote_types(energies.dtype, torch.float32))
-    return torch.log_softmax(energies.masked_fill(~mask, NEVER), dim=-1).masked_fill(~mask, NEVER)
+    return torch.log_softmax(energies.masked_fill(~mask, MASKED), dim=-1).masked_fill(~mask, MASKED)
 
 
 class NoAttention(nn.Module):
@@ -67,8 +67,8 @@ class NoAttention(nn.Module):
         return values[:, :0, 0]
 
     def forward(self, query: Tensor, memory: Memory, coverage: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the summary (B, M) and log-weights of ``NEVER`` (B, S)."""
-        return memory.summary, torch.full_like(memory.mask, NEVER, dtype=torch.float32)
+        """Return the summary (B, M) and log-weights of ``MASKED`` (B, S)."""
+        return memory.summary, torch.full_like(memory.mask, MASKED, dtype=torch.float32)
 
 
 class Attention(nn.Module):

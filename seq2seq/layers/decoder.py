@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.layers import fused
-from seq2seq.layers.attention import NEVER, Additive, Attention, Dot, General, Memory, NoAttention, ScaledDot
+from seq2seq.layers.attention import MASKED, Additive, Attention, Dot, General, Memory, NoAttention, ScaledDot
 from seq2seq.layers.cells import Prepared, StackedCell, init_inputs, uniform_
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded
@@ -59,7 +59,7 @@ class Decoder(nn.Module):
     def start(self, hidden: Tensor, memory: Memory) -> DecoderState:
         """The state before the first token: no weights yet, and no context unless it is the constant summary."""
         context = memory.summary if isinstance(self.attention, NoAttention) else torch.zeros_like(memory.summary)
-        log_weights = torch.full_like(memory.mask, NEVER, dtype=torch.float32)
+        log_weights = torch.full_like(memory.mask, MASKED, dtype=torch.float32)
         return DecoderState(hidden, context, log_weights, torch.zeros_like(memory.fertility))
 
     def step(

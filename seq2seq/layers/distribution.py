@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NEVER = -float("inf")
+NEVER = -float("inf")  # the log-probability of what cannot be
 
 
 class Copying(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.layers.attention import NEVER
+from seq2seq.layers.attention import MASKED
 from seq2seq.layers.steps import CELLS, Step
 
 
@@ -88,8 +88,8 @@ class Unroll(torch.autograd.Function):
                 energies = torch.bmm(keys, query.unsqueeze(2)).squeeze(2)
                 if weights.coverage is not None:
                     energies.addcmul_(weights.coverage, coverage[t])
-            torch.log_softmax(energies.masked_fill_(~mask, NEVER), dim=1, out=log_weights[t])
-            looked = log_weights[t].masked_fill_(~mask, NEVER).exp()
+            torch.log_softmax(energies.masked_fill_(~mask, MASKED), dim=1, out=log_weights[t])
+            looked = log_weights[t].masked_fill_(~mask, MASKED).exp()
             contexts[t + 1] = torch.bmm(looked.unsqueeze(1), values).squeeze(1)  # slow into a part of rows
             if weights.coverage is not None:
                 coverage[t + 1] = coverage[t] + looked / fertility

@@ -2,7 +2,7 @@
 
 For every slice of rows the logits are made, turned into the gradient of the loss, and used up in the products that give
 the gradients of features and weights. Memory does not grow with rows times vocabulary. The formulas are those of
-``Distribution.target`` and ``total_loss``, and a test equates them.
+``Distribution.target`` and ``smoothed_nll``, and a test equates them.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seq2seq.layers.attention import NEVER, Attention, Memory, masked_log_softmax
+from seq2seq.layers.attention import MASKED, Attention, Memory, masked_log_softmax
 
 
 class Pointer(nn.Module):
@@ -67,4 +67,4 @@ class CopyNet(nn.Module):
         """As ``Pointer``."""
         energies = torch.bmm(outputs, memory.copy_keys.transpose(1, 2))  # (B, T, H) @ (B, H, S)
         energies = energies.to(torch.promote_types(energies.dtype, torch.float32))
-        return None, energies.masked_fill(~memory.mask.unsqueeze(1), NEVER)
+        return None, energies.masked_fill(~memory.mask.unsqueeze(1), MASKED)
