@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seq2seq import model_dir
-from seq2seq.training.trainer import train
+from seq2seq.training.train import train
 from seq2seq.translator import Translator
 from tests.test_training import (
     _own_cache,  # noqa: F401 (fixtures)
@@ -119,7 +119,7 @@ def rig_validation(monkeypatch: pytest.MonkeyPatch, values: Any) -> None:
         bleu, chrf, _ = next(values)
         return [evaluate.Score("BLEU", bleu, "rigged", {}), evaluate.Score("chrF2", chrf, "rigged", {})]
 
-    monkeypatch.setattr("seq2seq.training.trainer.evaluate.score", score)
+    monkeypatch.setattr("seq2seq.evaluate.score", score)
 
 
 # A start from another model

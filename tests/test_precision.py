@@ -10,8 +10,9 @@ import torch
 from seq2seq.batching import collate
 from seq2seq.config import ModelConfig, TrainConfig
 from seq2seq.model import Seq2Seq
+from seq2seq.training.optimizer import make_optimizer
 from seq2seq.training.precision import Precision
-from seq2seq.training.trainer import make_optimizer, train
+from seq2seq.training.train import train
 from tests.test_training import (  # noqa: F401 (a fixture)
     _own_cache,
     assert_same_run,

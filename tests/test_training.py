@@ -28,8 +28,11 @@ from seq2seq.config import Config, TrainConfig, from_container
 from seq2seq.loss import Loss
 from seq2seq.model import Seq2Seq
 from seq2seq.training import trainer
+from seq2seq.training.optimizer import OPTIMIZERS, make_average, make_optimizer
 from seq2seq.training.schedule import learning_rate
-from seq2seq.training.trainer import OPTIMIZERS, Stopped, Trainer, make_average, make_optimizer, train
+from seq2seq.training.stopping import Stopped
+from seq2seq.training.train import train
+from seq2seq.training.trainer import Trainer
 from seq2seq.translator import Translator
 
 TIMING = ("tokens_per_second", "peak_memory")
@@ -272,7 +275,7 @@ def test_a_crash_anywhere_is_made_up_for(folder: Path, monkeypatch: pytest.Monke
 SCRIPT = """
 import json, sys
 from seq2seq.config import Config, from_container
-from seq2seq.training.trainer import train
+from seq2seq.training.train import train
 train(from_container(Config, json.loads(sys.argv[1])))
 """
 

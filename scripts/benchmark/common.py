@@ -18,8 +18,8 @@ from seq2seq.layers.decoder import Decoder
 from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 from seq2seq.model import Seq2Seq
 from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.training.optimizer import make_optimizer
 from seq2seq.training.precision import Precision
-from seq2seq.training.trainer import make_optimizer
 
 KINDS: dict[str, dict[str, Any]] = {"plain": {}, "copy": {"copy": "pointer", "coverage": "sum"}}
 

@@ -14,8 +14,9 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from seq2seq.layers.distribution import NEVER
 from seq2seq.search.penalties import Penalties
+
+NEVER = -float("inf")
 
 
 class State(Protocol):

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.config import Config, from_container, keys, unknown_key
-from seq2seq.training.trainer import Stopped, train
+from seq2seq.training.stopping import Stopped
+from seq2seq.training.train import train
 
 PACKAGE = Path(__file__).resolve().parent.parent
 GROUPS = ("data", "model", "experiment")

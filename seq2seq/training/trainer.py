@@ -1,7 +1,6 @@
-"""Train a model from a configuration: data, tokenizers, updates, validations, the best model kept, exact resume.
+"""The loop over updates, with validation, the best model kept, exact resume and stopping.
 
-``train`` reads from top to bottom. The loss is summed over the target tokens of an update and divided by their number,
-over all batches accumulated in it.
+The loss is summed over the target tokens of an update and divided by their number, over all batches accumulated in it.
 """
 
 from __future__ import annotations
@@ -10,102 +9,30 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
-from seq2seq import corpus, evaluate, model_dir
+from seq2seq import evaluate, model_dir
 from seq2seq.batching import Batch, plan_epoch
-from seq2seq.config import Config, TrainConfig, check_tokenizer
+from seq2seq.config import Config, TrainConfig
 from seq2seq.corpus import Pair
 from seq2seq.loss import Loss
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
-from seq2seq.training.dataset import sampled_set, training_set
 from seq2seq.training.display import Display
-from seq2seq.training.initial import find_tokenizers, initial_model
+from seq2seq.training.optimizer import make_average, make_optimizer
 from seq2seq.training.precision import Precision
 from seq2seq.training.profile import Profile, peak_memory
 from seq2seq.training.rows import Rows
-from seq2seq.training.run_dir import claim_run, find_run
-from seq2seq.training.schedule import check_coverage, check_schedule, coverage_weight, learning_rate
+from seq2seq.training.schedule import coverage_weight, learning_rate
 from seq2seq.training.state import STATE, Metrics, Progress, Stateful, load_state, save_state
-from seq2seq.translator import Translator, find_device
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-
-
-class Stopped(Exception):  # noqa: N818 (it is no error)
-    """The run was asked to stop; its state is saved."""
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + number
-
-
-def train(config: Config) -> None:
-    """Train until a limit or until patience ends, keep the best model, score the test files if there are any.
-
-    Raises:
-        ValueError: settings or data that cannot work, a run directory that cannot be continued, a non-finite loss.
-        Stopped: SIGINT or SIGTERM; the state is saved.
-    """
-    check_tokenizer(config.tokenizer)
-    check_schedule(config.train)
-    check_coverage(config)
-    device = find_device(config.train.device)
-    precision = Precision(config.train.precision, device)
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
-    display = Display()
-    run = find_run(config)
-    continues = (run / "last" / STATE).exists()
-    if continues:
-        display.say(f"continuing {run}")
-    valid = corpus.read_split(config.data, "valid")
-    test = corpus.read_split(config.data, "test") if corpus.given(config.data.test) else []
-    settings = model_dir.settings_of(config)
-    tokenizers = find_tokenizers(config, run)
-    copies = config.model.copy != "none"
-    dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
-    for line in report.lines():
-        display.say(line)
-
-    def sample(epoch: int) -> Dataset:
-        merges, seed = config.tokenizer.dropout, config.train.seed
-        return sampled_set(
-            config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=merges, seed=seed, epoch=epoch
-        )
-
-    rows = Rows(dataset, copies=copies, sample=sample if config.tokenizer.dropout else None)
-    torch.manual_seed(config.train.seed)
-    model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
-    claim_run(config)  # everything is known to fit now
-    model_dir.save_settings(run / "last", settings, tokenizers)
-    long = sum(len(s.ids) > config.data.max_source_length for s in tokenizers.src.segment([pair.src for pair in valid]))
-    if long:
-        display.say(
-            f"{long:,} of the validation sources are cut to data.max_source_length={config.data.max_source_length}"
-        )
-    trainer = Trainer(config, run, model, precision, tokenizers, rows, valid, display)
-    display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
-    if not model.decoder.fuses:
-        display.say(
-            "the decoder is trained step by step; it would be sooner with model.decoder_layers=1 and an attention, "
-            f"but here are model.decoder_layers={config.model.decoder_layers} and model.attention={config.model.attention}"
-        )
-    with closing(trainer.metrics):
-        trainer.run_updates()
-        _score_test(test, run, device, trainer.metrics, display)
+from seq2seq.training.stopping import Stopped, stop_signals
+from seq2seq.translator import Translator
 
 
 class Made(NamedTuple):
@@ -170,7 +97,7 @@ class Trainer:
         if self.profile:
             self.model.passed = self.profile.passed
         self.display.start(progress.update, config.max_updates)
-        with _signals() as signals:
+        with stop_signals() as signals:
             try:
                 for group in self._groups():
                     self._update(group)
@@ -388,7 +315,7 @@ class Trainer:
                 "update": progress.update,
                 **{f"valid_{name}": number for name, number in record.items()},
                 "best": better,
-                **_signatures([bleu, chrf]),
+                **signatures([bleu, chrf]),
             }
         )
         self.display.say(
@@ -401,31 +328,6 @@ class Trainer:
         self.progress.metrics_size = self.metrics.size
         save_state(self.run / "last", self.progress, self.parts, self.rows.fingerprint)
         self.saved_at = self.progress.update
-
-
-def make_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of that name over all parameters."""
-    decay = config.weight_decay
-    if decay is None:
-        decay = 0.01 if config.optimizer == "adamw" else 0.0
-    kind = OPTIMIZERS[config.optimizer]
-    return kind(model.parameters(), lr=config.learning_rate, weight_decay=decay, fused=True)
-
-
-def make_average(config: TrainConfig, model: nn.Module) -> AveragedModel | None:
-    """An exponential moving average of the weights (Polyak & Juditsky 1992) that forgets the first ones sooner."""
-    if not config.average:
-        return None
-
-    def step(averages: Sequence[Tensor], weights: Sequence[Tensor], count: Tensor | int) -> None:
-        decay = min(config.average, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
-
-    average = AveragedModel(model, multi_avg_fn=torch.no_grad()(step))
-    for module in average.modules():
-        if isinstance(module, nn.RNNBase):
-            module.flatten_parameters()  # a copy's weights lie apart, and cuDNN would move them at every call
-    return average
 
 
 @contextmanager
@@ -444,37 +346,6 @@ def _memory(config: TrainConfig, batch: Batch) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second Ctrl-C interrupts at once."""
-    caught: list[int] = []
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    old = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def _signatures(scores: Sequence[evaluate.Score]) -> dict[str, dict[str, str]]:
+def signatures(scores: Sequence[evaluate.Score]) -> dict[str, dict[str, str]]:
+    """How each score was made, as the metrics file says it."""
     return {"signatures": {score.name: score.signature for score in scores}}
-
-
-def _score_test(pairs: Sequence[Pair], run: Path, device: torch.device, metrics: Metrics, display: Display) -> None:
-    """Translate the test files with the best model and print the score."""
-    if not pairs:
-        return
-    translator = Translator.load(run, device=device.type)
-    hypotheses = translator.translate([pair.src for pair in pairs])
-    model_dir.write(run / "test.hyp", "".join(line.replace("\n", " ") + "\n" for line in hypotheses).encode())
-    scores = evaluate.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
-    metrics.write({"test_" + score.name: score.score for score in scores} | _signatures(scores))
-    display.stop()
-    for score in scores:
-        display.say(f"test {score.name} = {score.score:.2f}  {score.signature}")
