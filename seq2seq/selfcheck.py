@@ -40,6 +40,7 @@ class _Subject:
         self.model = translator.model
         self.max_length = translator.max_length
         self.penalty = translator.search_config.length_penalty
+        self.never_id = translator.never_id
         random = torch.Generator().manual_seed(SEED)
         size = translator.tokenizers.src.size
         lengths = [length for length in LENGTHS if length <= translator.max_source_length]
@@ -68,7 +69,8 @@ class _Subject:
         """Search some sources in one batch."""
         decoding = self.encode(sources)
         limits = [self.max_length(len(source)) for source in sources]
-        return beam_search(self.model.step, decoding, limits, Search(BOS, EOS, beam_size, self.penalty))
+        search = Search(BOS, EOS, beam_size, self.penalty, never_id=self.never_id)
+        return beam_search(self.model.step, decoding, limits, search)
 
     def forced(self, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> torch.Tensor:
         """Log-probability of every target (without eos) by teacher forcing in one batch."""
@@ -155,6 +157,8 @@ def _greedy(subject: _Subject) -> Check:
         last = torch.tensor([BOS])
         for number, piece in enumerate(found[0].ids, start=1):
             log_probs, decoding = subject.model.step(last, decoding)
+            if subject.never_id is not None:
+                log_probs[:, subject.never_id] = -torch.inf
             forced = number == subject.max_length(len(source))
             near = float(log_probs.max() - log_probs[0, piece]) <= SCORE_TOLERANCE
             wrong += not (near or forced)
@@ -164,7 +168,7 @@ def _greedy(subject: _Subject) -> Check:
 
 def _n_best(subject: _Subject) -> Check:
     """R21: as many hypotheses as asked, or as there are; all different, best first."""
-    words = subject.model.vocab_size - 3  # whatever is not pad, bos or eos
+    words = subject.model.vocab_size - 3 - (subject.never_id is not None)  # whatever is not pad, bos or eos
     limits = [subject.max_length(len(source)) for source in subject.sources]
     wanted = [min(BEAM, sum(words**length for length in range(min(limit, BEAM)))) for limit in limits]
     found = subject.search(subject.sources, BEAM)

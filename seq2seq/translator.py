@@ -21,7 +21,7 @@ from seq2seq.model import Provenance, Seq2Seq, copied_places
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, Search, beam_search
 from seq2seq.search.penalties import Penalties
-from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.words import join
 from seq2seq.wordsplit import JOINER
 
@@ -99,6 +99,7 @@ class Translator:
         self.search_config = search
         self.max_source_length = max_source_length
         self.warns = warns  # of every source that is too long
+        self.never_id = UNK if model.copies else None  # a model that copies has a word for everything it has seen
         if Penalties(search.coverage_penalty, search.summary_penalty) and not model.has_attention:
             raise ValueError(
                 "search.coverage_penalty and search.summary_penalty look at an attention, but model.attention is none; "
@@ -262,7 +263,7 @@ class Translator:
         config = self.search_config
         penalties = Penalties(config.coverage_penalty, config.summary_penalty)
         batch = self._collate(sources, [[] for _ in sources])
-        search = Search(BOS, EOS, config.beam_size, config.length_penalty, config.min_length, penalties)
+        search = Search(BOS, EOS, config.beam_size, config.length_penalty, config.min_length, penalties, self.never_id)
         max_lengths = [self.max_length(len(source.ids)) for source in sources]
         decoding = self.model.encode(batch.src, batch.src_lengths, batch.copy_ids if self.model.copies else None)
         return beam_search(self.model.step, decoding, max_lengths, search)

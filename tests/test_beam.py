@@ -119,6 +119,16 @@ def test_a_beam_of_everything_is_exhaustive_search(limit, penalty):
         assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected])
 
 
+@pytest.mark.parametrize("least", [0, 1])
+def test_an_id_that_must_not_come_is_never_produced_and_the_others_keep_their_scores(least):
+    chain = Chain()
+    found = chain.search([0, 1, 2, 3], [4] * 4, beam_size=V**4, min_length=least, never_id=4)
+    for sentence, hypotheses in enumerate(found):
+        expected = [(score, ids) for score, ids in chain.everything(sentence, 4) if 4 not in ids and len(ids) > least]
+        assert ids_of(hypotheses) == [ids for _, ids in expected]
+        assert [h.score for h in hypotheses] == pytest.approx([score for score, _ in expected])
+
+
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("least", [0, 2])

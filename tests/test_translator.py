@@ -376,6 +376,16 @@ def test_a_model_that_only_copies_says_where_from(options):
     assert seen > unknown + 5
 
 
+def test_a_model_that_copies_never_says_that_a_word_is_unknown():
+    texts = []
+    for translator in (make(), make(copy="pointer"), make(copy="copynet")):
+        with torch.no_grad():
+            translator.model.readout.logits.bias[UNK] = 3.0  # the most probable word by far
+        texts.append(" ".join(t.translation for found in translator.search(LINES, n_best=3) for t in found))
+    assert "⁇" in texts[0]
+    assert "⁇" not in texts[1] + texts[2]
+
+
 def test_a_model_that_never_copies_is_the_one_without_copying():
     plain, translator = make(), rigged(1e4)
     for expected, found in zip(plain.search(LINES, n_best=3), translator.search(LINES, n_best=3), strict=True):

@@ -60,6 +60,7 @@ class Search(NamedTuple):
     length_penalty: float = 1.0  # a of score = log P / |Y|^a
     min_length: int = 0  # ids before eos
     penalties: Penalties = Penalties()
+    never_id: int | None = None  # an id that is not to be produced
 
 
 class _Beams(NamedTuple):
@@ -132,6 +133,10 @@ def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Sea
 def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> Tensor:
     """No eos before the minimum length unless nothing else is possible; nothing but eos at the maximum, which wins."""
     eos = torch.zeros(log_probs.shape[-1], dtype=torch.bool, device=log_probs.device)
+    if search.never_id is not None:
+        never = eos.clone()
+        never[search.never_id] = True
+        log_probs = log_probs.masked_fill(never, NEVER)
     eos[search.eos_id] = True
     if length <= search.min_length:
         others = (log_probs.masked_fill(eos, NEVER) > NEVER).any(dim=-1, keepdim=True)
