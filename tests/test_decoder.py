@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seq2seq.layers.attention import ATTENTIONS, NEVER, Memory, make_attention
+from seq2seq.layers.attention import ATTENTIONS, MASKED, Memory, make_attention
 from seq2seq.layers.cells import CELLS, StackedCell
 from seq2seq.layers.decoder import Bridge, Decoder, Readout
 from seq2seq.layers.encoder import Encoded, Encoder
@@ -109,7 +109,7 @@ def test_the_first_context_is_zero_with_attention_and_the_summary_without():
     memory = remember(decoder)
     state = decoder.start(torch.zeros(B, 2, H), memory)
     assert not state.context.any()
-    assert (state.log_weights == NEVER).all()  # so the weights are 0
+    assert (state.log_weights == MASKED).all()  # so the weights are 0
     decoder = make(attention="none")
     memory = remember(decoder)
     assert torch.equal(decoder.start(torch.zeros(B, 2, H), memory).context, memory.summary)
