@@ -168,7 +168,7 @@ def _greedy(subject: _Subject) -> Check:
 
 def _n_best(subject: _Subject) -> Check:
     """R21: as many hypotheses as asked, or as there are; all different, best first."""
-    words = subject.model.vocab_size - 3 - (subject.never_id is not None)  # whatever is not pad, bos or eos
+    words = subject.model.vocab_size - 3 - (subject.never_id is not None)  # pad, bos and eos are none
     limits = [subject.max_length(len(source)) for source in subject.sources]
     wanted = [min(BEAM, sum(words**length for length in range(min(limit, BEAM)))) for limit in limits]
     found = subject.search(subject.sources, BEAM)

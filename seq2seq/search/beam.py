@@ -132,16 +132,14 @@ def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Sea
 
 def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> Tensor:
     """No eos before the minimum length unless nothing else is possible; nothing but eos at the maximum, which wins."""
-    eos = torch.zeros(log_probs.shape[-1], dtype=torch.bool, device=log_probs.device)
-    if search.never_id is not None:
-        never = eos.clone()
-        never[search.never_id] = True
-        log_probs = log_probs.masked_fill(never, NEVER)
+    eos, never = torch.zeros(2, log_probs.shape[-1], dtype=torch.bool, device=log_probs.device)
     eos[search.eos_id] = True
+    if search.never_id is not None:
+        never[search.never_id] = True
     if length <= search.min_length:
-        others = (log_probs.masked_fill(eos, NEVER) > NEVER).any(dim=-1, keepdim=True)
+        others = (log_probs.masked_fill(eos | never, NEVER) > NEVER).any(dim=-1, keepdim=True)
         log_probs = log_probs.masked_fill(eos & others & ~last.view(-1, 1, 1), NEVER)
-    return log_probs.masked_fill(~eos & last.view(-1, 1, 1), NEVER)
+    return log_probs.masked_fill(never | (~eos & last.view(-1, 1, 1)), NEVER)
 
 
 def _advance(beams: _Beams, log_probs: Tensor, free: Tensor) -> tuple[_Beams, Tensor]:
