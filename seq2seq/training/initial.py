@@ -12,7 +12,7 @@ from seq2seq.config import Config
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.tokenizer import train_tokenizer
-from seq2seq.training.state import STATE
+from seq2seq.training.state import has_state
 
 # What need not be as in the model that a run starts from.
 _FREE = {"dropout", "embedding_dropout", "memory_dropout", "dropout_kind", "recurrent_dropout", "weight_drop"}
@@ -27,7 +27,7 @@ def find_tokenizers(config: Config, run: Path) -> Tokenizers:
         ValueError: train.init_from is no model, or has other tokenizers than the configuration asks for.
     """
     last = run / "last"
-    if (last / STATE).exists():
+    if has_state(last):
         return model_dir.load_settings(last)[1]
     if config.train.init_from is not None:
         settings, tokenizers = model_dir.load_settings(model_dir.find(config.train.init_from))

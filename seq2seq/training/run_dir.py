@@ -10,7 +10,7 @@ import yaml
 
 from seq2seq.config import Config
 from seq2seq.model_dir import write
-from seq2seq.training.state import STATE
+from seq2seq.training.state import has_state
 
 CONFIG = "config.yaml"
 MAY_CHANGE = ("run_dir", "data.root", "data.test", "train.max_updates", "train.max_epochs", "train.patience") + (
@@ -37,7 +37,7 @@ def find_run(config: Config) -> Path:
     if path.exists():
         if config.train.resume == "never":
             raise ValueError(f"{run} holds a run already; set name to something new, or train.resume=auto to continue")
-        if (run / "last" / STATE).exists():
+        if has_state(run / "last"):
             _compare(run, yaml.safe_load(path.read_text(encoding="utf-8")), dataclasses.asdict(config))
     return run
 

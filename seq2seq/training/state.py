@@ -66,6 +66,11 @@ def save_state(folder: Path, progress: Progress, parts: Mapping[str, Stateful], 
     os.replace(temporary, folder / STATE)
 
 
+def has_state(folder: Path) -> bool:
+    """Whether there is a state to go on from."""
+    return (folder / STATE).exists()
+
+
 def load_state(folder: Path, parts: Mapping[str, Stateful], data: str) -> Progress:
     """Put the parts and the random generators where they were.
 

@@ -22,7 +22,7 @@ from seq2seq.training.precision import Precision
 from seq2seq.training.rows import Rows
 from seq2seq.training.run_dir import claim_run, find_run
 from seq2seq.training.schedule import check_coverage, check_schedule
-from seq2seq.training.state import STATE, Metrics
+from seq2seq.training.state import Metrics, has_state
 from seq2seq.training.trainer import Trainer, signatures
 from seq2seq.translator import Translator, find_device
 
@@ -46,7 +46,7 @@ def train(config: Config) -> None:
         torch.set_num_threads(config.train.threads)
     display = Display()
     run = find_run(config)
-    continues = (run / "last" / STATE).exists()
+    continues = has_state(run / "last")
     if continues:
         display.say(f"continuing {run}")
     valid = corpus.read_split(config.data, "valid")

@@ -30,7 +30,7 @@ from seq2seq.training.precision import Precision
 from seq2seq.training.profile import Profile, peak_memory
 from seq2seq.training.rows import Rows
 from seq2seq.training.schedule import coverage_weight, learning_rate
-from seq2seq.training.state import STATE, Metrics, Progress, Stateful, load_state, save_state
+from seq2seq.training.state import Metrics, Progress, Stateful, has_state, load_state, save_state
 from seq2seq.training.stopping import Stopped, stop_signals
 from seq2seq.translator import Translator
 
@@ -77,7 +77,7 @@ class Trainer:
         if self.precision.scaler.is_enabled():
             self.parts["scaler"] = self.precision.scaler
         self.progress = Progress(covered_from=None if config.loss.coverage_start < 0 else config.loss.coverage_start)
-        if (run / "last" / STATE).exists():
+        if has_state(run / "last"):
             self.progress = load_state(run / "last", self.parts, rows.fingerprint)
         self.metrics = Metrics(run / "metrics.jsonl", self.progress.metrics_size)
         self.translator = Translator(
