@@ -3,7 +3,7 @@
 #   scripts/benchmark/gpu.sh FOLDER_OF_MULTI30K [PEER_SCRIPT]
 # DEVICE=cpu PRECISION=fp32 SIZES=S TOKENS=2048 RUNS=1 EXTRA=train.max_updates=20 tries the command itself without a GPU.
 set -eu -o pipefail
-data=$1 peer=${2:-}
+data=$(realpath "$1") peer=${2:+$(realpath "$2")}
 device=${DEVICE:-cuda} precision=${PRECISION:-bf16}
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 PATH=$PWD/.venv/bin:$PATH
