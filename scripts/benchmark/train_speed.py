@@ -99,9 +99,9 @@ def measure(name: str, kind: str, arguments: argparse.Namespace) -> dict[str, ob
         if values:
             row[title] = round(statistics.median(values))
             row[f"{title}_spread"] = [round(min(values)), round(max(values))]
-        if values and title != "fused":
-            ratios = [fused / value for fused, value in zip(found["fused"], values, strict=True)]
-            row[f"to_{title}"] = round(statistics.median(ratios), 2)
+            if title != "fused":
+                ratios = [fused / value for fused, value in zip(found["fused"], values, strict=True)]
+                row[f"to_{title}"] = round(statistics.median(ratios), 2)
     if arguments.device == "cuda":
         row["computing"] = round(computing(updates, batches), 3)
         row["source_and_target"] = round(statistics.median(found["fused"]) * (tokens + source) / tokens)
