@@ -92,6 +92,27 @@ def test_extremes_stay_finite(copy, gate):
     assert all(gradient.isfinite().all() for gradient in gradients(loss, layer, tensors))
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-3), (torch.bfloat16, 2e-2)])
+@SMOOTHING
+def test_what_is_all_but_certain_still_learns(dtype, rtol, smoothing):
+    """The gradient of 1 - p is not lost beside p where p is 0.999, also in half precision."""
+    layer, target = nn.Linear(E, V), torch.full((R,), 7)
+    with torch.no_grad():
+        layer.weight.mul_(0.01)
+        layer.bias[7] = 10.0
+    features = torch.ones(R, E, dtype=dtype, requires_grad=True)
+    sure, exact = nn.Linear(E, V).double(), torch.ones(R, E, dtype=torch.float64, requires_grad=True)
+    sure.load_state_dict(layer.state_dict())
+    logits = sure(exact).index_fill(1, BANNED, -1e9)
+    expected, _ = smoothed_nll(Distribution(logits, BANNED).target(target), smoothing)
+    loss, _ = output.output_loss(layer, features, target, None, banned=BANNED, smoothing=smoothing)
+    torch.testing.assert_close(loss.double(), expected, rtol=rtol, atol=0)
+    mine, others = gradients(loss, layer, {"": features}), gradients(expected, sure, {"": exact})
+    for own, other in zip(mine, others, strict=True):
+        torch.testing.assert_close(own.double(), other, rtol=rtol, atol=float(rtol * other.abs().max()))
+    assert others[1][7].abs() > 1e-3  # of the bias: not all is rounding
+
+
 def test_banned_ids_learn_nothing_and_rows_are_summed(monkeypatch):
     layer, tensors, target, _ = make("none")
 

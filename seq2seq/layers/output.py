@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from seq2seq.layers.distribution import NEVER, Copying, wide
 
 ROWS = 256  # of a slice on a CPU; fewer are slower products, more leave the cache
+TINY = 1e-36  # what divides at least
 ROOM = 2**25  # logits of a slice on a GPU, 128 MiB
 
 
@@ -74,11 +75,12 @@ class OutputLoss(torch.autograd.Function):
         total: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         R, V = features.shape[0], weight.shape[0]
-        prior = weight.new_full((V,), 1 / (V - banned.numel())).index_fill_(0, banned, 0.0)
         d_features, d_weight, d_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
         d_copy = weight.new_zeros(3, R)  # gate, matched, total
         loss, nll = weight.new_zeros(()), weight.new_zeros(())
         halved, typed = features.dtype != weight.dtype, weight.to(features.dtype)
+        prior = weight.new_full((V,), 1 / (V - banned.numel())).index_fill_(0, banned, 0.0)
+        mean_weight, mean_bias = prior @ weight, prior @ bias  # of the mean logit: no logits are needed for it
         most = max(ROWS, ROOM // V) if features.is_cuda else ROWS
         room = weight.new_empty(min(most, R), V)
         for first in range(0, R, most):
@@ -94,38 +96,42 @@ class OutputLoss(torch.autograd.Function):
             gold_id = target[rows].where(known, 0).unsqueeze(1)
             top = logits.amax(dim=1, keepdim=True)
             logits.sub_(top)
-            gold, mean = logits.gather(1, gold_id).squeeze(1), logits @ prior  # both less top
+            gold = logits.gather(1, gold_id).squeeze(1)  # less top
             masses = logits.exp_().sum(dim=1)
             log_sum = masses.log()
             generated = gold - log_sum
+            made = share = torch.ones_like(gold)
             if matched is None or total is None:
-                log_prob, made, share = generated, torch.ones_like(gold), torch.ones_like(gold)
+                log_prob = generated
             else:
-                vocab = log_sum + top.squeeze(1)
-                own = gate[rows] if gate is not None else vocab - total[rows]
-                generated = F.logsigmoid(own) + generated.masked_fill(~known, NEVER)
-                copied = F.logsigmoid(-own) + matched[rows] - total[rows]
-                log_prob = torch.logaddexp(generated, copied)
+                own = gate[rows] if gate is not None else log_sum + top.squeeze(1) - total[rows]
+                generated = generated.masked_fill(~known, NEVER) + F.logsigmoid(own)
+                log_prob = torch.logaddexp(generated, F.logsigmoid(-own) + matched[rows] - total[rows])
                 made, p_gen = (generated - log_prob).exp(), torch.sigmoid(own)  # the share of generating, and its prior
-                d_copy[0, rows], d_copy[1, rows], d_copy[2, rows] = p_gen - made, made - 1, 1 - made
-                share = made
-                if gate is None:  # the gate is the vocabulary's logsumexp less that of the energies
-                    share = p_gen
-                    d_copy[2, rows] = 1 - p_gen
+                # without a gate it is the vocabulary's logsumexp less that of the energies
+                share = made if gate is not None else p_gen
+                d_copy[0, rows], d_copy[1, rows], d_copy[2, rows] = p_gen - made, made - 1, 1 - share
             nll -= log_prob.sum()
-            loss -= (1 - smoothing) * log_prob.sum() + smoothing * (mean - log_sum).sum()
-            # d loss / d logits = ((1-e) share + e) P_vocab - (1-e) made [v = target] - e prior
-            logits.mul_((((1 - smoothing) * share + smoothing) / masses).unsqueeze(1))
-            logits.scatter_add_(1, gold_id, ((smoothing - 1) * made).unsqueeze(1))
+            loss -= (1 - smoothing) * log_prob.sum()
             if smoothing:
-                logits.sub_(smoothing * prior)
-            d_bias += logits.sum(dim=0)
-            logits = logits.to(features.dtype)
-            torch.mm(logits, typed, out=d_features[rows])
+                mean = part.to(weight.dtype) @ mean_weight + mean_bias - top.squeeze(1)
+                loss -= smoothing * (mean - log_sum).sum()
+            # d loss / d logits = scale exp(logits) - (1-e) made [v = target] - e prior
+            scale = ((1 - smoothing) * share + smoothing) / masses
+            logits.scatter_add_(1, gold_id, ((smoothing - 1) * made / scale.clamp(min=TINY)).unsqueeze(1))
+            d_bias.addmv_(logits.T, scale)
             if halved:
-                d_weight += logits.T @ part
-            else:
-                d_weight.addmm_(logits.T, part)
+                graded = logits.mul_(scale.unsqueeze(1)).to(features.dtype)
+                torch.mm(graded, typed, out=d_features[rows])
+                d_weight += graded.T @ part
+            else:  # rows are scaled where they are narrow
+                torch.mm(logits, weight, out=d_features[rows])
+                d_features[rows] *= scale.unsqueeze(1)
+                d_weight.addmm_(logits.T, part * scale.unsqueeze(1))
+        if smoothing:  # - e prior, the same for every row
+            d_features -= (smoothing * mean_weight).to(features.dtype)
+            d_weight.addr_(prior, features.sum(dim=0, dtype=weight.dtype), alpha=-smoothing)
+            d_bias -= smoothing * R * prior
         d_copy *= 1 - smoothing
         ctx.save_for_backward(d_features, d_weight, d_bias, d_copy)
         ctx.copies, ctx.gated = matched is not None, gate is not None
