@@ -115,7 +115,8 @@ class Decoder(nn.Module):
             recurrent_mask=prepared.recurrent[0],
         )
         kind = fused.Kind(self.stack.cell_name, attention.energy_weight is not None, attention.scale)
-        tensors = (self.stack.project(embedded), state.hidden[:, 0], state.context, memory.values, memory.keys)
+        gates = self.stack.project(embedded.transpose(0, 1).contiguous())  # step after step, as they are read
+        tensors = (gates, state.hidden[:, 0], state.context, memory.values, memory.keys)
         with torch.autocast(embedded.device.type, enabled=False):  # steps are too small to gain by half precision
             gates, hidden, context, values, keys = (tensor.to(weights.hidden.dtype) for tensor in tensors)
             fertility = memory.fertility.to(weights.hidden.dtype)

@@ -38,9 +38,9 @@ class Weights(NamedTuple):
 
 
 class Unroll(torch.autograd.Function):
-    """(kind, gates (B, T, G*H), hidden (B, W), context (B, M), values, keys, mask, fertility, *weights) -> the ``Trace``.
+    """(kind, gates (T, B, G*H), hidden (B, W), context (B, M), values, keys, mask, fertility, *weights) -> the ``Trace``.
 
-    Shapes are those of ``Memory`` and ``Trace``.
+    Gates come step after step, as they are read; other shapes are those of ``Memory`` and ``Trace``.
     """
 
     @staticmethod
@@ -57,10 +57,9 @@ class Unroll(torch.autograd.Function):
         *flat: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         weights = Weights(*flat)  # type: ignore[arg-type]
-        (B, T, _), S, H = gates.shape, keys.shape[1], weights.hidden.shape[1]
+        (T, B, _), S, H = gates.shape, keys.shape[1], weights.hidden.shape[1]
         step, _, apart, _ = CELLS[kind.cell]
-        activations = torch.empty_like(gates.transpose(0, 1), memory_format=torch.contiguous_format)  # (T, B, G*H)
-        torch.add(gates.transpose(0, 1), 0 if apart else weights.bias, out=activations)
+        activations = gates + (0 if apart else weights.bias)
         # what each step sees: the last output, dropped if it is, and the last context
         seen = gates.new_empty(T + 1, B, H + context.shape[1])
         contexts = seen[:, :, H:]
@@ -120,7 +119,7 @@ class Unroll(torch.autograd.Function):
         d_keys, d_fertility = torch.zeros_like(keys), torch.zeros_like(fertility)
         d_energy = None if weights.energy is None else torch.zeros_like(weights.energy)
         d_coverage = None if weights.coverage is None else torch.zeros_like(weights.coverage)
-        room = torch.empty_like(keys) if kind.additive else keys
+        room, one = torch.empty_like(keys) if kind.additive else keys, keys.new_ones(())
         d_output, d_cell, d_context = (torch.zeros_like(steps[0]) for steps in (outputs, cells, all_d_contexts))
         d_covered = torch.zeros_like(fertility)
         for t in reversed(range(len(looked))):
@@ -138,17 +137,19 @@ class Unroll(torch.autograd.Function):
                 assert d_energy is not None
                 compared = _compare(weights, queries[t], keys, coverage[t], room)
                 d_energy.addmv_(compared.T, d_energies[t].flatten())
-                # through tanh: d (1 - room^2) v, where the 1 and v are left to the end or taken out of the sums
-                squares = compared.square_()
-                d_keys.addcmul_(d_energies[t].unsqueeze(2), room, value=-1)
-                torch.bmm(d_energies[t].unsqueeze(1), room, out=d_queries[t].unsqueeze(1))
-                if weights.coverage is not None:
+                # slopes of tanh; the factor v is left to the end
+                slopes = torch.addcmul(one, room, room, value=-1, out=room)
+                d_keys.addcmul_(d_energies[t].unsqueeze(2), slopes)
+                if weights.coverage is None:
+                    torch.bmm(d_energies[t].unsqueeze(1), slopes, out=d_queries[t].unsqueeze(1))
+                    d_queries[t].mul_(weights.energy)
+                else:
                     assert d_coverage is not None
-                    slopes = squares.neg_().add_(1)  # at once: where coverage is large, sums of the two would cancel
-                    d_coverage.addmv_(slopes.T, (d_energies[t] * coverage[t]).flatten())
+                    two = torch.bmm(torch.stack((d_energies[t], d_energies[t] * coverage[t]), dim=1), slopes)
+                    torch.mul(two[:, 0], weights.energy, out=d_queries[t])
+                    d_coverage += two[:, 1].sum(dim=0)
                     through = slopes @ (weights.energy * weights.coverage)
-                    d_covered = d_covered + d_energies[t] * through.view_as(d_covered)
-                torch.sub(d_energies[t].sum(dim=1, keepdim=True), d_queries[t], out=d_queries[t]).mul_(weights.energy)
+                    d_covered = d_covered + d_energies[t] * through
             else:
                 torch.bmm(d_energies[t].unsqueeze(1), keys, out=d_queries[t].unsqueeze(1))
                 if weights.coverage is not None:
@@ -170,7 +171,7 @@ class Unroll(torch.autograd.Function):
         # what all steps share: one product each
         if kind.additive:
             assert weights.energy is not None
-            d_keys.add_(d_energies.sum(dim=0).unsqueeze(2)).mul_(weights.energy)
+            d_keys.mul_(weights.energy)
             if d_coverage is not None:
                 d_coverage.mul_(weights.energy)
         else:
@@ -180,7 +181,7 @@ class Unroll(torch.autograd.Function):
         last_outputs, last_contexts = seen[:-1].flatten(0, 1).split((H, values.shape[2]), dim=1)
         return (
             None,
-            d_gates.transpose(0, 1),
+            d_gates,
             torch.cat((d_output, d_cell), dim=1),
             d_context,
             d_values,
