@@ -57,11 +57,11 @@ _Back = tuple[Tensor, Tensor | None, Tensor]  # of h, of the last output, of the
 def _lstm_back(step: Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
     i, f, g, o = step.x.chunk(4, dim=-1)
     d_i, d_f, d_g, d_o = d_x.chunk(4, dim=-1)
-    squashed = torch.tanh(step.cell)
+    squashed, one = torch.tanh(step.cell), step.x.new_ones(())
     torch.addcmul(step.x, step.x, step.x, value=-1, out=d_x)  # the slope of a sigmoid
-    d_g.copy_(g).square_().neg_().add_(1)
+    torch.addcmul(one, g, g, value=-1, out=d_g)  # that of tanh
     d_o.mul_(d_output).mul_(squashed)
-    d_cell = torch.addcmul(d_cell, d_output * o, squashed.square_().neg_().add_(1))
+    d_cell = torch.addcmul(d_cell, d_output * o, torch.addcmul(one, squashed, squashed, value=-1))
     d_i.mul_(d_cell).mul_(g)
     d_f.mul_(d_cell).mul_(step.last_cell)
     d_g.mul_(d_cell).mul_(i)
