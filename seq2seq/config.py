@@ -82,6 +82,7 @@ class ModelConfig:
     bridge: str = _setting("linear", choices=BRIDGES)  # how the encoder starts the decoder
     dropout: float = _setting(0.3, least=0, below=1)  # on embeddings, between layers, on outputs
     embedding_dropout: float | None = _setting(None, least=0, below=1)  # on embeddings alone; default dropout
+    word_dropout: float = _setting(0.0, least=0, below=1)  # of whole pieces, of the source and of the target read
     memory_dropout: float = _setting(0.0, least=0, below=1)  # on the encoder's values
     dropout_kind: str = _setting("ordinary", choices=("ordinary", "locked"))  # locked: one mask a sentence, all steps
     recurrent_dropout: float = _setting(0.0, least=0, below=1)  # on h before the h-to-h product, one mask a sentence

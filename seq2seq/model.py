@@ -15,7 +15,7 @@ from seq2seq.layers.attention import MASKED, Attention, Memory, NoAttention, mak
 from seq2seq.layers.cells import StackedCell, uniform_
 from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout, Trace
 from seq2seq.layers.distribution import Copying, Distribution
-from seq2seq.layers.dropout import SequenceDropout
+from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import Encoder
 from seq2seq.layers.output import output_loss
 from seq2seq.layers.pointer import CopyNet, Pointer
@@ -119,6 +119,7 @@ class Seq2Seq(nn.Module):
         self.tgt_embedding = _embedding(tgt_size, config.embedding_size)
         embedding_dropout = config.dropout if config.embedding_dropout is None else config.embedding_dropout
         self.embedding_dropout = SequenceDropout(embedding_dropout, locked=locked)
+        self.word_dropout = WordDropout(config.word_dropout)
         self.memory_dropout = SequenceDropout(config.memory_dropout, locked=locked)
         self.encoder = Encoder(
             config.cell,
@@ -276,7 +277,7 @@ class Seq2Seq(nn.Module):
 
     def _read(self, src: Tensor, lengths: Tensor, copy_ids: Tensor | None) -> tuple[Memory, DecoderState]:
         """The memory and the state before the first token."""
-        encoded = self.encoder(self.embedding_dropout(self.src_embedding(src)), lengths)
+        encoded = self.encoder(self._drop(self.src_embedding(src)), lengths)
         values, attention = self.memory_dropout(encoded.values), self.decoder.attention
         top = encoded.final[:, -1, :, : self.encoder.direction_size]  # (B, D, M/D)
         copy_keys, nothing = values[:, :, :0], src[:, :0]
@@ -298,7 +299,7 @@ class Seq2Seq(nn.Module):
         """Unroll over the known target, and pick its real tokens."""
         memory, state = self._read(batch.src, batch.src_lengths, batch.copy_ids)
         self.passed("encoder", memory.values)
-        embedded = self.embedding_dropout(self._embed_target(batch.tgt_in))
+        embedded = self._drop(self._embed_target(batch.tgt_in))
         trace = self.decoder.unroll(embedded, state, memory)
 
         def real(tensor: Tensor) -> Tensor:  # (B, T, ...) -> (R, ...): padding never reaches the output layer
@@ -312,6 +313,9 @@ class Seq2Seq(nn.Module):
         features = real(self.readout.features(trace.outputs, trace.contexts))
         self.passed("recurrence", features)
         return _Forced(memory, trace, features, real(batch.tgt_out), copying)
+
+    def _drop(self, embedded: Tensor) -> Tensor:
+        return self.word_dropout(self.embedding_dropout(embedded))
 
     def _distribution(self, forced: _Forced) -> Distribution:
         return Distribution(self.readout(forced.features), self.readout.banned, forced.copying)

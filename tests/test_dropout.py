@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
+from seq2seq.layers.dropout import SequenceDropout, WordDropout, drop_weight, make_mask
 
 P = 0.25
 
@@ -73,6 +73,24 @@ def test_the_gradient_passes_where_the_value_does(locked):
     assert torch.equal(sequence.grad, dropped.detach())
 
 
+def test_word_dropout_drops_whole_words_and_scales_the_others():
+    sequence = torch.randn(40, 50, 6, requires_grad=True)
+    dropped = WordDropout(P)(sequence)
+    kept = (dropped != 0).any(dim=2)
+    assert (~kept).double().mean().item() == pytest.approx(P, abs=0.03)
+    torch.testing.assert_close(dropped[kept], sequence[kept] / (1 - P))
+    assert (dropped[~kept] == 0).all()
+    assert not torch.equal(kept[:, 0], kept[:, 1])  # at every place anew
+    dropped.sum().backward()
+    assert torch.equal((sequence.grad != 0).any(dim=2), kept)
+
+
+def test_word_dropout_does_not_act_in_evaluation_or_with_probability_zero():
+    sequence = torch.randn(2, 4, 50)
+    assert WordDropout(P).eval()(sequence) is sequence
+    assert WordDropout(0.0)(sequence) is sequence
+
+
 def test_weight_drop_zeroes_single_weights_and_scales_the_others():
     weight = torch.randn(40, 40, requires_grad=True)
     dropped = drop_weight(weight, P, True)
@@ -92,3 +110,4 @@ def test_weight_drop_does_not_act_in_evaluation():
 
 def test_printing_names_probability_and_kind():
     assert "p=0.25, locked=True" in repr(SequenceDropout(P, locked=True))
+    assert "p=0.25" in repr(WordDropout(P))

@@ -206,6 +206,7 @@ OTHERS: dict[str, list] = {
     "bridge": ["last", "mean", "zero"],
     "dropout": [0.0, 0.4],
     "embedding_dropout": [0.0, 0.4],
+    "word_dropout": [0.3],
     "memory_dropout": [0.3],
     "dropout_kind": ["locked"],
     "recurrent_dropout": [0.3],
@@ -288,6 +289,7 @@ def test_sizes_go_where_their_names_say():
         {"dropout": 0.5},
         {"dropout": 0.5, "dropout_kind": "locked"},
         {"embedding_dropout": 0.5},
+        {"word_dropout": 0.5},
         {"memory_dropout": 0.5},
         {"memory_dropout": 0.5, "dropout_kind": "locked"},
         {"recurrent_dropout": 0.5},
@@ -315,6 +317,19 @@ def test_locked_dropout_on_embeddings_is_one_mask_a_sentence():
             steps = zeros[row, : len(ids) + 1]
             assert (steps == steps[0]).all()
         assert not torch.equal(zeros[0, 0], zeros[1, 0])
+
+
+def test_words_are_dropped_on_both_sides():
+    model = make(word_dropout=0.5)
+    seen = []
+    model.word_dropout.register_forward_hook(lambda module, arguments, result: seen.append(result))
+    model(batch())
+    assert [dropped.shape[1] for dropped in seen] == [max(len(ids) + 1 for ids in rows) for rows in (SRC, TGT)]
+    for dropped in seen:
+        zeros = dropped == 0
+        assert torch.equal(zeros.all(dim=2), zeros.any(dim=2))
+        assert zeros.any()
+        assert not zeros.all()
 
 
 @pytest.mark.parametrize("attention", ["none", "dot", "general"])

@@ -1,7 +1,7 @@
-"""Three dropouts: ordinary, locked (one mask over time), and on weights.
+"""Four dropouts: ordinary, locked (one mask over time), of whole words, and on weights.
 
-Locked: Gal & Ghahramani 2016 (arXiv 1512.05287). Weight drop: Merity et al. 2018 (arXiv 1708.02182). All of them scale
-what they keep by 1/(1-p), and none acts in evaluation.
+Locked: Gal & Ghahramani 2016 (arXiv 1512.05287). Of words: Sennrich et al. 2016 (arXiv 1606.02891). Weight drop: Merity
+et al. 2018 (arXiv 1708.02182). All of them scale what they keep by 1/(1-p), and none acts in evaluation.
 """
 
 from __future__ import annotations
@@ -59,3 +59,23 @@ class SequenceDropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}, locked={self.locked}"
+
+
+class WordDropout(nn.Module):
+    """Dropout of whole vectors of a (B, T, D) sequence, at every place anew: a word dropped is read as nothing.
+
+    Args:
+        p: probability that a word is dropped.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return sequence
+        return sequence * make_mask((*sequence.shape[:2], 1), self.p, sequence)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
