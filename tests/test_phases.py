@@ -178,7 +178,12 @@ def test_copying_cannot_be_taken_away_and_dropout_may_differ(folder: Path) -> No
     train(first)
     with pytest.raises(ValueError, match=r"model.copy \(pointer there, none here\)"):
         train(config_of(folder, "second", train__init_from=first.run_dir))
-    dropping = {"model.copy": "pointer", "model.dropout": 0.5, "model.embedding_dropout": 0.0}
+    dropping = {
+        "model.copy": "pointer",
+        "model.dropout": 0.5,
+        "model.embedding_dropout": 0.0,
+        "model.word_dropout": 0.1,
+    }
     train(config_of(folder, "third", train__init_from=first.run_dir, **dropping))
 
 

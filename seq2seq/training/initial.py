@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 
 from seq2seq import corpus, model_dir
-from seq2seq.config import Config
+from seq2seq.config import Config, ModelConfig
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.tokenizer import train_tokenizer
 from seq2seq.training.state import has_state
 
-# What need not be as in the model that a run starts from.
-_FREE = {"dropout", "embedding_dropout", "memory_dropout", "dropout_kind", "recurrent_dropout", "weight_drop"}
+# What need not be as in the model that a run starts from: every dropout, which has no parameters.
+_FREE = {field.name for field in dataclasses.fields(ModelConfig) if "drop" in field.name}
 _ADDED = {"copy", "copy_attention", "coverage"}
 _NEW = ("pointer.", "decoder.attention.coverage", "decoder.attention.fertility")  # their parameters
 
