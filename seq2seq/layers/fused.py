@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.layers.attention import MASKED
-from seq2seq.layers.steps import CELLS, Step
+from seq2seq.layers.steps import CELLS, Step, tanh_slope
 
 
 class Kind(NamedTuple):
@@ -119,7 +119,7 @@ class Unroll(torch.autograd.Function):
         d_keys, d_fertility = torch.zeros_like(keys), torch.zeros_like(fertility)
         d_energy = None if weights.energy is None else torch.zeros_like(weights.energy)
         d_coverage = None if weights.coverage is None else torch.zeros_like(weights.coverage)
-        room, one = torch.empty_like(keys) if kind.additive else keys, keys.new_ones(())
+        room = torch.empty_like(keys) if kind.additive else keys
         d_output, d_cell, d_context = (torch.zeros_like(steps[0]) for steps in (outputs, cells, all_d_contexts))
         d_covered = torch.zeros_like(fertility)
         for t in reversed(range(len(looked))):
@@ -137,8 +137,7 @@ class Unroll(torch.autograd.Function):
                 assert d_energy is not None
                 compared = _compare(weights, queries[t], keys, coverage[t], room)
                 d_energy.addmv_(compared.T, d_energies[t].flatten())
-                # slopes of tanh; the factor v is left to the end
-                slopes = torch.addcmul(one, room, room, value=-1, out=room)
+                slopes = tanh_slope(room, out=room)  # their factor v is left to the end
                 d_keys.addcmul_(d_energies[t].unsqueeze(2), slopes)
                 if weights.coverage is None:
                     torch.bmm(d_energies[t].unsqueeze(1), slopes, out=d_queries[t].unsqueeze(1))

@@ -51,17 +51,22 @@ def _rnn_relu(step: Step) -> None:
     step.output.copy_(step.x).relu_()
 
 
+def tanh_slope(squashed: Tensor, out: Tensor | None = None) -> Tensor:
+    """1 - tanh^2, from the tanh, in one pass; ``out`` may be that tensor."""
+    return torch.addcmul(squashed.new_ones(()), squashed, squashed, value=-1, out=out)
+
+
 _Back = tuple[Tensor, Tensor | None, Tensor]  # of h, of the last output, of the last cell
 
 
 def _lstm_back(step: Step, d_output: Tensor, d_cell: Tensor, d_x: Tensor) -> _Back:
     i, f, g, o = step.x.chunk(4, dim=-1)
     d_i, d_f, d_g, d_o = d_x.chunk(4, dim=-1)
-    squashed, one = torch.tanh(step.cell), step.x.new_ones(())
+    squashed = torch.tanh(step.cell)
     torch.addcmul(step.x, step.x, step.x, value=-1, out=d_x)  # the slope of a sigmoid
-    torch.addcmul(one, g, g, value=-1, out=d_g)  # that of tanh
+    tanh_slope(g, out=d_g)
     d_o.mul_(d_output).mul_(squashed)
-    d_cell = torch.addcmul(d_cell, d_output * o, torch.addcmul(one, squashed, squashed, value=-1))
+    d_cell = torch.addcmul(d_cell, d_output * o, tanh_slope(squashed))
     d_i.mul_(d_cell).mul_(g)
     d_f.mul_(d_cell).mul_(step.last_cell)
     d_g.mul_(d_cell).mul_(i)
