@@ -29,7 +29,10 @@ UNKNOWN = "⁇"  # how an unknown piece reads
 
 _CHUNK = 3000  # characters of a line that SentencePiece trains on at once; its bpe trainer dies on words above 65,535
 _THREADS = 4  # the trained model depends on it
+_COMMON = 10  # a character seen as often is a piece, however small its share of the text
 _SPACE = "▁"  # U+2581, SentencePiece's mark of a space
+_RESERVED = " ▁▅"  # the space, its mark, and U+2585, SentencePiece's mark of an unknown character
+_BYTES = 256
 _PROBE = "Ａ①ﬁ\u00a0\u200b\u0001"  # what the normalizations treat differently
 
 log = logging.getLogger(__name__)
@@ -262,16 +265,17 @@ def _train_words(texts: Iterable[str], config: TokenizerConfig) -> WordTokenizer
 
 def _train_sentencepiece(texts: Iterable[str], config: TokenizerConfig) -> SentencePieceTokenizer:
     model = io.BytesIO()
-    failures: list[BaseException] = []
+    texts = list(texts)  # read now, as SentencePiece would turn what reading them raises into a string
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_chunks(texts, failures),
+            sentence_iterator=_chunks(texts),
             model_writer=model,
             model_type=config.type,
             vocab_size=config.vocab_size,
             hard_vocab_limit=False,
             byte_fallback=config.type != "char",
             character_coverage=1.0 if config.type == "char" else 0.9995,
+            required_chars=_common_characters(texts, config),
             normalization_rule_name=config.normalization,
             max_sentence_length=100 * _CHUNK,  # bytes; NFKC makes up to 18 characters of one
             num_threads=_THREADS,
@@ -283,8 +287,6 @@ def _train_sentencepiece(texts: Iterable[str], config: TokenizerConfig) -> Sente
             minloglevel=2,
         )
     except RuntimeError as error:
-        if failures:
-            raise failures[0] from None
         needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
         if needed is None:
             raise ValueError(f"SentencePiece cannot train on this text: {' '.join(str(error).split())}") from None
@@ -295,15 +297,23 @@ def _train_sentencepiece(texts: Iterable[str], config: TokenizerConfig) -> Sente
     return SentencePieceTokenizer(config.type, model.getvalue())
 
 
-def _chunks(texts: Iterable[str], failures: list[BaseException]) -> Iterator[str]:
-    """Cut texts into chunks; keep what reading them raises, as SentencePiece turns it into a string."""
-    try:
-        for text in texts:
-            for first in range(0, len(text), _CHUNK):
-                yield text[first : first + _CHUNK]
-    except BaseException as error:
-        failures.append(error)
-        raise
+def _common_characters(texts: Iterable[str], config: TokenizerConfig) -> str:
+    """Characters that are pieces even below the share at which SentencePiece cuts: in captions all digits are.
+
+    At most a quarter of the vocabulary, so that of a language of many signs the rarer ones stay bytes.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(_normalize(text, config.normalization))
+    common = [sign for sign, count in counts.most_common() if count >= _COMMON and sign.isprintable()]
+    common = [sign for sign in common if sign not in _RESERVED]
+    return "".join(common[: max(0, config.vocab_size - _BYTES - len(SPECIALS)) // 4])
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        for first in range(0, len(text), _CHUNK):
+            yield text[first : first + _CHUNK]
 
 
 @cache
