@@ -110,7 +110,7 @@ class TrainConfig:
     schedule: str = _setting("constant", choices=("constant", "inverse_sqrt", "plateau"))
     plateau_factor: float | None = _setting(None, least=0, below=1)  # of a validation without gain; default 0.5
     clip_norm: float = _setting(5.0, least=0)  # of the whole gradient; 0: off
-    average: float = _setting(0.0, least=0, below=1)  # keep a moving average of the weights, of this decay; 0: off
+    average: float = _setting(0.998, least=0, below=1)  # decay of the moving average of the weights kept; 0: off
     valid_every: int = _setting(500, least=1)  # updates; a shorter run validates once, at its end
     patience: int = _setting(10, least=0)  # validations without gain before stopping; 0: never stop early
     metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # which model is kept

@@ -429,7 +429,7 @@ def test_the_metric_chooses_the_model_kept(
     def validate(self: Trainer) -> None:
         nonlocal now
         now = self.progress.update
-        snapshots[now] = self.model.src_embedding.weight.detach().clone()
+        snapshots[now] = self.kept.src_embedding.weight.detach().clone()
         original(self)
 
     def score(*arguments: Any, **options: Any) -> list[evaluate.Score]:
@@ -646,7 +646,7 @@ def test_the_average_is_what_is_kept(folder: Path) -> None:
     kept = dict(Translator.load(config.run_dir, device="cpu").model.state_dict())
     assert same(kept, {name.removeprefix("module."): w for name, w in parts["average"].items() if name != "n_averaged"})
     assert not same(kept, parts["model"])
-    plain = config_of(folder, "plain", train__max_updates=8)
+    plain = config_of(folder, "plain", train__average=0.0, train__max_updates=8)
     train(plain)
     assert same(dict(Translator.load(plain.run_dir, device="cpu").model.state_dict()), weights_of(plain))
 
