@@ -172,7 +172,12 @@ def evaluate(
     metric: Annotated[
         list[str] | None, typer.Option(help="bleu, chrf, ter, exact, rouge or summary; may be given several times.")
     ] = None,
-    tokenize: Annotated[str | None, typer.Option(help="sacreBLEU's tokenizer for BLEU: 13a, none, zh, char...")] = None,
+    tokenize: Annotated[
+        str | None,
+        typer.Option(
+            help="sacreBLEU's tokenizer for BLEU: 13a, none, zh, char...; default: by the references' script."
+        ),
+    ] = None,
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
     format: Annotated[ReportFormat, typer.Option(help="text or json.")] = ReportFormat.text,
     device: DeviceOption = Device.auto,

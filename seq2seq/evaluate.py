@@ -18,7 +18,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
-from seq2seq import __version__, rouge, summary
+from seq2seq import __version__, rouge, summary, words
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def score(
         hypotheses: one line a sentence.
         references: the streams, each as long as ``hypotheses``.
         metrics: names out of ``METRICS``.
-        tokenize: one of ``TOKENIZERS``; acts on BLEU only. Default 13a.
+        tokenize: one of ``TOKENIZERS``; acts on BLEU only. Default: see ``find_tokenizer``.
         lowercase: ignore case, in every metric; rouge and summary always do. (sacreBLEU's command ignores case in TER
             unless told otherwise.)
         sources: what the hypotheses were made from; only ``summary`` reads them, and needs them.
@@ -90,8 +90,19 @@ def score(
         raise ValueError("the metric summary needs the source lines, but sources is missing; give them or leave it out")
     if "bleu" in metrics and tokenize != "none":
         warn_if_tokenized(hypotheses)
-    text = Text(hypotheses, references, sources, tokenize, lowercase)
+    text = Text(hypotheses, references, sources, tokenize or find_tokenizer(references), lowercase)
     return [found for name in metrics for found in METRICS[name](text)]
+
+
+def find_tokenizer(references: Sequence[Sequence[str]]) -> str:
+    """sacreBLEU's tokenizer for a text of this script: 13a; zh for Chinese; char for others without spaces.
+
+    13a takes a clause of Chinese or Thai for one word, so that one wrong character spoils all of it.
+    """
+    return _TOKENIZER_OF[words.script(line for stream in references for line in stream)]
+
+
+_TOKENIZER_OF = {"spaced": "13a", "han": "zh", "unspaced": "char"}
 
 
 def report(scores: Sequence[Score], format: str = "text") -> str:

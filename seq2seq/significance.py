@@ -76,7 +76,8 @@ def compare(
         if metric == "rouge":
             found += _compare_rouge(systems, references)
         else:
-            found.append(_compare_sacrebleu(metric, systems, references, tokenize=tokenize, lowercase=lowercase))
+            cut = tokenize or evaluate.find_tokenizer(references)
+            found.append(_compare_sacrebleu(metric, systems, references, tokenize=cut, lowercase=lowercase))
     return found
 
 
@@ -123,7 +124,7 @@ def _compare_sacrebleu(
     systems: Sequence[tuple[str, Sequence[str]]],
     references: Sequence[Sequence[str]],
     *,
-    tokenize: str | None,
+    tokenize: str,
     lowercase: bool,
 ) -> Comparison:
     measure, _ = evaluate.SACREBLEU[metric](lowercase, tokenize)

@@ -25,6 +25,8 @@ _WORD = regex.compile(
     """,
     regex.VERBOSE | regex.VERSION1,
 )
+_ALONE_WORD = regex.compile(_ALONE, regex.VERBOSE | regex.VERSION1)
+_HAN = regex.compile(r"\p{Han}")
 _JOINS = regex.compile(rf"[{_UNSPACED}\u3000-\u303f\uff00-\uff65]", regex.VERSION1 | regex.VERBOSE)
 _ASCII_WORD = regex.compile("[A-Za-z0-9]+")
 
@@ -41,6 +43,26 @@ def split_words(text: str) -> list[str]:
     if text.isascii():
         return _ASCII_WORD.findall(text)
     return _WORD.findall(unicodedata.normalize("NFC", text))
+
+
+def script(texts: Iterable[str]) -> str:
+    """The script that decides how a text is cut: "spaced", "han" (Chinese), or "unspaced" (Japanese, Thai, Khmer, ...).
+
+    Spaced is what has more than four words of letters and digits for each character of a script without spaces: a word
+    of the latter is about two characters, and such a text may quote much Latin.
+    """
+    han = unspaced = other = 0
+    for text in texts:
+        if not text.isascii():
+            for word in split_words(text):
+                alone = _ALONE_WORD.match(word) is not None
+                unspaced, other = unspaced + alone, other + (not alone)
+                han += alone and _HAN.match(word) is not None
+        else:
+            other += len(_ASCII_WORD.findall(text))
+    if other > 4 * unspaced or not unspaced:
+        return "spaced"
+    return "han" if han > 0.95 * unspaced else "unspaced"
 
 
 def join(texts: Iterable[str]) -> str:

@@ -104,7 +104,7 @@ def test_lowercase_acts(metric: str) -> None:
     ],
 )
 def test_tokenize_acts(tokenize: str, hypothesis: str, reference: str) -> None:
-    usual, other = one([hypothesis], [reference]), one([hypothesis], [reference], tokenize=tokenize)
+    usual, other = one([hypothesis], [reference], tokenize="13a"), one([hypothesis], [reference], tokenize=tokenize)
     assert usual.score != pytest.approx(other.score)
     assert "tok:13a" in usual.signature
     assert f"tok:{tokenize}" in other.signature
@@ -259,3 +259,19 @@ def test_exact_counts_lines_that_equal_a_reference() -> None:
     assert lower.score == 100.0
     assert "case:lc" in lower.signature
     assert "case:mixed" in found.signature
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("the cat sat down here", "13a"),
+        ("今天我们去北京看看", "zh"),
+        ("今日は北京へ行きます", "char"),
+        ("กินข้าวที่บ้าน", "char"),
+    ],
+)
+def test_bleu_is_cut_by_the_script_of_the_references(line: str, expected: str) -> None:
+    found = one([line, line], [line, line])
+    assert f"tok:{expected}" in found.signature
+    assert found.score == pytest.approx(100)  # 13a takes a clause for a word, and finds no four of them
+    assert one([line], [line], tokenize="none").signature != found.signature

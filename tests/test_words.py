@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.tokenizers import DefaultTokenizer
 
-from seq2seq.words import join, sentences, split_words, words
+from seq2seq.words import join, script, sentences, split_words, words
 
 
 @given(st.text(st.characters(max_codepoint=127)))
@@ -98,3 +98,21 @@ def test_sentences_lose_no_word(text: str) -> None:
 )
 def test_texts_are_joined_with_a_space_where_their_script_has_one(texts: list[str], joined: str) -> None:
     assert join(texts) == joined
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ([], "spaced"),
+        (["", "3.50!", "the cat"], "spaced"),
+        (["Ein Café in Köln"], "spaced"),
+        (["한국어 문장"], "spaced"),
+        (["今天去北京。"], "han"),
+        (["Python 的文档是用 `Sphinx` 编写的"], "han"),
+        (["the sign 京 means a capital city"], "spaced"),
+        (["今日は北京へ行きます。"], "unspaced"),
+        (["กินข้าว"], "unspaced"),
+    ],
+)
+def test_the_script_that_decides_how_text_is_cut(texts: list[str], expected: str) -> None:
+    assert script(texts) == expected
