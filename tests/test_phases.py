@@ -93,7 +93,7 @@ def test_coverage_starts_where_patience_ends_and_the_run_goes_on(
 
 
 def test_patience_does_not_end_a_run_before_coverage_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    rig_validation(monkeypatch, iter([(9.0, 9.0, 1.0)] + [(8.0, 8.0, 2.0)] * 9))
+    rig_validation(monkeypatch, iter([(value, value, 1.0) for value in range(90, 0, -1)]))
     limits = {"train__valid_every": 1, "train__patience": 2, "train__max_updates": 99}
     config = config_of(folder, **COVERED, loss__coverage_start=5, **limits)
     train(config)

@@ -417,6 +417,17 @@ def test_validation_is_the_translation_of_the_raw_file_by_the_kept_model(folder:
     assert best["valid_loss"] == pytest.approx(-sum(token_log_probs) / len(token_log_probs))
 
 
+def test_of_equal_metrics_the_lower_loss_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 1.0, 2.0, 1.0])
+    zero = [evaluate.Score(name, 0.0, "signature", {}) for name in ("BLEU", "chrF2")]
+    monkeypatch.setattr(trainer.evaluate, "score", lambda *arguments, **options: zero)
+    monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[-next(losses)]])
+    config = config_of(folder, train__valid_every=1)
+    train(config)
+    progress = state_of(config)["progress"]
+    assert (progress["best_update"], progress["best"], progress["without_gain"]) == (2, 0.0, 2)
+
+
 @pytest.mark.parametrize(("metric", "best"), [("bleu", 2), ("chrf", 1), ("loss", 3)])
 def test_the_metric_chooses_the_model_kept(
     folder: Path, monkeypatch: pytest.MonkeyPatch, metric: str, best: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pickle
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Progress:
     epoch: int = 0  # from 0
     position: int = 0  # batches of this epoch already used
     best: float | None = None  # of train.metric
+    best_loss: float = math.inf  # which of two equal ones is the better
     best_update: int = 0
     without_gain: int = 0  # validations since the best
     plateaus: int = 0  # validations without gain in all

@@ -301,9 +301,13 @@ class Trainer:
         bleu, chrf = evaluate.score(hypotheses, [references], metrics=("bleu", "chrf"))
         record = {"bleu": bleu.score, "chrf": chrf.score, "loss": loss}
         value = record[metric]
-        better = progress.best is None or (value < progress.best if metric == "loss" else value > progress.best)
+        gain = 0.0 if progress.best is None else value - progress.best
+        if metric == "loss":
+            gain = -gain
+        better = progress.best is None or gain > 0 or (gain == 0 and loss < progress.best_loss)
         if better:
-            progress.best, progress.best_update, progress.without_gain = value, progress.update, 0
+            progress.best, progress.best_loss = value, loss
+            progress.best_update, progress.without_gain = progress.update, 0
             best = self.run / "model"
             model_dir.save_settings(best, model_dir.settings_of(self.config), self.tokenizers)
             model_dir.save_weights(best, self.kept)
