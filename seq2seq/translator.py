@@ -27,6 +27,8 @@ from seq2seq.wordsplit import JOINER
 
 log = logging.getLogger(__name__)
 
+_MOST_SCORES = 2**25  # sentences * beams * words searched at once: each copy of their scores takes 128 MiB
+
 
 @dataclass
 class CopiedFrom:
@@ -53,12 +55,13 @@ class _Source(NamedTuple):
 class Translation:
     """One translation of a line. Log-probabilities are natural; lists are per target piece.
 
-    ``token_log_probs`` has one more entry than ``pieces``: the last is that of the end of the sentence (for a line that was
-    split, of every part).
-    ``alignment`` names, for each piece, the source piece most looked at, by its number from 0; it is empty when the
-    model has no attention. ``status``: ok; empty (blank line, the model was not asked); source_cut or source_split (the source was
-    longer than the model's limit, and the rest was left out or translated by itself); max_length (the translation was ended by its maximum length). The last three are for
-    models that copy and empty for others.
+    ``token_log_probs`` has one more entry than ``pieces``, the end of the sentence (for a line that was split, of every
+    part). ``alignment`` names, for each piece, the source piece most looked at, by its number from 0; it is empty when
+    the model has no attention. The last three are for models that copy and empty for others.
+
+    ``status``: ok; empty (blank line, the model was not asked); source_cut or source_split (the source was longer than
+    the model's limit, and the rest was left out or translated by itself); max_length (the translation was ended by its
+    maximum length).
     """
 
     translation: str
@@ -251,7 +254,9 @@ class Translator:
         order = order[lengths[order] > 1]
         if not len(order):
             return []
-        return [rows.tolist() for rows in split_by_tokens(order, lengths, self.search_config.batch_tokens)]
+        most = max(_MOST_SCORES // (self.search_config.beam_size * self.tokenizers.tgt.size), 1)
+        batches = split_by_tokens(order, lengths, self.search_config.batch_tokens)
+        return [batch[first : first + most].tolist() for batch in batches for first in range(0, len(batch), most)]
 
     def _collate(self, sources: Sequence[_Source], targets: Sequence[list[int]]) -> Batch:
         copy_ids = [source.copy_ids for source in sources] if self.model.copies else None

@@ -119,6 +119,16 @@ def test_batches_of_any_size_give_the_same(options, beam_size, monkeypatch):
             assert other.score == pytest.approx(first.score, abs=1e-4)
 
 
+def test_many_short_lines_are_searched_in_parts(monkeypatch):
+    translator = make(beam_size=2)
+    whole, sizes, original = translator.translate(LINES), [], translator._search_batch
+    monkeypatch.setattr(translator, "_search_batch", lambda some: sizes.append(len(some)) or original(some))
+    monkeypatch.setattr("seq2seq.translator._MOST_SCORES", 2 * 2 * translator.tokenizers.tgt.size)
+    assert translator.translate(LINES) == whole
+    assert max(sizes) == 2
+    assert sum(sizes) == len(FILLED)
+
+
 def test_n_best_is_the_beginning_of_a_longer_list(translator):
     three, two, one = (translator.search(LINES, n_best=n) for n in (3, 2, 1))
     for row in FILLED:
