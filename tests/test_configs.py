@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from seq2seq.config import Config, from_container, keys
-from seq2seq.training.command import compose, to_config, with_own_files
+from seq2seq.training.command import compose, for_hydra, to_config
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -101,6 +101,17 @@ def test_a_list_of_files() -> None:
     assert config_of("data.train.src=[a,b]", "data.train.tgt=[c,d]").data.train.src == ["a", "b"]
 
 
+@pytest.mark.parametrize("name", ["数据.en", "été.en", "my dir/t(1).en", "t=v,2.fr", "it's (one).en", "end(\\"])
+def test_a_file_name_needs_no_quotes(name: str) -> None:
+    assert config_of(f"data.train.src={name}", "data.train.tgt=b").data.train.src == name
+
+
+def test_names_in_a_list_need_quotes() -> None:
+    assert config_of("data.train.src=['été.en',b]", "data.train.tgt=[c,d]").data.train.src == ["été.en", "b"]
+    with pytest.raises(ValueError, match=r"can't read data\.train\.src=\[été\.en,b\]; write a list as KEY=\['a','b'\]"):
+        config_of("data.train.src=[été.en,b]", "data.train.tgt=[c,d]")
+
+
 @pytest.mark.parametrize(
     ("overrides", "chosen"),
     [
@@ -119,7 +130,7 @@ def test_a_list_of_files() -> None:
     ],
 )
 def test_when_own_files_are_chosen(overrides: list[str], chosen: bool) -> None:
-    assert with_own_files(overrides) == (["data=files", *overrides] if chosen else overrides)
+    assert for_hydra(overrides) == (["data=files", *overrides] if chosen else overrides)
 
 
 @pytest.mark.parametrize(

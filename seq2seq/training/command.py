@@ -10,6 +10,7 @@ from pathlib import Path
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
@@ -49,11 +50,24 @@ def to_config(composed: DictConfig) -> Config:
     return config
 
 
-def with_own_files(overrides: Sequence[str]) -> list[str]:
-    """Choose data=files where files are named and no data set or recipe is."""
+def _quoted(override: str) -> str:
+    """Quote a value that Hydra's grammar has no word for, such as a file name with an accent or brackets."""
+    key, _, value = override.partition("=")
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        if value[:1] in ("[", "{", "'", '"', "$"):
+            raise ValueError(f"can't read {override}; write a list as KEY=['a','b'], in quotes") from None
+        value = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value)
+        return f"{key}='{value}'"
+    return override
+
+
+def for_hydra(overrides: Sequence[str]) -> list[str]:
+    """Overrides as Hydra can take them, with data=files where files are named and no data set or recipe is."""
     chosen = any(re.match(r"\+?(data|experiment)=", override) for override in overrides)
     named = any(re.match(r"\+*data\.(train|valid)\b", override) for override in overrides)
-    return [*(["data=files"] if named and not chosen else []), *overrides]
+    return [*(["data=files"] if named and not chosen else []), *map(_quoted, overrides)]
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
@@ -66,7 +80,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     _check_keys(overrides)
     with hydra.initialize_config_dir(str(_beside("conf")), version_base="1.3"):
         try:
-            composed = hydra.compose("train", overrides=with_own_files(overrides), return_hydra_config=True)
+            composed = hydra.compose("train", overrides=for_hydra(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(_plain(error)) from error
         except TypeError as error:  # model=[1]
@@ -90,7 +104,7 @@ def train_command(arguments: Sequence[str]) -> None:
     else:
         compose(arguments)
     register_schema()
-    sys.argv = ["seq2seq train", *flags, *with_own_files(overrides)]
+    sys.argv = ["seq2seq train", *flags, *for_hydra(overrides)]
     hydra.main(version_base="1.3", config_path=str(_beside("conf")), config_name="train")(_run)()
 
 
