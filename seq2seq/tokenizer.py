@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import sentencepiece
 
 from seq2seq.config import TOKENIZERS, TokenizerConfig
+from seq2seq.words import script
 from seq2seq.wordsplit import find_words, join, split
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -256,6 +257,12 @@ class WordTokenizer(Tokenizer):
 
 
 def _train_words(texts: Iterable[str], config: TokenizerConfig) -> WordTokenizer:
+    texts = list(texts)
+    if script(texts) != "spaced":
+        log.warning(
+            "tokenizer.type=word takes what stands between two spaces or signs for a word, but this text is written "
+            "without spaces; set tokenizer.type to unigram, bpe or char"
+        )
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(split(_normalize(text, config.normalization)))
@@ -287,6 +294,8 @@ def _train_sentencepiece(texts: Iterable[str], config: TokenizerConfig) -> Sente
             minloglevel=2,
         )
     except RuntimeError as error:
+        if "KeyboardInterrupt" in str(error):  # it was in ``_chunks``
+            raise KeyboardInterrupt from None
         needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
         if needed is None:
             raise ValueError(f"SentencePiece cannot train on this text: {' '.join(str(error).split())}") from None

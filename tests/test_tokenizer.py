@@ -388,6 +388,26 @@ def test_what_reading_the_text_raises_comes_through(kind: str) -> None:
         train_tokenizer(texts(), TokenizerConfig(type=kind))
 
 
+@KINDS
+@pytest.mark.parametrize(("text", "warned"), [("今天我们去北京看看。", True), ("a cat, a café and 京", False)])
+def test_words_of_text_without_spaces_are_warned_of(
+    kind: str, text: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(kind, [text] * 20)
+    assert ("this text is written without spaces; set tokenizer.type" in caplog.text) == (warned and kind == "word")
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_an_interrupt_is_no_failure_of_the_text(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(texts: list[str]) -> Iterator[str]:
+        yield texts[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seq2seq.tokenizer._chunks", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(kind)
+
+
 def test_unknown_kind() -> None:
     message = "tokenizer.type must be one of unigram, bpe, word, char, but is morse"
     with pytest.raises(ValueError, match=message):
