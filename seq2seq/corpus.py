@@ -158,7 +158,8 @@ def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel 
     if records:
         return [_Records(path) for path in records]
     if not src and not tgt:
-        raise ValueError(f"{key} names no files; set {key}.src and {key}.tgt, or {key}.file")
+        back = ", with pairs held back from data.train" if key == "data.valid" else ""
+        raise ValueError(f"{key} names no files; set {key}.src and {key}.tgt, or {key}.file{back}")
     if len(src) != len(tgt):
         raise ValueError(
             f"{key}.src and {key}.tgt must name equally many files, but {key}.src names {len(src)}"

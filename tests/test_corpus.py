@@ -354,6 +354,7 @@ def test_training_set_drops_and_reports(tmp_path: Path) -> None:
         "train: 7 pairs read, 4 kept",
         "  1 dropped for an empty side",
         "  1 dropped for a source above 4 pieces, 1 for a target above 3",
+        "  that is much: set data.too_long=cut, or raise data.max_source_length, data.max_target_length",
         "  1 repeat an earlier pair",
         "  source pieces: mean 2.2, median 2, 95% up to 3, longest 3, unknown 11.11%",
         "  target pieces: mean 1.5, median 1, 95% up to 2, longest 2, unknown 0.00%",
@@ -370,6 +371,8 @@ def test_training_set_cuts(tmp_path: Path) -> None:
     assert (max(rows["src_length"][:]), max(rows["tgt_length"][:])) == (4, 3)
     assert (report.pairs_kept, report.empty, report.too_long_source, report.too_long_target) == (6, 1, 1, 1)
     assert "  1 cut for a source above 4 pieces, 1 for a target above 3" in report.lines()
+    few = dataclasses.replace(report, too_long="drop", pairs_read=20)
+    assert not any("that is much" in line for line in (*report.lines(), *few.lines()))
 
 
 COPY_SRC = ["a x b y x", "x y", "a b", "x a z y x"]

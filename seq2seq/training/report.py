@@ -66,8 +66,13 @@ class Report:
             f"  {self.empty:,} dropped for an empty side",
             f"  {self.too_long_source:,} {done} for a source above {self.max_source_length:,} pieces,"
             f" {self.too_long_target:,} for a target above {self.max_target_length:,}",
-            f"  {self.duplicates:,} repeat an earlier pair",
         ]
+        dropped = max(self.too_long_source, self.too_long_target) if self.too_long == "drop" else 0
+        if dropped > _MANY * self.pairs_read:
+            lines.append(
+                "  that is much: set data.too_long=cut, or raise data.max_source_length, data.max_target_length"
+            )
+        lines.append(f"  {self.duplicates:,} repeat an earlier pair")
         sides = (("source", self.src_lengths, self.src_unknown), ("target", self.tgt_lengths, self.tgt_unknown))
         for side, lengths, unknown in sides:
             lines.append(
@@ -81,6 +86,7 @@ class Report:
         return lines
 
 
+_MANY = 0.05  # of the pairs: more that are dropped for their length deserve a word
 _OVERLAPS = ("pairs", "pairs_in_train", "sources_in_train")
 
 
