@@ -110,12 +110,11 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     """
     if config.type not in TOKENIZERS:
         raise ValueError(_unknown_kind(config.type))
-    filled = (_encodable(text) for text in texts if text.strip())
-    first = next(filled, None)
-    if first is None:
+    lines = [_encodable(text) for text in texts if text.strip()]
+    if not lines:
         raise ValueError("there is no text to train a tokenizer on: every line of data.train is empty")
     train = _train_words if config.type == "word" else _train_sentencepiece
-    tokenizer: Tokenizer = train(itertools.chain([first], filled), config)
+    tokenizer: Tokenizer = train(lines, config)
     if tokenizer.size < config.vocab_size:
         log.warning(
             "the text gives a vocabulary of %d, fewer than tokenizer.vocab_size=%d", tokenizer.size, config.vocab_size
@@ -256,8 +255,7 @@ class WordTokenizer(Tokenizer):
         return _hash(["word", self._tokens, self.normalization])
 
 
-def _train_words(texts: Iterable[str], config: TokenizerConfig) -> WordTokenizer:
-    texts = list(texts)
+def _train_words(texts: Sequence[str], config: TokenizerConfig) -> WordTokenizer:
     if script(texts) != "spaced":
         log.warning(
             "tokenizer.type=word takes what stands between two spaces or signs for a word, but this text is written "
@@ -270,9 +268,8 @@ def _train_words(texts: Iterable[str], config: TokenizerConfig) -> WordTokenizer
     return WordTokenizer([*SPECIALS, *most], config.normalization)
 
 
-def _train_sentencepiece(texts: Iterable[str], config: TokenizerConfig) -> SentencePieceTokenizer:
+def _train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> SentencePieceTokenizer:
     model = io.BytesIO()
-    texts = list(texts)  # read now, as SentencePiece would turn what reading them raises into a string
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=_chunks(texts),
@@ -294,7 +291,7 @@ def _train_sentencepiece(texts: Iterable[str], config: TokenizerConfig) -> Sente
             minloglevel=2,
         )
     except RuntimeError as error:
-        if "KeyboardInterrupt" in str(error):  # it was in ``_chunks``
+        if "KeyboardInterrupt" in str(error):  # Ctrl-C while it took a line from ``_chunks``
             raise KeyboardInterrupt from None
         needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
         if needed is None:
@@ -306,7 +303,7 @@ def _train_sentencepiece(texts: Iterable[str], config: TokenizerConfig) -> Sente
     return SentencePieceTokenizer(config.type, model.getvalue())
 
 
-def _common_characters(texts: Iterable[str], config: TokenizerConfig) -> str:
+def _common_characters(texts: Sequence[str], config: TokenizerConfig) -> str:
     """Characters that are pieces even below the share at which SentencePiece cuts: in captions all digits are.
 
     At most a quarter of the vocabulary, so that of a language of many signs the rarer ones stay bytes.
@@ -319,7 +316,7 @@ def _common_characters(texts: Iterable[str], config: TokenizerConfig) -> str:
     return "".join(common[: max(0, config.vocab_size - _BYTES - len(SPECIALS)) // 4])
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[str]:
+def _chunks(texts: Sequence[str]) -> Iterator[str]:
     for text in texts:
         for first in range(0, len(text), _CHUNK):
             yield text[first : first + _CHUNK]
