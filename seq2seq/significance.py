@@ -71,13 +71,13 @@ def compare(
     if "bleu" in metrics and tokenize != "none":
         for _, hypotheses in systems:
             evaluate.warn_if_tokenized(hypotheses)
+    tokenize = tokenize or evaluate.find_tokenizer(references)
     found: list[Comparison] = []
     for metric in metrics:
         if metric == "rouge":
             found += _compare_rouge(systems, references)
         else:
-            cut = tokenize or evaluate.find_tokenizer(references)
-            found.append(_compare_sacrebleu(metric, systems, references, tokenize=cut, lowercase=lowercase))
+            found.append(_compare_sacrebleu(metric, systems, references, tokenize=tokenize, lowercase=lowercase))
     return found
 
 

@@ -279,7 +279,7 @@ def _train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> Sente
             hard_vocab_limit=False,
             byte_fallback=config.type != "char",
             character_coverage=1.0 if config.type == "char" else 0.9995,
-            required_chars=_common_characters(texts, config),
+            required_chars="" if config.type == "char" else _common_characters(texts, config),
             normalization_rule_name=config.normalization,
             max_sentence_length=100 * _CHUNK,  # bytes; NFKC makes up to 18 characters of one
             num_threads=_THREADS,

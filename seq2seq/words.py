@@ -53,13 +53,11 @@ def script(texts: Iterable[str]) -> str:
     """
     han = unspaced = other = 0
     for text in texts:
-        if not text.isascii():
-            for word in split_words(text):
-                alone = _ALONE_WORD.match(word) is not None
-                unspaced, other = unspaced + alone, other + (not alone)
-                han += alone and _HAN.match(word) is not None
-        else:
-            other += len(_ASCII_WORD.findall(text))
+        found = split_words(text)
+        alone = [] if text.isascii() else [word for word in found if _ALONE_WORD.match(word)]
+        han += sum(_HAN.match(word) is not None for word in alone)
+        unspaced += len(alone)
+        other += len(found) - len(alone)
     if other > 4 * unspaced or not unspaced:
         return "spaced"
     return "han" if han > 0.95 * unspaced else "unspaced"
