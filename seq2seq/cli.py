@@ -138,6 +138,7 @@ def translate(
         }
         changed = asdict(translator.search_config) | {k: v for k, v in given.items() if v is not None}
         translator.search_config = from_container(SearchConfig, changed, "search.")
+        translator.check_n_best(n_best)
         if input and output and input.resolve() == output.resolve():
             raise ValueError(f"--input and --output are both {input}; write to another file")
         lines = read_lines(input) if input else read_lines(_standard_input(), "standard input")

@@ -219,9 +219,27 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
             "model.residual joins layers, but encoder and decoder have one each; "
             "set model.encoder_layers or model.decoder_layers above 1, or model.residual=false"
         )
+    if config.memory_dropout and config.attention == config.copy == "none":
+        raise ValueError(
+            "model.memory_dropout is of what attention and copying read, but model.attention and model.copy are none; "
+            "leave it out, or set one of them"
+        )
     dropped = config.dropout or config.embedding_dropout or config.memory_dropout
     if config.dropout_kind == "locked" and not dropped:
         raise ValueError("model.dropout_kind=locked has no effect with model.dropout=0; set model.dropout above 0")
+
+
+def check_search(config: SearchConfig, *, has_attention: bool) -> None:
+    """Refuse settings of the search that cannot act.
+
+    Raises:
+        ValueError: with the keys to change.
+    """
+    if (config.coverage_penalty or config.summary_penalty) and not has_attention:
+        raise ValueError(
+            "search.coverage_penalty and search.summary_penalty look at an attention, but model.attention is none; "
+            "set them to 0"
+        )
 
 
 def unknown_key(key: str, known: list[str]) -> str:
@@ -231,14 +249,16 @@ def unknown_key(key: str, known: list[str]) -> str:
     return f"there is no setting {key}; the nearest is {names[near[0]]}" if near else f"there is no setting {key}"
 
 
-def keys(kind: type = Config, prefix: str = "") -> list[str]:
-    """Every dotted key of the schema."""
-    names = []
-    for name, hint in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
-            names += [prefix + name, *keys(typing.cast(type, hint), f"{prefix}{name}.")]
-        else:
-            names.append(prefix + name)
+def keys(kind: type = Config, prefix: str = "", *, texts: bool = False) -> list[str]:
+    """Every dotted key of the schema; with ``texts`` those alone whose value is any text."""
+    names, hints = [], typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        name, hint = prefix + item.name, hints[item.name]
+        section = dataclasses.is_dataclass(hint)
+        if not texts or (not section and not item.metadata and hint in (str, str | None, Any)):
+            names.append(name)
+        if section:
+            names += keys(typing.cast(type, hint), f"{name}.", texts=texts)
     return names
 
 

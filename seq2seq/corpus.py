@@ -135,6 +135,23 @@ def given(files: FilesConfig) -> bool:
     return any(_names(value) for value in _values(files))
 
 
+def check_fields(data: DataConfig) -> None:
+    """Refuse field names where no split has records.
+
+    Raises:
+        ValueError: with the keys to change.
+    """
+    if any(_names(files.file) for files in (data.train, data.valid, data.test)):
+        return
+    for side in ("src", "tgt"):
+        name = getattr(data, f"{side}_field")
+        if name != side:
+            raise ValueError(
+                f"data.{side}_field={name} is of records, but no data is; leave it out, or give data.train.file instead "
+                "of data.train.src and data.train.tgt"
+            )
+
+
 def _values(files: FilesConfig) -> tuple[Any, Any, Any]:
     return files.src, files.tgt, files.file
 

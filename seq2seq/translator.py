@@ -15,13 +15,13 @@ import torch
 
 from seq2seq import model_dir
 from seq2seq.batching import Batch, collate, split_by_tokens
-from seq2seq.config import SearchConfig
+from seq2seq.config import SearchConfig, check_search
 from seq2seq.extended import Extended, extend, target_ids
 from seq2seq.model import Provenance, Seq2Seq, copied_places
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, Search, beam_search
 from seq2seq.search.penalties import Penalties
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Segments
 from seq2seq.words import join
 from seq2seq.wordsplit import JOINER
 
@@ -103,11 +103,7 @@ class Translator:
         self.max_source_length = max_source_length
         self.warns = warns  # of every source that is too long
         self.never_id = UNK if model.copies else None  # a model that copies has a word for everything it has seen
-        if Penalties(search.coverage_penalty, search.summary_penalty) and not model.has_attention:
-            raise ValueError(
-                "search.coverage_penalty and search.summary_penalty look at an attention, but model.attention is none; "
-                "set them to 0"
-            )
+        check_search(search, has_attention=model.has_attention)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> Translator:
@@ -138,11 +134,7 @@ class Translator:
                 search found no more.
             first_line: number of the first line, for warnings.
         """
-        if not 1 <= n_best <= self.search_config.beam_size:
-            raise ValueError(
-                f"n-best must be from 1 to the beam size, which is {self.search_config.beam_size}, but is {n_best}; "
-                "set the beam size higher"
-            )
+        self.check_n_best(n_best)
         sources = self._read(lines, first_line, self.search_config.too_long)
         told: dict[int, list[Translation]] = {}
         for rows in self._batches(sources):
@@ -156,6 +148,18 @@ class Translator:
             if len(results[row]) < n_best:
                 log.warning("line %d: %d translations instead of %d", first_line + row, len(results[row]), n_best)
         return results
+
+    def check_n_best(self, n_best: int) -> None:
+        """Refuse to tell more translations of a line than the beam holds.
+
+        Raises:
+            ValueError: with what to change.
+        """
+        if not 1 <= n_best <= self.search_config.beam_size:
+            raise ValueError(
+                f"n-best must be from 1 to the beam size, which is {self.search_config.beam_size}, but is {n_best}; "
+                "set the beam size higher"
+            )
 
     def score(self, src: Sequence[str], tgt: Sequence[str]) -> list[list[float]]:
         """Natural log-probability of every target piece and of the end of the sentence, a list a line.
@@ -236,7 +240,7 @@ class Translator:
             length = len(segments.ids)
             places, status = [0, min(length, most)], "ok"
             if length > most:
-                places = split_places(segments.pieces, most) if too_long == "split" else places
+                places = split_places(segments, most) if too_long == "split" else places
                 status = f"source_{too_long}"
                 done = "is cut to" if too_long == "cut" else f"is split into {len(places) - 1} parts of at most"
                 message = "line %d has %d pieces and %s %d, the model's data.max_source_length"
@@ -311,19 +315,24 @@ class Translator:
         return translation
 
 
-def split_places(pieces: Sequence[str], most: int) -> list[int]:
+def split_places(source: Segments, most: int) -> list[int]:
     """Where to split a long source into parts of at most ``most`` pieces: at the last end of a sentence that fits.
 
-    Without one at the last comma or its like, else just there. Returns the borders, from 0 to the number of pieces.
+    Without one in the second half of the part at the last comma or its like there, else just where the part is full. A
+    mark counts before white space alone (not that of 3.50), unless its script writes none. Returns the borders, from 0
+    to the number of pieces.
     """
-    places = [0]
+    pieces, spans, places = source.pieces, source.spans, [0]
+
+    def is_border(end: int, marks: str) -> bool:
+        last = pieces[end - 1].strip(JOINER)[-1:]
+        return last != "" and last in marks and (last > "\u3000" or spans[end][0] > spans[end - 1][1])
+
     while len(pieces) - places[-1] > most:
         start, limit = places[-1], places[-1] + most
-        ends = [
-            next((end for end in range(limit, start, -1) if pieces[end - 1].strip(JOINER)[-1:] in marks), None)
-            for marks in (tuple(".!?…。！？।؟"), tuple(",;:、，；："))
-        ]
-        places.append(next((end for end in ends if end is not None), limit))
+        second_half = range(limit, start + (most - 1) // 2, -1)
+        found = (end for marks in (".!?…。！？।؟", ",;:、，；：") for end in second_half if is_border(end, marks))
+        places.append(next(found, limit))
     return [*places, len(pieces)]
 
 

@@ -233,6 +233,7 @@ def test_an_output_is_not_lost_to_a_mistake(model: str, tmp_path: Path) -> None:
     lines = write(tmp_path / "lines", "a b\n")
     assert "write to another file" in refused("translate", model, "--input", lines, "--output", lines)
     refused("translate", model, "--input", tmp_path / "missing", "--output", lines)
+    refused("translate", model, "--n-best", 9, "--format", "jsonl", "--output", lines, text=b"a\n")
     assert lines.read_text() == "a b\n"
 
 

@@ -386,6 +386,13 @@ def test_locked_dropout_of_nothing_is_refused():
         make(dropout_kind="locked")
 
 
+def test_dropout_of_a_memory_that_nothing_reads_is_refused():
+    message = "model.memory_dropout is of what attention and copying read, but model.attention and model.copy are none"
+    with pytest.raises(ValueError, match=message):
+        make(attention="none", memory_dropout=0.3, dropout_kind="locked")
+    make(attention="none", copy="copynet", memory_dropout=0.3)
+
+
 def test_widths_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"dot needs states of one width, .* set model.encoder_hidden_size=8"):
         make(attention="dot", encoder_hidden_size=10)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 
 import pytest
 import torch
 from untrained import spread
 
-from seq2seq.config import ModelConfig, SearchConfig
+from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
-from seq2seq.tokenizer import EOS, SPECIALS, WordTokenizer
+from seq2seq.tokenizer import EOS, SPECIALS, Segments, WordTokenizer, train_tokenizer
 from seq2seq.translator import Translator, split_places
+from seq2seq.wordsplit import JOINER
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "￭.", "￭,"]
 LONG = "a b c. d e f g, a b c d"  # 14 pieces
@@ -33,7 +35,7 @@ def make(too_long: str, **options) -> Translator:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "most", "places"),
+    ("text", "most", "places"),
     [
         ("a b", 3, [0, 2]),
         ("a b c", 3, [0, 3]),
@@ -41,14 +43,43 @@ def make(too_long: str, **options) -> Translator:
         ("a ￭. c d", 3, [0, 2, 4]),  # behind the end of a sentence
         ("a ￭. c ￭. e", 4, [0, 4, 5]),  # the last that fits
         ("a ￭, c d", 3, [0, 2, 4]),  # else behind a comma
-        ("a ￭. c ￭, e f", 5, [0, 2, 6]),  # a sentence's end before a comma
+        ("a b ￭. c ￭, e f", 5, [0, 3, 7]),  # a sentence's end before a comma
+        ("a ￭. c d ￭, e f", 6, [0, 5, 7]),  # but not one in the first half
         ("我 。 你 好 ， 他", 4, [0, 2, 6]),
         ("▁a ▁b. ▁c ▁d", 3, [0, 2, 4]),
         ("a b c d e f g", 2, [0, 2, 4, 6, 7]),
     ],
 )
-def test_where_a_source_is_split(pieces: str, most: int, places: list[int]) -> None:
-    assert split_places(pieces.split(), most) == places
+def test_where_a_source_is_split(text: str, most: int, places: list[int]) -> None:
+    assert split_places(segments_of(text), most) == places
+
+
+def segments_of(text: str) -> Segments:
+    """Pieces with white space between them, but at a joiner."""
+    pieces, spans, end = text.split(), [], 0
+    for number, piece in enumerate(pieces):
+        glued = piece.startswith(JOINER) or (number and pieces[number - 1].endswith(JOINER))
+        start = end + (0 if glued else 1)
+        end = start + len(piece.strip(JOINER))
+        spans.append((start, end))
+    return Segments([0] * len(pieces), pieces, spans)
+
+
+@pytest.mark.parametrize(
+    ("line", "most", "parts"),
+    [
+        ("It costs 3.50 euros a day", 5, ["It costs 3.50", "euros a day"]),  # 3.50 is three pieces
+        ("Mr. Smith went home early today", 6, ["Mr. Smith went home early", "today"]),
+        ("a b c d at 10:30 e f", 8, ["a b c d at 10:30", "e f"]),
+        ("a b. c d e", 4, ["a b.", "c d e"]),
+    ],
+)
+def test_numbers_and_titles_are_not_split(line: str, most: int, parts: list[str]) -> None:
+    tokenizer = train_tokenizer([line], TokenizerConfig(type="word", vocab_size=50))
+    (source,) = tokenizer.segment([line])
+    places = split_places(source, most)
+    spans = [(source.spans[start][0], source.spans[end - 1][1]) for start, end in itertools.pairwise(places)]
+    assert [line[start:end] for start, end in spans] == parts
 
 
 def test_parts_are_translated_by_themselves_and_put_together() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from seq2seq import corpus, evaluate, model_dir
-from seq2seq.config import Config, check_tokenizer
+from seq2seq.config import Config, check_model, check_search, check_tokenizer
 from seq2seq.corpus import Pair
 from seq2seq.training.dataset import sampled_set, training_set
 from seq2seq.training.display import Display
@@ -38,6 +38,9 @@ def train(config: Config) -> None:
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
     check_tokenizer(config.tokenizer)
+    check_model(config.model, shared=config.tokenizer.shared)
+    check_search(config.search, has_attention=config.model.attention != "none")
+    corpus.check_fields(config.data)
     check_schedule(config.train)
     check_coverage(config)
     device = find_device(config.train.device)
@@ -71,9 +74,9 @@ def train(config: Config) -> None:
     model_dir.save_settings(run / "last", settings, tokenizers)
     long = sum(len(s.ids) > config.data.max_source_length for s in tokenizers.src.segment([pair.src for pair in valid]))
     if long:
-        display.say(
-            f"{long:,} of the validation sources are cut to data.max_source_length={config.data.max_source_length}"
-        )
+        split = " for the loss, and split for the scores" if config.search.too_long == "split" else ""
+        limit = config.data.max_source_length
+        display.say(f"{long:,} of the validation sources are cut to data.max_source_length={limit}{split}")
     trainer = Trainer(config, run, model, precision, tokenizers, rows, valid, display)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
     if not model.decoder.fuses:
