@@ -92,6 +92,22 @@ def test_coverage_starts_where_patience_ends_and_the_run_goes_on(
     assert "no gain in 2 validations" in said
 
 
+def test_the_rate_of_a_plateau_starts_anew_with_coverage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    rig_validation(monkeypatch, iter([(value, value, 1.0) for value in range(90, 0, -1)]))
+    config = config_of(
+        folder,
+        **COVERED,
+        loss__coverage_start=-1,
+        train__valid_every=2,
+        train__patience=2,
+        train__schedule="plateau",
+        train__max_updates=99,
+    )
+    train(config)
+    rates = [line["learning_rate"] / config.train.learning_rate for line in metrics_of(config) if "loss" in line]
+    assert rates == [1, 1, 1, 1, 0.5, 0.5] * 2, "behind update 6 coverage starts, and patience begins again"
+
+
 def test_patience_does_not_end_a_run_before_coverage_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     rig_validation(monkeypatch, iter([(value, value, 1.0) for value in range(90, 0, -1)]))
     limits = {"train__valid_every": 1, "train__patience": 2, "train__max_updates": 99}

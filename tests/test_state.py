@@ -14,6 +14,8 @@ from torch import nn
 from seq2seq.training import state as state_module
 from seq2seq.training.state import STATE, Metrics, Progress, load_state, save_state
 
+DATA = {"train": "these", "valid": "those"}
+
 
 def parts(seed: int) -> dict[str, Any]:
     """A model and an Adam that has made two updates."""
@@ -41,11 +43,11 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         seconds=1.0,
     )
     saved = parts(1)
-    save_state(tmp_path, progress, saved, "data")
+    save_state(tmp_path, progress, saved, DATA)
     expected = torch.rand(5)
     restored = parts(2)
     torch.manual_seed(99)
-    assert load_state(tmp_path, restored, "data") == progress
+    assert load_state(tmp_path, restored, DATA) == progress
     assert torch.equal(torch.rand(5), expected), "the random generator goes on where it was"
     assert torch.equal(restored["model"].weight, saved["model"].weight)
     for one, two in zip(
@@ -58,14 +60,14 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 def test_every_field_of_progress_is_saved(tmp_path: Path) -> None:
     values = {item.name: number + 1 for number, item in enumerate(dataclasses.fields(Progress))}
-    save_state(tmp_path, Progress(**values), {}, "data")
-    assert dataclasses.asdict(load_state(tmp_path, {}, "data")) == values
+    save_state(tmp_path, Progress(**values), {}, DATA)
+    assert dataclasses.asdict(load_state(tmp_path, {}, DATA)) == values
 
 
 @pytest.mark.parametrize("moment", ["writing", "renaming"])
 def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     first = parts(1)
-    save_state(tmp_path, Progress(update=1), first, "data")
+    save_state(tmp_path, Progress(update=1), first, DATA)
 
     def half(content: Any, path: Path) -> None:
         path.write_bytes(b"PK half a file")
@@ -80,23 +82,24 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
         else:
             patched.setattr(state_module.os, "replace", never)
         with pytest.raises(KeyboardInterrupt):
-            save_state(tmp_path, Progress(update=2), parts(2), "data")
+            save_state(tmp_path, Progress(update=2), parts(2), DATA)
     restored = parts(3)
-    assert load_state(tmp_path, restored, "data").update == 1
+    assert load_state(tmp_path, restored, DATA).update == 1
     assert torch.equal(restored["model"].weight, first["model"].weight)
-    save_state(tmp_path, Progress(update=3), first, "data")
+    save_state(tmp_path, Progress(update=3), first, DATA)
     assert [path.name for path in tmp_path.iterdir()] == [STATE], "the next save takes the temporary file's place"
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "last"
-    save_state(folder, Progress(), {}, "these")
-    with pytest.raises(ValueError, match=rf"not what {tmp_path / 'run'} was trained on until now; .* set name"):
-        load_state(folder, {}, "those")
+    save_state(folder, Progress(), {}, DATA)
+    for split in DATA:
+        with pytest.raises(ValueError, match=rf"the {split}\w* data .*not what {tmp_path / 'run'} was .*; .* set name"):
+            load_state(folder, {}, DATA | {split: "other"})
 
 
 def test_the_state_holds_nothing_executable(tmp_path: Path) -> None:
-    save_state(tmp_path, Progress(), parts(1), "data")
+    save_state(tmp_path, Progress(), parts(1), DATA)
     assert set(torch.load(tmp_path / STATE, weights_only=True)) >= {"progress", "parts", "cpu_rng", "data"}
 
 
@@ -124,7 +127,7 @@ def test_a_new_run_starts_an_empty_log(tmp_path: Path) -> None:
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"half of it")
     with pytest.raises(ValueError, match=rf"{STATE} is damaged; set name to start a new run"):
-        load_state(tmp_path, parts(1), "data")
+        load_state(tmp_path, parts(1), DATA)
 
 
 def test_a_log_shorter_than_the_state_says_is_not_padded(tmp_path: Path) -> None:

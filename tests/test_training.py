@@ -321,6 +321,39 @@ def test_other_training_data_is_refused(folder: Path) -> None:
         train(config)
 
 
+def test_other_validation_data_is_refused(folder: Path) -> None:
+    config = config_of(folder)
+    train(config)
+    state, lines = state_of(config), (folder / "valid.tgt").read_text()
+    (folder / "valid.tgt").write_text(lines.replace("1", "2"))
+    with pytest.raises(ValueError, match=r"the validation data is not what .* set name to start a new run"):
+        train(config)
+    (folder / "valid.tgt").write_text(lines)
+    path = Path(config.run_dir) / "last" / "state.pt"
+    old = torch.load(path, weights_only=True)
+    torch.save(old | {"data": state["data"]["train"]}, path)  # as a version did that knew the training data alone
+    train(config)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model.residual": True}, r"model\.residual joins layers"),
+        ({"model.attention": "none", "search.coverage_penalty": 1}, r"search\.coverage_penalty and .* set them to 0"),
+        ({"data.src_field": "en"}, r"data\.src_field=en is of records, but no data is; leave it out"),
+        ({"data.tgt_field": "1"}, r"data\.tgt_field=1 is of records"),
+    ],
+)
+def test_settings_that_cannot_be_leave_no_trace(
+    folder: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any], message: str
+) -> None:
+    config = config_of(folder, **wrong)
+    with pytest.raises(ValueError, match=message):
+        train(config)
+    assert not Path(config.run_dir).exists()
+    assert "pairs read" not in capsys.readouterr().err, "found before the data is read"
+
+
 def test_training_data_edited_in_place_is_refused(folder: Path) -> None:
     config = config_of(folder)
     train(config)
@@ -540,7 +573,8 @@ def test_a_non_finite_validation_loss_keeps_the_model(folder: Path, monkeypatch:
     monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[math.nan]])
     with pytest.raises(
         ValueError,
-        match=r"update 4 is nan; set name .* behind update 2 with train\.init_from, and lower train\.learning_rate",
+        match=r"is nan; set name to start anew from its best model, of update 2, with train\.init_from=.*run, and lower "
+        r"train\.learning_rate",
     ):
         train(config)
     assert kept_bytes(config) == kept
@@ -703,15 +737,28 @@ def test_long_pairs_are_counted_and_never_silent(
     assert f"train: 161 pairs read, {remaining} kept" in said
     assert f"{long} {kept} for a source above 4 pieces" in said
     assert "1 dropped for an empty side" in said
-    assert re.search(r"\n\d+ of the validation sources are cut to data.max_source_length=4", said)
+    assert re.search(r"\n\d+ of the validation sources are cut to data.max_source_length=4\n", said)
     assert "the model's data.max_source_length" not in said
 
 
-def test_log_and_validation_intervals(folder: Path) -> None:
+def test_log_and_validation_intervals(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = config_of(folder, train__log_every=2, train__valid_every=3, train__max_updates=7)
     train(config)
     assert [line["update"] for line in metrics_of(config) if "loss" in line] == [2, 4, 6]
     assert [line["update"] for line in metrics_of(config) if "valid_loss" in line] == [3, 6]
+    unseen = "the last 1 updates were not validated, so that the model kept is without them; lower train.valid_every=3"
+    assert unseen in capsys.readouterr().err
+    config.train.max_updates = 9
+    train(config)
+    assert "were not validated" not in capsys.readouterr().err
+
+
+def test_sources_too_long_to_validate_are_split_like_those_of_translate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config_of(folder, data__max_source_length=4, search__too_long="split", train__max_updates=1))
+    said = "are cut to data.max_source_length=4 for the loss, and split for the scores"
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_log_line_is_the_mean_since_the_last(folder: Path) -> None:

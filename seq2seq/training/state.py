@@ -48,19 +48,19 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
-def save_state(folder: Path, progress: Progress, parts: Mapping[str, Stateful], data: str) -> None:
+def save_state(folder: Path, progress: Progress, parts: Mapping[str, Stateful], data: Mapping[str, str]) -> None:
     """Write everything that the next update depends on.
 
     Args:
         parts: what changes with every update, by name.
-        data: fingerprint of the training data, so that a run does not go on with other data.
+        data: fingerprints of the training and the validation data, so that a run does not go on with other data.
     """
     content = {
         "progress": dataclasses.asdict(progress),
         "parts": {name: part.state_dict() for name, part in parts.items()},
         "cpu_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
-        "data": data,
+        "data": dict(data),
     }
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / (STATE + ".tmp")
@@ -73,21 +73,25 @@ def has_state(folder: Path) -> bool:
     return (folder / STATE).exists()
 
 
-def load_state(folder: Path, parts: Mapping[str, Stateful], data: str) -> Progress:
+def load_state(folder: Path, parts: Mapping[str, Stateful], data: Mapping[str, str]) -> Progress:
     """Put the parts and the random generators where they were.
 
     Raises:
-        ValueError: the training data is not what it was.
+        ValueError: the training or the validation data is not what it was.
     """
     try:
         content = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
         raise ValueError(f"{folder / STATE} is damaged; set name to start a new run") from error
-    if content["data"] != data:
-        raise ValueError(
-            f"the training data or its tokenizer is not what {folder.parent} was trained on until now; "
-            "restore it, or set name to start a new run"
-        )
+    before = content["data"] if isinstance(content["data"], dict) else {"train": content["data"]}  # of an older version
+    for split, what in (
+        ("train", "training data or its tokenizer is not what"),
+        ("valid", "validation data is not what"),
+    ):
+        if before.get(split, data[split]) != data[split]:
+            raise ValueError(
+                f"the {what} {folder.parent} was trained on until now; restore it, or set name to start a new run"
+            )
     for name, part in parts.items():
         part.load_state_dict(content["parts"][name])
     torch.set_rng_state(content["cpu_rng"])

@@ -5,6 +5,7 @@ The loss is summed over the target tokens of an update and divided by their numb
 
 from __future__ import annotations
 
+import hashlib
 import math
 import signal
 import time
@@ -77,8 +78,12 @@ class Trainer:
         if self.precision.scaler.is_enabled():
             self.parts["scaler"] = self.precision.scaler
         self.progress = Progress(covered_from=None if config.loss.coverage_start < 0 else config.loss.coverage_start)
+        self.data = {
+            "train": rows.fingerprint,
+            "valid": hashlib.sha256(repr(list(map(tuple, valid))).encode()).hexdigest(),
+        }
         if has_state(run / "last"):
-            self.progress = load_state(run / "last", self.parts, rows.fingerprint)
+            self.progress = load_state(run / "last", self.parts, self.data)
         self.metrics = Metrics(run / "metrics.jsonl", self.progress.metrics_size)
         self.translator = Translator(
             self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length, warns=False
@@ -118,6 +123,11 @@ class Trainer:
                     self._save()
                 if progress.best is None:
                     self._validate()  # behind the saved state, as a longer run would not make it
+                elif unseen := progress.update % config.valid_every:
+                    self.display.say(
+                        f"the last {unseen:,} updates were not validated, so that the model kept is without them; "
+                        f"lower train.valid_every={config.valid_every}, or end the run on a multiple of it"
+                    )
             finally:
                 self.display.stop()
                 if self.profile and self.profile.updates:
@@ -192,7 +202,8 @@ class Trainer:
         covered = progress.covered_from is not None and progress.update >= progress.covered_from
         if progress.update and progress.update == progress.covered_from:
             self.display.say(f"coverage starts behind update {progress.update:,}; the best is now the best with it")
-            progress.best, progress.best_update, progress.without_gain = None, 0, 0
+            progress.best, progress.best_update = None, 0
+            progress.without_gain = progress.plateaus = 0  # the learning rate starts anew too
         for parameter in self.model.decoder.attention.coverage_parameters():
             parameter.requires_grad_(covered)
         return coverage_weight(self.config.loss, progress.update + 1, progress.covered_from)
@@ -200,6 +211,7 @@ class Trainer:
     def _update(self, group: list[np.ndarray]) -> None:
         started = time.perf_counter()
         config, progress = self.config, self.progress
+        weight = self._coverage_weight()
         rate = learning_rate(config.train, progress.update + 1, progress.plateaus)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
@@ -210,7 +222,6 @@ class Trainer:
         tokens = sum(batch.target_tokens for batch in batches)
         self._ended("data")
         losses = []
-        weight = self._coverage_weight()
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
             with _memory(config.train, batch):
@@ -238,8 +249,9 @@ class Trainer:
 
     def _lower(self) -> str:
         """What to do about a run that has left the numbers."""
-        saved = f"set name to start anew, from {self.run} as it was behind update {self.saved_at:,} with train.init_from, and "
-        return f"{saved if self.saved_at else ''}lower train.learning_rate"
+        best = self.progress.best_update
+        origin = f" from its best model, of update {best:,}, with train.init_from={self.run}," if best else ""
+        return f"{f'set name to start anew{origin} and ' if self.saved_at else ''}lower train.learning_rate"
 
     def _ended(self, part: str) -> None:
         if self.profile:
@@ -330,7 +342,7 @@ class Trainer:
     def _save(self) -> None:
         self._settle()
         self.progress.metrics_size = self.metrics.size
-        save_state(self.run / "last", self.progress, self.parts, self.rows.fingerprint)
+        save_state(self.run / "last", self.progress, self.parts, self.data)
         self.saved_at = self.progress.update
 
 
