@@ -134,6 +134,42 @@ def test_when_own_files_are_chosen(overrides: list[str], chosen: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("name=2026_11_21", "2026_11_21"),
+        ("name=1e5", "1e5"),
+        ("name=true", "true"),
+        ("name=007", "007"),
+        ("name=runs_2", "runs_2"),
+        ("data.root=2024_01_05", "2024_01_05"),
+        ("data.src_field=1_0", "1_0"),
+        ("data.train.src=1_0", "1_0"),
+        ("data.train.src=[1_0]", [10]),  # a list is Hydra's own
+        ("train.init_from=1e2", "1e2"),
+        ("train.max_updates=1_000", 1000),
+        ("train.learning_rate=1e-2", 0.01),
+        ("train.init_from=null", None),
+    ],
+)
+def test_a_text_is_no_number(override: str, value: Any) -> None:
+    place: Any = config_of("data=files", override)
+    for name in override.lstrip("+").split("=")[0].split("."):
+        place = getattr(place, name)
+    assert place == value
+
+
+def test_a_model_that_is_asked_for_stands_before_the_recipes() -> None:
+    recipe, large, plain = (
+        config_of("experiment=multi30k", *model) for model in ([], ["model=large"], ["model=plain"])
+    )
+    assert (recipe.model.hidden_size, recipe.model.encoder_layers) == (256, 1)
+    assert (large.model.hidden_size, large.model.encoder_layers, large.model.residual) == (512, 2, True)
+    assert (plain.model.cell, plain.model.attention) == ("gru", "none")
+    assert large.model.dropout == plain.model.dropout == recipe.model.dropout, "what it leaves open is the recipe's"
+    assert config_of("experiment=multi30k", "model=large", "model.hidden_size=64").model.hidden_size == 64
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("train.optimzer=sgd", r"there is no setting train\.optimzer; the nearest is train\.optimizer"),

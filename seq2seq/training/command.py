@@ -51,13 +51,19 @@ def to_config(composed: DictConfig) -> Config:
 
 
 def _quoted(override: str) -> str:
-    """Quote a value that Hydra's grammar has no word for, such as a file name with an accent or brackets."""
+    """Quote a value that Hydra's grammar has no word for, such as a file name with an accent or brackets.
+
+    Nor is a text a number for it: of name=2026_11_21 it would make 20261121.
+    """
     key, _, value = override.partition("=")
     try:
-        OverridesParser.create().parse_override(override)
+        read = OverridesParser.create().parse_override(override).value()
+        quotes = isinstance(read, (bool, int, float)) and key.lstrip("+") in keys(texts=True)
     except HydraException:
         if value[:1] in ("[", "{", "'", '"', "$"):
             raise ValueError(f"can't read {override}; write a list as KEY=['a','b'], in quotes") from None
+        quotes = True
+    if quotes:
         value = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value)
         return f"{key}='{value}'"
     return override
