@@ -61,7 +61,7 @@ class Translation:
 
     ``status``: ok; empty (blank line, the model was not asked); source_cut or source_split (the source was longer than
     the model's limit, and the rest was left out or translated by itself); max_length (the translation was ended by its
-    maximum length).
+    maximum length, and would have gone on).
     """
 
     translation: str

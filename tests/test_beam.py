@@ -155,6 +155,7 @@ def test_one_slot_is_greedy_search():
 def test_hypotheses_are_what_they_claim_to_be():
     chain = Chain()
     limits = [5, 2, 8, 1]
+    ends = set()
     for sentence, hypotheses in enumerate(chain.search([0, 1, 2, 3], limits, beam_size=4, length_penalty=0.7)):
         assert len({tuple(ids) for ids in ids_of(hypotheses)}) == len(hypotheses)
         assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
@@ -162,11 +163,16 @@ def test_hypotheses_are_what_they_claim_to_be():
             assert hypothesis.ids.index(EOS) == len(hypothesis.ids) - 1  # never extended
             assert not {PAD, BOS} & set(hypothesis.ids)
             assert len(hypothesis.ids) <= limits[sentence]
-            assert hypothesis.cut == (len(hypothesis.ids) == limits[sentence])
-            log_probs, _ = chain.follow(sentence, hypothesis.ids)
+            log_probs, paths = chain.follow(sentence, hypothesis.ids)
+            before = hypothesis.ids[-2] if len(hypothesis.ids) > 1 else BOS
+            would_go_on = int(chain.table[sentence, paths[-1], before].argmax()) != EOS
+            at_limit = len(hypothesis.ids) == limits[sentence]
+            assert hypothesis.cut == (at_limit and would_go_on)
+            ends.add((at_limit, would_go_on))
             assert hypothesis.token_log_probs == pytest.approx(log_probs)
             assert hypothesis.log_prob == pytest.approx(sum(log_probs))
             assert hypothesis.score == pytest.approx(sum(log_probs) / len(hypothesis.ids) ** 0.7)
+    assert {(True, True), (True, False)} <= ends, "both are seen: cut by the limit, and ended there by itself"
 
 
 @pytest.mark.parametrize("beam_size", [1, 2, 4])

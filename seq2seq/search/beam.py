@@ -48,7 +48,7 @@ class Hypothesis(NamedTuple):
     log_prob: float  # natural log of P(ids), eos included
     score: float  # log_prob / len(ids)**length_penalty, minus the penalties
     token_log_probs: list[float]  # one per id; they sum to log_prob
-    cut: bool  # eos was forced by the maximum length
+    cut: bool  # eos was forced by the maximum length, though something else was likelier
 
 
 class Search(NamedTuple):
@@ -106,12 +106,12 @@ def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Sea
         rows, width = beams.scores.shape
         log_probs = log_probs.view(rows, width, -1)
         last = torch.tensor([max_lengths[number] == length for number in numbers], device=log_probs.device)
-        log_probs = _restrict(log_probs, last, length, search)
+        log_probs, forced = _restrict(log_probs, last, length, search)
         free = [search.beam_size - len(found[number]) for number in numbers]
         if mask is not None:
             beams = beams._replace(attended=beams.attended + state.weights.view(rows, width, -1))
         beams, parents = _advance(beams, log_probs, torch.tensor(free, device=log_probs.device))
-        ended = _finish(beams, mask, numbers, found, last.tolist(), search)
+        ended = _finish(beams, mask, numbers, found, forced.gather(1, parents), search)
         scores = beams.scores.masked_fill(ended, NEVER)
         beams = beams._replace(scores=scores)
         alive = [row for row, some in enumerate((scores > NEVER).any(dim=1).tolist()) if some]
@@ -130,8 +130,12 @@ def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Sea
     return found
 
 
-def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> Tensor:
-    """No eos before the minimum length unless nothing else is possible; nothing but eos at the maximum, which wins."""
+def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> tuple[Tensor, Tensor]:
+    """No eos before the minimum length unless nothing else is possible; nothing but eos at the maximum, which wins.
+
+    Returns:
+        The log-probabilities (R, width, V); and where eos is forced, though something else is likelier (R, width).
+    """
     eos, never = torch.zeros(2, log_probs.shape[-1], dtype=torch.bool, device=log_probs.device)
     eos[search.eos_id] = True
     if search.never_id is not None:
@@ -139,7 +143,11 @@ def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> T
     if length <= search.min_length:
         others = (log_probs.masked_fill(eos | never, NEVER) > NEVER).any(dim=-1, keepdim=True)
         log_probs = log_probs.masked_fill(eos & others & ~last.view(-1, 1, 1), NEVER)
-    return log_probs.masked_fill(never | (~eos & last.view(-1, 1, 1)), NEVER)
+    log_probs = log_probs.masked_fill(never, NEVER)
+    if not last.any():
+        return log_probs, torch.zeros_like(log_probs[..., 0], dtype=torch.bool)
+    forced = last.unsqueeze(1) & (log_probs.argmax(dim=-1) != search.eos_id)
+    return log_probs.masked_fill(~eos & last.view(-1, 1, 1), NEVER), forced
 
 
 def _advance(beams: _Beams, log_probs: Tensor, free: Tensor) -> tuple[_Beams, Tensor]:
@@ -174,10 +182,10 @@ def _finish(
     mask: Tensor | None,
     numbers: list[int],
     found: list[list[Hypothesis]],
-    last: list[bool],
+    forced: Tensor,
     search: Search,
 ) -> Tensor:
-    """Collect the hypotheses that have just ended; return where they stand (R, K)."""
+    """Collect the hypotheses that have just ended, by force or not (R, K); return where they stand (R, K)."""
     ended = (beams.ids[:, :, -1] == search.eos_id) & (beams.scores > NEVER)
     places = ended.nonzero()
     if len(places):
@@ -188,7 +196,8 @@ def _finish(
         if mask is not None:
             sentences = torch.tensor(numbers, device=rows.device)[rows]
             scores = scores - search.penalties(finished.attended, mask[sentences])
-        lists = (t.tolist() for t in (rows, finished.ids, finished.scores, scores, finished.log_probs))
-        for row, ids, log_prob, score, token_log_probs in zip(*lists, strict=True):
-            found[numbers[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, last[row]))
+        cut = forced[rows, slots]
+        lists = (t.tolist() for t in (rows, finished.ids, finished.scores, scores, finished.log_probs, cut))
+        for row, ids, log_prob, score, token_log_probs, was_cut in zip(*lists, strict=True):
+            found[numbers[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, was_cut))
     return ended
