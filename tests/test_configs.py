@@ -142,6 +142,7 @@ def test_when_own_files_are_chosen(overrides: list[str], chosen: bool) -> None:
         ("name=007", "007"),
         ("name=runs_2", "runs_2"),
         ("data.root=2024_01_05", "2024_01_05"),
+        ("++data.root=1_0", "1_0"),
         ("data.src_field=1_0", "1_0"),
         ("data.train.src=1_0", "1_0"),
         ("data.train.src=[1_0]", [10]),  # a list is Hydra's own

@@ -94,7 +94,10 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "last"
     save_state(folder, Progress(), {}, DATA)
     for split in DATA:
-        with pytest.raises(ValueError, match=rf"the {split}\w* data .*not what {tmp_path / 'run'} was .*; .* set name"):
+        with pytest.raises(
+            ValueError,
+            match=rf"the {split}\w* data .*not what {tmp_path / 'run'} was trained on until now; .* set name",
+        ):
             load_state(folder, {}, DATA | {split: "other"})
 
 

@@ -573,8 +573,8 @@ def test_a_non_finite_validation_loss_keeps_the_model(folder: Path, monkeypatch:
     monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[math.nan]])
     with pytest.raises(
         ValueError,
-        match=r"is nan; set name to start anew from its best model, of update 2, with train\.init_from=.*run, and lower "
-        r"train\.learning_rate",
+        match=r"update 4 is nan; set name to start anew from its best model, of update 2, with train\.init_from=.*run, "
+        r"and lower train\.learning_rate",
     ):
         train(config)
     assert kept_bytes(config) == kept

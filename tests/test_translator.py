@@ -242,7 +242,7 @@ def test_fields_are_consistent(attention, ending, status):
                 continue
             statuses.add(translation.status)
             limit = translator.max_length(len(translation.source_pieces))
-            assert translation.status == "ok" or len(translation.token_log_probs) == limit
+            assert (translation.status == "max_length") == (len(translation.token_log_probs) == limit)
             assert len(translation.token_log_probs) == len(translation.pieces) + 1
             assert sum(translation.token_log_probs) == pytest.approx(translation.log_prob, abs=1e-4)
             assert all(value <= 0 for value in translation.token_log_probs)

@@ -249,9 +249,11 @@ class Trainer:
 
     def _lower(self) -> str:
         """What to do about a run that has left the numbers."""
-        best = self.progress.best_update
+        lower, best = "lower train.learning_rate", self.progress.best_update
+        if not self.saved_at:
+            return lower
         origin = f" from its best model, of update {best:,}, with train.init_from={self.run}," if best else ""
-        return f"{f'set name to start anew{origin} and ' if self.saved_at else ''}lower train.learning_rate"
+        return f"set name to start anew{origin} and {lower}"
 
     def _ended(self, part: str) -> None:
         if self.profile:
