@@ -14,13 +14,15 @@ from seq2seq.config import ModelConfig, check_model
 from seq2seq.layers.attention import MASKED, Attention, Memory, NoAttention, make_attention
 from seq2seq.layers.cells import StackedCell, uniform_
 from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout, Trace
-from seq2seq.layers.distribution import Copying, Distribution
+from seq2seq.layers.distribution import Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import Encoder
 from seq2seq.layers.output import output_loss
 from seq2seq.layers.pointer import CopyNet, Pointer
 from seq2seq.loss import Loss, coverage_loss, total_loss
 from seq2seq.tokenizer import BOS, PAD, UNK
+
+_MOST_LOGITS = 2**25  # made at once where no gradient is asked for: 128 MiB
 
 
 class Decoding(NamedTuple):
@@ -231,8 +233,7 @@ class Seq2Seq(nn.Module):
 
     def log_probs(self, batch: Batch) -> Tensor:
         """Natural log-probability of every real target token: (R,), in fp32, sentence after sentence."""
-        forced = self._force(batch)
-        return self._distribution(forced).target(forced.target).log_prob
+        return self._found(self._force(batch)).log_prob
 
     def provenance(self, batch: Batch) -> Provenance:
         """Tell where every real target token came from."""
@@ -242,7 +243,7 @@ class Seq2Seq(nn.Module):
         copying = forced.copying
         if copying is None:  # then nothing depends on the output layer
             return Provenance(weights, torch.ones_like(weights[:, 0]), torch.zeros_like(weights))
-        found = self._distribution(forced).target(forced.target)
+        found = self._found(forced)
         route = found.route
         assert route is not None
         energies = copying.energies.masked_fill(copying.ids != forced.target.unsqueeze(1), MASKED)
@@ -317,8 +318,16 @@ class Seq2Seq(nn.Module):
     def _drop(self, embedded: Tensor) -> Tensor:
         return self.word_dropout(self.embedding_dropout(embedded))
 
-    def _distribution(self, forced: _Forced) -> Distribution:
-        return Distribution(self.readout(forced.features), self.readout.banned, forced.copying)
+    def _found(self, forced: _Forced) -> TargetProb:
+        """What is known of the target tokens; no more than ``_MOST_LOGITS`` are there at once."""
+        most = max(_MOST_LOGITS // self.vocab_size, 1)
+        found = []
+        for first in range(0, len(forced.target), most):
+            rows = slice(first, first + most)
+            copying = None if forced.copying is None else forced.copying.select(rows)
+            distribution = Distribution(self.readout(forced.features[rows]), self.readout.banned, copying)
+            found.append(distribution.target(forced.target[rows]))
+        return TargetProb.join(found)
 
     def _embed_target(self, tokens: Tensor) -> Tensor:
         """Embed what was produced; a source's own piece goes on as unknown."""

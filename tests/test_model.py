@@ -517,6 +517,20 @@ def test_the_coverage_loss_is_sees_formula_over_the_real_tokens():
 
 
 @EVERY_COPY
+def test_scoring_and_provenance_make_no_more_logits_at_once_than_they_may(options, monkeypatch):
+    model = make(**options).eval()
+    full = copied_batch() if model.copies else batch()
+    log_probs, provenance = model.log_probs(full), model.provenance(full)
+    made = []
+    model.readout.logits.register_forward_hook(lambda *called: made.append(called[2].numel()))
+    monkeypatch.setattr("seq2seq.model._MOST_LOGITS", 5 * TGT_SIZE + 1)
+    torch.testing.assert_close(model.log_probs(full), log_probs)
+    torch.testing.assert_close(model.provenance(full), provenance)
+    once = [5 * TGT_SIZE] * (full.target_tokens // 5) + [full.target_tokens % 5 * TGT_SIZE]
+    assert made == once * (2 if model.copies else 1)
+
+
+@EVERY_COPY
 def test_provenance_is_what_the_steps_tell(options):
     model = make(**options).eval()
     full = copied_batch() if model.copies else batch()

@@ -15,6 +15,7 @@ import torch
 from seq2seq.batching import Batch, collate
 from seq2seq.config import ModelConfig, TrainConfig
 from seq2seq.layers.decoder import Decoder
+from seq2seq.layers.distribution import Distribution
 from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 from seq2seq.model import Seq2Seq
 from seq2seq.tokenizer import BOS, EOS, PAD
@@ -97,7 +98,8 @@ def by_steps() -> Iterator[None]:
 
     def forward(self: Seq2Seq, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         forced = self._force(batch)
-        smoothed, nll = smoothed_nll(self._distribution(forced).target(forced.target), smoothing)
+        distribution = Distribution(self.readout(forced.features), self.readout.banned, forced.copying)
+        smoothed, nll = smoothed_nll(distribution.target(forced.target), smoothing)
         coverage = forced.features.new_zeros(0)
         if coverage_weight:
             coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility).flatten()

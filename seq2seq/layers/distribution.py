@@ -7,6 +7,7 @@ positions i where the source has w. The vocabulary is extended by the source's o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,10 @@ class Copying(NamedTuple):
     energies: Tensor  # (R, S), the finite minimum at padding; log-weights are energies too
     ids: Tensor  # (R, S), the target id of every source piece
 
+    def select(self, rows: slice) -> Copying:
+        """What is offered to some rows."""
+        return Copying(None if self.gate is None else self.gate[rows], self.energies[rows], self.ids[rows])
+
 
 class Route(NamedTuple):
     """By which way a target token comes: natural logs of probabilities."""
@@ -38,6 +43,13 @@ class TargetProb(NamedTuple):
     log_prob: Tensor  # (R,)
     uniform: Tensor  # (R,), mean over the vocabulary of log P_vocab, without the ids that are never produced
     route: Route | None  # with copying
+
+    @staticmethod
+    def join(parts: Sequence[TargetProb]) -> TargetProb:
+        """The rows of all parts, one behind the other."""
+        log_probs, uniforms, routes = zip(*parts, strict=True)
+        route = Route(*(torch.cat(some) for some in zip(*routes, strict=True))) if routes[0] else None
+        return TargetProb(torch.cat(log_probs), torch.cat(uniforms), route)
 
 
 class Distribution(NamedTuple):
