@@ -11,16 +11,18 @@ import io
 import itertools
 import json
 import logging
+import random
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import sentencepiece
 
 from seq2seq.config import TOKENIZERS, TokenizerConfig
+from seq2seq.merges import merge
 from seq2seq.words import script
 from seq2seq.wordsplit import find_words, join, split
 
@@ -162,8 +164,28 @@ class SentencePieceTokenizer(Tokenizer):
     def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
         if self.kind != "bpe":
             return super().sample(texts, dropout, seed)
-        sentencepiece.set_random_generator_seed(seed % 2**32)
-        return self._segment(texts, enable_sampling=True, alpha=dropout, num_threads=1)  # each thread draws on its own
+        numbers = random.Random(seed)
+
+        def merged(symbols: Segments) -> Segments:
+            starts = merge(symbols.pieces, self._ranks, lambda: numbers.random() < dropout)
+            borders = list(itertools.pairwise([*starts, len(symbols.ids)]))
+            pieces = ["".join(symbols.pieces[start:end]) for start, end in borders]
+            ids = [
+                symbols.ids[start] if end == start + 1 else self.id(piece)
+                for piece, (start, end) in zip(pieces, borders, strict=True)
+            ]
+            return Segments(
+                ids, pieces, [(symbols.spans[start][0], symbols.spans[end - 1][1]) for start, end in borders]
+            )
+
+        symbols = self._segment(texts, enable_sampling=True, alpha=1.0)  # without any merge, so nothing is drawn
+        return [merged(found) for found in symbols]
+
+    @cached_property
+    def _ranks(self) -> dict[str, int]:
+        """Of every piece that a merge can give: those above come first."""
+        made = (i for i in range(EOS + 1, self.size) if not self._processor.is_byte(i))
+        return {piece: i for i in made if len(piece := self._piece(i)) > 1}
 
     def _segment(self, texts: Sequence[str], **options: Any) -> list[Segments]:
         encodable = [_encodable(text) for text in texts]
