@@ -131,7 +131,7 @@ class Translator:
 
         Args:
             n_best: translations a line, at most ``search.beam_size``. A line may get fewer, with a warning, where the
-                search found no more.
+                search found no more. Of a line that was split, the i-th is made of the i-th of every part.
             first_line: number of the first line, for warnings.
         """
         self.check_n_best(n_best)
@@ -144,7 +144,8 @@ class Translator:
                 told |= zip(rows, self._explain(batch, found), strict=True)
         results: list[list[Translation]] = [[Translation("", status="empty")] for _ in lines]
         for row, parts in itertools.groupby(sorted(told), key=lambda number: sources[number].row):
-            results[row] = [_merge(ranked) for ranked in zip(*(told[number] for number in parts), strict=False)]
+            ranks = zip(*(told[number] for number in parts), strict=False)
+            results[row] = [_merge(ranked, self.search_config.length_penalty) for ranked in ranks]
             if len(results[row]) < n_best:
                 log.warning("line %d: %d translations instead of %d", first_line + row, len(results[row]), n_best)
         return results
@@ -318,33 +319,39 @@ class Translator:
 def split_places(source: Segments, most: int) -> list[int]:
     """Where to split a long source into parts of at most ``most`` pieces: at the last end of a sentence that fits.
 
-    Without one in the second half of the part at the last comma or its like there, else just where the part is full. A
-    mark counts before white space alone (not that of 3.50), unless its script writes none. Returns the borders, from 0
-    to the number of pieces.
+    Without one in the second half of the part at the last comma or its like there, else at the last white space, else
+    just where the part is full. A mark counts before white space alone (not that of 3.50), unless its script writes
+    none. Returns the borders, from 0 to the number of pieces.
     """
     pieces, spans, places = source.pieces, source.spans, [0]
 
     def is_border(end: int, marks: str) -> bool:
-        last = pieces[end - 1].strip(JOINER)[-1:]
-        return last != "" and last in marks and (last > "\u3000" or spans[end][0] > spans[end - 1][1])
+        last, spaced = pieces[end - 1].strip(JOINER)[-1:], spans[end][0] > spans[end - 1][1]
+        return spaced if not marks else last != "" and last in marks and (last > "\u3000" or spaced)
 
     while len(pieces) - places[-1] > most:
         start, limit = places[-1], places[-1] + most
         second_half = range(limit, start + (most - 1) // 2, -1)
-        found = (end for marks in (".!?…。！？।؟", ",;:、，；：") for end in second_half if is_border(end, marks))
+        found = (end for marks in (".!?…。！？।؟", ",;:、，；：", "") for end in second_half if is_border(end, marks))
         places.append(next(found, limit))
     return [*places, len(pieces)]
 
 
-def _merge(parts: Sequence[Translation]) -> Translation:
+def _merge(parts: Sequence[Translation], length_penalty: float) -> Translation:
     """One translation of the translations of a line's parts."""
     if len(parts) == 1:
         return parts[0]
+
+    def normalized(log_prob: float, length: int) -> float:
+        return log_prob / length**length_penalty
+
     lengths = [len(part.token_log_probs) for part in parts]
+    log_prob = sum(part.log_prob for part in parts)
+    penalties = sum(normalized(part.log_prob, n) - part.score for part, n in zip(parts, lengths, strict=True))
     merged = Translation(
         join([part.translation for part in parts]),
-        score=sum(part.score * length for part, length in zip(parts, lengths, strict=True)) / sum(lengths),
-        log_prob=sum(part.log_prob for part in parts),
+        score=normalized(log_prob, sum(lengths)) - penalties,
+        log_prob=log_prob,
         status="max_length" if any(part.status == "max_length" for part in parts) else parts[0].status,
     )
     for part in parts:

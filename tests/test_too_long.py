@@ -48,6 +48,8 @@ def make(too_long: str, **options) -> Translator:
         ("我 。 你 好 ， 他", 4, [0, 2, 6]),
         ("▁a ▁b. ▁c ▁d", 3, [0, 2, 4]),
         ("a b c d e f g", 2, [0, 2, 4, 6, 7]),
+        ("a b c d￭ e f", 4, [0, 3, 6]),  # not inside a word
+        ("a b￭ c￭ d￭ e f", 4, [0, 4, 6]),  # unless it is as long as half a part
     ],
 )
 def test_where_a_source_is_split(text: str, most: int, places: list[int]) -> None:
@@ -99,7 +101,6 @@ def test_the_fields_of_a_split_line_are_those_of_its_parts(copy: str) -> None:
     whole = translator.search(LINES)[3][0]
     assert whole.status in ("source_split", "max_length")
     assert whole.log_prob == pytest.approx(sum(part.log_prob for part in parts), abs=1e-4)
-    assert whole.score == pytest.approx(whole.log_prob / len(whole.token_log_probs), abs=1e-4)
     for name in ("pieces", "source_pieces", "p_gen"):
         assert getattr(whole, name) == pytest.approx([item for part in parts for item in getattr(part, name)])
     offsets = [0, 4, 9]
@@ -110,6 +111,22 @@ def test_the_fields_of_a_split_line_are_those_of_its_parts(copy: str) -> None:
         assert LINES[3][place.start : place.end] == whole.source_pieces[place.source_piece].strip("￭")
     if copy == "pointer":
         assert whole.copied_share == len(places) / len(whole.pieces)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.5, 1.0])
+def test_the_score_of_a_split_line_is_that_of_the_whole(length_penalty: float) -> None:
+    translator = make("split")
+    translator.search_config.length_penalty = length_penalty
+    whole = translator.search([LONG])[0][0]
+    expected = whole.log_prob / len(whole.token_log_probs) ** length_penalty
+    assert whole.score == pytest.approx(expected, abs=1e-4)
+    translator.search_config.summary_penalty = 0.5
+    parts = [found[0] for found in translator.search(["a b c.", "d e f g,", "a b c d"])]
+    penalty = sum(part.log_prob / len(part.token_log_probs) ** length_penalty - part.score for part in parts)
+    whole = translator.search([LONG])[0][0]
+    expected = whole.log_prob / len(whole.token_log_probs) ** length_penalty - penalty
+    assert penalty > 0.01
+    assert whole.score == pytest.approx(expected, abs=1e-4)
 
 
 def test_n_best_of_a_split_line_joins_what_has_the_same_rank() -> None:
