@@ -18,7 +18,7 @@ FLOORS = (  # from the roof down; a room may import its own floor and the floors
     {"model_dir", "search", "rouge", "summary"},
     {"extended"},
     {"model", "tokenizer", "batching", "corpus", "words"},
-    {"layers", "loss", "wordsplit", "plot"},
+    {"layers", "loss", "wordsplit", "merges", "plot"},
     {"config"},
 )
 PURE = {"layers", "search"}  # torch, the standard library and their own folder
