@@ -17,12 +17,10 @@ from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout, Trace
 from seq2seq.layers.distribution import Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import Encoder
-from seq2seq.layers.output import output_loss
+from seq2seq.layers.output import ROOM, output_loss
 from seq2seq.layers.pointer import CopyNet, Pointer
 from seq2seq.loss import Loss, coverage_loss, total_loss
 from seq2seq.tokenizer import BOS, PAD, UNK
-
-_MOST_LOGITS = 2**25  # made at once where no gradient is asked for: 128 MiB
 
 
 class Decoding(NamedTuple):
@@ -319,8 +317,8 @@ class Seq2Seq(nn.Module):
         return self.word_dropout(self.embedding_dropout(embedded))
 
     def _found(self, forced: _Forced) -> TargetProb:
-        """What is known of the target tokens; no more than ``_MOST_LOGITS`` are there at once."""
-        most = max(_MOST_LOGITS // self.vocab_size, 1)
+        """What is known of the target tokens; no more than ``ROOM`` logits are there at once."""
+        most = max(ROOM // self.vocab_size, 1)
         found = []
         for first in range(0, len(forced.target), most):
             rows = slice(first, first + most)

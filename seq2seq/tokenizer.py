@@ -171,7 +171,7 @@ class SentencePieceTokenizer(Tokenizer):
             borders = list(itertools.pairwise([*starts, len(symbols.ids)]))
             pieces = ["".join(symbols.pieces[start:end]) for start, end in borders]
             ids = [
-                symbols.ids[start] if end == start + 1 else self.id(piece)
+                symbols.ids[start] if end == start + 1 else self._ranks[piece]
                 for piece, (start, end) in zip(pieces, borders, strict=True)
             ]
             return Segments(
@@ -183,7 +183,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _ranks(self) -> dict[str, int]:
-        """Of every piece that a merge can give: those above come first."""
+        """The id of every piece that a merge can give; the merge of the lowest is made first."""
         made = (i for i in range(EOS + 1, self.size) if not self._processor.is_byte(i))
         return {piece: i for i in made if len(piece := self._piece(i)) > 1}
 

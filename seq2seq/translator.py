@@ -325,15 +325,18 @@ def split_places(source: Segments, most: int) -> list[int]:
     """
     pieces, spans, places = source.pieces, source.spans, [0]
 
+    def is_spaced(end: int) -> bool:
+        return spans[end][0] > spans[end - 1][1]
+
     def is_border(end: int, marks: str) -> bool:
-        last, spaced = pieces[end - 1].strip(JOINER)[-1:], spans[end][0] > spans[end - 1][1]
-        return spaced if not marks else last != "" and last in marks and (last > "\u3000" or spaced)
+        last = pieces[end - 1].strip(JOINER)[-1:]
+        return last != "" and last in marks and (last > "\u3000" or is_spaced(end))
 
     while len(pieces) - places[-1] > most:
         start, limit = places[-1], places[-1] + most
         second_half = range(limit, start + (most - 1) // 2, -1)
-        found = (end for marks in (".!?…。！？।؟", ",;:、，；：", "") for end in second_half if is_border(end, marks))
-        places.append(next(found, limit))
+        marked = (end for marks in (".!?…。！？।؟", ",;:、，；：") for end in second_half if is_border(end, marks))
+        places.append(next(itertools.chain(marked, filter(is_spaced, second_half)), limit))
     return [*places, len(pieces)]
 
 

@@ -523,7 +523,7 @@ def test_scoring_and_provenance_make_no_more_logits_at_once_than_they_may(option
     log_probs, provenance = model.log_probs(full), model.provenance(full)
     made = []
     model.readout.logits.register_forward_hook(lambda *called: made.append(called[2].numel()))
-    monkeypatch.setattr("seq2seq.model._MOST_LOGITS", 5 * TGT_SIZE + 1)
+    monkeypatch.setattr("seq2seq.model.ROOM", 5 * TGT_SIZE + 1)
     torch.testing.assert_close(model.log_probs(full), log_probs)
     torch.testing.assert_close(model.provenance(full), provenance)
     once = [5 * TGT_SIZE] * (full.target_tokens // 5) + [full.target_tokens % 5 * TGT_SIZE]

@@ -17,7 +17,7 @@ from seq2seq.layers.distribution import NEVER, Copying, wide
 
 ROWS = 256  # of a slice on a CPU; fewer are slower products, more leave the cache
 TINY = 1e-36  # what divides at least
-ROOM = 2**25  # logits of a slice on a GPU, 128 MiB
+ROOM = 2**25  # logits of a slice where no cache would hold it, on a GPU or to tell of targets: 128 MiB
 
 
 class CopyTerms(NamedTuple):
