@@ -12,12 +12,13 @@ import argparse
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from seq2seq import corpus, evaluate
-from seq2seq.config import Config, from_container
+from seq2seq.config import Config, SearchConfig, from_container
 from seq2seq.corpus import Pair
 from seq2seq.translator import Translator
 from seq2seq.words import sentences, words
@@ -49,6 +50,10 @@ def main() -> None:
     parser.add_argument("--beam-size", type=int)
     parser.add_argument("--output", type=Path, help="write the hypotheses there, a line each")
     arguments = parser.parse_args()
+    metrics = arguments.metric or ["bleu"]
+    evaluate.check_names(metrics)
+    if arguments.lead and arguments.beam_size is not None:
+        raise ValueError("--lead asks no model, so that --beam-size has no effect; leave one of them out")
     config: Config = from_container(Config, yaml.safe_load((arguments.run / "config.yaml").read_text(encoding="utf-8")))
     pairs = corpus.read_split(config.data, arguments.split)
     if arguments.lead:
@@ -56,8 +61,9 @@ def main() -> None:
     else:
         translator = Translator.load(arguments.run)
         translator.warns = False  # the training has counted them
-        if arguments.beam_size:
-            translator.search_config.beam_size = arguments.beam_size
+        if arguments.beam_size is not None:
+            changed = asdict(translator.search_config) | {"beam_size": arguments.beam_size}
+            translator.search_config = from_container(SearchConfig, changed, "search.")
         hypotheses = translator.translate([pair.src for pair in pairs])
     if arguments.output:
         lines = (" ".join(hypothesis.split("\n")) + "\n" for hypothesis in hypotheses)
@@ -65,7 +71,7 @@ def main() -> None:
     scores = evaluate.score(
         hypotheses,
         [[pair.tgt for pair in pairs]],
-        metrics=arguments.metric or ["bleu"],
+        metrics=metrics,
         sources=[pair.src for pair in pairs],
     )
     print(evaluate.report(scores))

@@ -344,6 +344,8 @@ def _check_counts(first: Path, lines: list[str], second: Path, others: list[str]
 
 def _standard_input() -> BinaryIO:
     """A stream of its own: Python aborts if it ends while a thread waits in ``sys.stdin``."""
+    if sys.stdin is None:
+        raise ValueError("standard input is closed; give --input")
     try:
         return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     except OSError:  # no real file, as in tests
@@ -358,6 +360,8 @@ def _line(text: str) -> bytes:
 @contextmanager
 def _output(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
+        if sys.stdout is None:
+            raise ValueError("standard output is closed; give --output")
         yield sys.stdout.buffer
         return
     try:

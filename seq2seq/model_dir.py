@@ -91,7 +91,7 @@ def find(path: str | Path) -> Path:
     Raises:
         ValueError: there is none.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     for folder in (path, path / "model"):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             return folder

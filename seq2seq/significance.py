@@ -68,6 +68,8 @@ def compare(
                 f"{baseline} has {len(lines)} lines but {name} has {len(hypotheses)}; they must match line by line"
             )
     evaluate.check_lines(lines, references)
+    if len(lines) < 2:
+        raise ValueError("a comparison resamples lines and needs two or more, but has 1; score the systems one by one")
     if "bleu" in metrics and tokenize != "none":
         for _, hypotheses in systems:
             evaluate.warn_if_tokenized(hypotheses)

@@ -30,7 +30,9 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")  # how they print; no text is ever read as one of them
 UNKNOWN = "⁇"  # how an unknown piece reads
 
-_CHUNK = 3000  # characters of a line that SentencePiece trains on at once; its bpe trainer dies on words above 65,535
+# Characters of a line that SentencePiece trains on at once. Its bpe trainer dies on words above 65,535; and as each chunk
+# begins with a space, longer ones would let the mark of a space fall below the share of a character that is kept.
+_CHUNK = 1000
 _THREADS = 4  # the trained model depends on it
 _COMMON = 10  # a character seen as often is a piece, however small its share of the text
 _SPACE = "▁"  # U+2581, SentencePiece's mark of a space

@@ -235,6 +235,8 @@ class Translator:
 
     def _read(self, lines: Sequence[str], first_line: int, too_long: str) -> list[_Source]:
         """Cut lines into pieces; cut or split those that are too long, and warn of them."""
+        if isinstance(lines, str):
+            raise ValueError("the lines must be a list of texts, but are one text; put it into a list")
         most = self.max_source_length
         sources = []
         for row, segments in enumerate(self.tokenizers.src.segment(lines)):

@@ -480,6 +480,13 @@ def test_train_from_the_command_line(corpus: list[str], tmp_path: Path) -> None:
         ("train.max_updates=many", "could not be converted to Integer"),
         ("train.optimizer=adm", "train.optimizer must be one of adam, adamw, sgd, but is adm"),
         ("train.max_updates", "an argument of train is KEY=VALUE, but train.max_updates has no ="),
+        (
+            "tokenizer=word",
+            "tokenizer is a group of settings, but tokenizer=word gives it one value; set tokenizer.type",
+        ),
+        ("data.train=x.tsv", "data.train is a group of settings, but data.train=x.tsv gives it one value"),
+        ("--epochs 5", "unrecognized arguments: --epochs 5; settings are given as KEY=VALUE"),
+        ("run_dir=", "run_dir must not be empty"),
         ("experiment=nosuch", "Could not find 'experiment/nosuch'"),
         ("data.train.src=nosuch", "nosuch cannot be read: No such file"),
         ("data.valid.tgt=nosuch", "nosuch cannot be read: No such file"),
@@ -500,6 +507,38 @@ def test_mistakes_of_train(corpus: list[str], override: str, message: str) -> No
     assert message in last
     assert not report or report[0] == "train: 4 pairs read, 4 kept"
     assert not any("error" in line.lower() or "Traceback" in line for line in report)
+
+
+def test_a_section_can_be_given_as_a_whole(corpus: list[str], tmp_path: Path) -> None:
+    others = [setting for setting in corpus if "data.train" not in setting]
+    assert run("train", *others, f"data.train={{src:{tmp_path}/train.src,tgt:{tmp_path}/train.tgt}}").exit_code == 0
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(corpus: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", Path("/dev/null/x"))
+    assert "the cache of tokenized text can't be written" in refused("train", *corpus)
+
+
+def test_the_test_files_sources_that_are_too_long_are_counted(corpus: list[str], tmp_path: Path) -> None:
+    long = [f"data.test.{side}={tmp_path / f'train.{side}'}" for side in ("src", "tgt")]
+    result = run("train", *corpus, *long, "data.max_source_length=2", "data.too_long=cut")
+    assert result.exit_code == 0
+    assert "of the test sources are cut to data.max_source_length=2" in result.stderr
+    assert "WARNING" not in result.stderr
+
+
+def test_closed_standard_streams_are_one_line(model: str) -> None:
+    for closed, message in (
+        ("<&-", b"standard input is closed; give --input"),
+        (">&-", b"output is closed; give --output"),
+    ):
+        command = f"echo | {sys.executable} -m seq2seq.cli translate {model} {closed}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+        assert done.returncode == 2
+        assert done.stderr.startswith(b"error: standard ")
+        assert message in done.stderr
 
 
 def test_mistakes_in_training_files(corpus: list[str], tmp_path: Path) -> None:

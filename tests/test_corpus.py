@@ -462,7 +462,12 @@ def test_sampled_rows_are_other_pieces_of_the_same_text(tmp_path: Path, copies: 
     assert len({str(ids) for ids in rows["src_ids"]}) > 20, "one segmentation a line, not one a batch"
     spelt = [line for line in range(1, 61) if line % 3 != 2]
     kept = list(zip(rows["line"], rows["src_ids"], rows["tgt_ids"], rows["copy_ids"], strict=True))
-    assert set(rows["line"]) < set(spelt), "some have become too long"
+    assert rows["line"] == plain["line"][:] == spelt
+    assert max(map(len, rows["src_ids"])) <= data.max_source_length
+    tight = dataclasses.replace(data, max_source_length=max(plain["src_length"]))
+    usual = sampled_set(tight, src, tgt, copies=copies, dropout=0.95, seed=1, epoch=0)
+    assert usual["line"][:] == spelt, "a text whose random pieces are too many keeps its usual ones"
+    assert max(usual["src_length"]) == tight.max_source_length
     assert min(map(len, rows["src_ids"])) >= min(map(len, plain["src_ids"]))
     for line, src_ids, tgt_ids, copy_ids in kept:
         assert src.decode(src_ids) == ("many cats sat there" if line % 3 == 0 else "the black cat sat down")
@@ -539,6 +544,9 @@ def test_nothing_remains(tmp_path: Path) -> None:
     for _ in range(2):  # from the cache too
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             training_set(data, tokenizer, tokenizer)
+    write(tmp_path / "a.src", "\n\n")
+    with pytest.raises(ValueError, match=r"0 a target above .*; give pairs with text on both sides$"):
+        training_set(data, tokenizer, tokenizer)
     write(tmp_path / "a.src", "")
     write(tmp_path / "a.tgt", "")
     with pytest.raises(ValueError, match=r"^data\.train must hold at least one pair, but its files are empty$"):

@@ -111,6 +111,12 @@ def test_the_directory_can_move_and_a_run_directory_will_do(tmp_path):
     assert torch.equal(log_probs(load(tmp_path / "there", CPU)[0]), log_probs(model))
 
 
+def test_a_model_at_home_is_found(tmp_path, monkeypatch):
+    save(tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find("~/mine") == tmp_path / "mine"
+
+
 def test_saving_again_replaces_the_weights(tmp_path):
     model, _, _ = save(tmp_path)
     with torch.no_grad():

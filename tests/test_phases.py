@@ -121,7 +121,9 @@ def test_patience_does_not_end_a_run_before_coverage_starts(folder: Path, monkey
 def test_a_run_without_its_coverage_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     config = config_of(folder, **COVERED, loss__coverage_start=4, train__max_updates=4)
     train(config)
-    assert "coverage has never started; raise train.max_updates" in capsys.readouterr().err
+    assert (
+        "coverage has never started; raise train.max_updates or lower loss.coverage_start=4" in capsys.readouterr().err
+    )
     config.train.max_updates = 5
     train(config)
     assert "never started" not in capsys.readouterr().err

@@ -21,7 +21,7 @@ def config_of(folder: Path, **sections: Any) -> Config:
 
 def begin(config: Config) -> None:
     """A run that has saved its state."""
-    claim_run(config)
+    claim_run(Path(config.run_dir), config)
     (Path(config.run_dir) / "last").mkdir(exist_ok=True)
     (Path(config.run_dir) / "last" / STATE).touch()
 
@@ -30,7 +30,7 @@ def test_finding_writes_nothing_and_claiming_writes_the_configuration(tmp_path: 
     config = config_of(tmp_path, data={"root": "é"})
     assert find_run(config) == tmp_path / "run"
     assert not (tmp_path / "run").exists()
-    claim_run(config)
+    claim_run(Path(config.run_dir), config)
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
     assert from_container(Config, saved) == config
     assert find_run(config) == tmp_path / "run"
@@ -48,7 +48,7 @@ def test_other_settings_are_named_with_both_values(tmp_path: Path) -> None:
 
 
 def test_a_run_that_saved_nothing_can_be_started_with_other_settings(tmp_path: Path) -> None:
-    claim_run(config_of(tmp_path))
+    claim_run(tmp_path / "run", config_of(tmp_path))
     assert find_run(config_of(tmp_path, train={"learning_rate": 0.5})) == tmp_path / "run"
 
 
@@ -145,3 +145,14 @@ def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
 def test_a_blank_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="name must not be empty"):
         find_run(Config(name=" ", run_dir=str(tmp_path)))
+
+
+def test_a_run_directory_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = config_of(tmp_path)
+    config.run_dir = "~/run"
+    assert find_run(config) == tmp_path / "run"
+    begin(config_of(tmp_path))
+    config.model.cell = "gru"
+    with pytest.raises(ValueError, match="holds a run of another configuration"):
+        find_run(config)

@@ -67,6 +67,11 @@ def test_a_system_does_not_differ_from_itself() -> None:
         assert item.systems[1]._replace(name="", p_value=None) == item.systems[0]._replace(name="")
 
 
+def test_one_line_tells_nothing_of_significance() -> None:
+    with pytest.raises(ValueError, match="needs two or more, but has 1"):
+        compare([("a", ["x"]), ("b", ["y"])], [["x"]], metrics=["chrf"])
+
+
 def test_the_distance_is_the_same_from_both_sides() -> None:
     for one, other in zip(compared(GOOD, LIKE_GOOD), compared(LIKE_GOOD, GOOD), strict=True):
         assert one.systems[1].p_value == other.systems[1].p_value

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import logging
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -403,6 +404,16 @@ def test_a_character_seen_often_enough_is_no_row_of_bytes(kind: str) -> None:
     tokenizer = train(kind, texts)
     assert not [piece for piece in tokenizer.pieces(tokenizer.encode(texts[2000])) if piece.startswith("<0x")]
     assert len(tokenizer.encode("ñ")) == 3  # the space and two bytes
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_text_of_very_long_lines_without_spaces_keeps_the_mark_of_a_space(kind: str) -> None:
+    numbers = random.Random(1)
+    lines = ["".join(numbers.choices("ACGT", k=2500)) for _ in range(30)]
+    tokenizer = train_tokenizer(lines, TokenizerConfig(type=kind, vocab_size=300))
+    assert tokenizer.id("▁") != UNK
+    for text in (lines[0], "AC GT"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_characters_leave_most_of_the_vocabulary_to_longer_pieces() -> None:

@@ -326,8 +326,12 @@ def test_other_validation_data_is_refused(folder: Path) -> None:
     train(config)
     state, lines = state_of(config), (folder / "valid.tgt").read_text()
     (folder / "valid.tgt").write_text(lines.replace("1", "2"))
+    settings = (Path(config.run_dir) / "config.yaml").read_bytes()
+    config.train.max_updates += 1
     with pytest.raises(ValueError, match=r"the validation data is not what .* set name to start a new run"):
         train(config)
+    assert (Path(config.run_dir) / "config.yaml").read_bytes() == settings, "a refused command leaves the run as it was"
+    config.train.max_updates -= 1
     (folder / "valid.tgt").write_text(lines)
     path = Path(config.run_dir) / "last" / "state.pt"
     old = torch.load(path, weights_only=True)

@@ -63,6 +63,12 @@ def test_one_line_out_for_every_line_in_and_in_order(translator):
     assert translator.translate([LINES[row] for row in order]) == [together[row] for row in order]
 
 
+def test_a_text_is_no_list_of_lines(translator):
+    for method in (translator.translate, translator.search):
+        with pytest.raises(ValueError, match="the lines must be a list of texts, but are one text; put it into a list"):
+            method("a b")
+
+
 def test_blank_lines_give_empty_lines_and_the_model_is_not_asked(translator, monkeypatch):
     results = translator.search(LINES, n_best=2)
     assert [row for row, found in enumerate(results) if found == [Translation("", status="empty")]] == BLANK

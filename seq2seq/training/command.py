@@ -6,8 +6,10 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -106,6 +108,7 @@ def train_command(arguments: Sequence[str]) -> None:
     overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
     flags = [argument for argument in arguments if argument not in overrides]  # of Hydra's, with their values
     if any(flag.startswith("-") for flag in flags):
+        _check_flags(arguments)
         _check_keys(overrides)
     else:
         compose(arguments)
@@ -126,14 +129,29 @@ def _run(composed: DictConfig) -> None:
         sys.exit(stopped.exit_code)
 
 
+def _check_flags(arguments: Sequence[str]) -> None:
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(f"{message}; settings are given as KEY=VALUE, seq2seq train --help lists them")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
+
+
 def _check_keys(overrides: Sequence[str]) -> None:
     known = [*keys(), *GROUPS]
     for override in overrides:
-        key = re.split("=", override, maxsplit=1)[0].lstrip("+~")
+        key, _, value = override.partition("=")
+        key = key.lstrip("+~")
         if "=" not in override and not override.startswith("~"):
             raise ValueError(f"an argument of train is KEY=VALUE, but {override} has no =")
         if key.split(".")[0] != "hydra" and "/" not in key and key not in known:
             raise ValueError(unknown_key(key, known))
+        inside = next((name for name in known if name.startswith(f"{key}.")), None)
+        if inside and "=" in override and key not in GROUPS and not value.endswith("}"):
+            raise ValueError(
+                f"{key} is a group of settings, but {override} gives it one value; set {inside} or another"
+            )
 
 
 def _plain(error: Exception) -> str:

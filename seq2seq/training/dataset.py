@@ -18,7 +18,7 @@ import numpy as np
 from seq2seq.config import DataConfig
 from seq2seq.corpus import Pair, given, read_pairs, sources, unreadable
 from seq2seq.extended import extend, target_ids
-from seq2seq.tokenizer import UNK, Tokenizer
+from seq2seq.tokenizer import UNK, Segments, Tokenizer
 from seq2seq.training.report import Lengths, Repeats, Report
 
 if TYPE_CHECKING:
@@ -52,6 +52,17 @@ def training_set(
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
+    try:
+        return _find(data, src_tokenizer, tgt_tokenizer, copies)
+    except OSError as error:
+        raise ValueError(
+            f"the cache of tokenized text can't be written: {error}; set the environment's HF_HOME to another folder"
+        ) from error
+
+
+def _find(
+    data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, copies: bool
+) -> tuple[datasets.Dataset, Report]:
     texts = _text_set(data)
     key = _key(
         [_stamps(data, split) for split in ("train", "valid", "test")],
@@ -82,7 +93,8 @@ def sampled_set(
 ) -> datasets.Dataset:
     """The rows of ``training_set``, in memory, with segmentations drawn at random: see ``Tokenizer.sample``.
 
-    A pair whose random pieces are too many is dropped or cut as ever. A function of its arguments alone.
+    The pairs are those of ``training_set``: a text whose random pieces would be too many keeps its usual ones. A
+    function of the arguments alone.
     """
     tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
     key = _key(_stamps(data, "train"), dropout, seed, epoch)
@@ -146,8 +158,8 @@ class _Tokenize:
         else:
             dropout, seed, epoch = self._sampled
             seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
-            sources = src_tokenizer.sample(texts["src"], dropout, seeds[0])
-            targets = tgt_tokenizer.sample(texts["tgt"], dropout, seeds[1])
+            sources = _sample(src_tokenizer, texts["src"], dropout, seeds[0], most=self._limits[0])
+            targets = _sample(tgt_tokenizer, texts["tgt"], dropout, seeds[1], most=self._limits[1])
         for source, target, position in zip(sources, targets, positions, strict=True):
             if not self._keep(source.ids, target.ids):
                 continue
@@ -187,6 +199,15 @@ class _Tokenize:
             report.src_unknown = self._unknown[0] / int(src.sum())
             report.tgt_unknown = self._unknown[1] / int(tgt.sum())
         return report
+
+
+def _sample(tokenizer: Tokenizer, texts: list[str], dropout: float, seed: int, *, most: int) -> list[Segments]:
+    """Random pieces of texts, but the usual ones where these would be more than ``most``."""
+    drawn = tokenizer.sample(texts, dropout, seed)
+    long = [row for row, segments in enumerate(drawn) if len(segments.ids) > most]
+    for row, segments in zip(long, tokenizer.segment([texts[row] for row in long]), strict=True):
+        drawn[row] = segments
+    return drawn
 
 
 def _text_set(data: DataConfig) -> datasets.Dataset:
@@ -239,9 +260,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def _nothing_left(report: Report) -> str:
+    dropped = report.too_long == "drop" and (report.too_long_source or report.too_long_target)
+    advice = "raise these or set data.too_long=cut" if dropped else "give pairs with text on both sides"
     return (
         f"no training pair remains of {report.pairs_read:,}: {report.empty:,} have an empty side,"
         f" {report.too_long_source:,} a source above data.max_source_length={report.max_source_length},"
         f" {report.too_long_target:,} a target above data.max_target_length={report.max_target_length};"
-        f" raise these or set data.too_long=cut"
+        f" {advice}"
     )

@@ -30,9 +30,10 @@ def find_run(config: Config) -> Path:
     Raises:
         ValueError: it holds a run and train.resume=never, or a run of another configuration.
     """
-    if not config.name.strip():
-        raise ValueError("name must not be empty: it names the run directory")
-    run = Path(config.run_dir)
+    for key in ("name", "run_dir"):
+        if not getattr(config, key).strip():
+            raise ValueError(f"{key} must not be empty: it names the run directory")
+    run = Path(config.run_dir).expanduser()
     path = run / CONFIG
     if path.exists():
         if config.train.resume == "never":
@@ -42,13 +43,12 @@ def find_run(config: Config) -> Path:
     return run
 
 
-def claim_run(config: Config) -> None:
+def claim_run(run: Path, config: Config) -> None:
     """Make the run directory and write the configuration, which from now on is the run's.
 
     Raises:
         ValueError: it cannot be written.
     """
-    run = Path(config.run_dir)
     try:
         run.mkdir(parents=True, exist_ok=True)
         write(run / CONFIG, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True).encode())

@@ -15,12 +15,13 @@ import torch
 from seq2seq import corpus, evaluate, model_dir
 from seq2seq.config import Config, check_model, check_search, check_tokenizer
 from seq2seq.corpus import Pair
+from seq2seq.model_dir import Tokenizers
 from seq2seq.training.dataset import sampled_set, training_set
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.precision import Precision
 from seq2seq.training.rows import Rows
-from seq2seq.training.run_dir import claim_run, find_run
+from seq2seq.training.run_dir import find_run
 from seq2seq.training.schedule import check_coverage, check_schedule
 from seq2seq.training.state import Metrics, has_state
 from seq2seq.training.trainer import Trainer, signatures
@@ -70,14 +71,12 @@ def train(config: Config) -> None:
     rows = Rows(dataset, copies=copies, sample=sample if config.tokenizer.dropout else None)
     torch.manual_seed(config.train.seed)
     model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
-    claim_run(config)  # everything is known to fit now
-    model_dir.save_settings(run / "last", settings, tokenizers)
-    long = sum(len(s.ids) > config.data.max_source_length for s in tokenizers.src.segment([pair.src for pair in valid]))
-    if long:
+    limit = config.data.max_source_length
+    if long := _count_long([pair.src for pair in valid], tokenizers, limit):
         split = " for the loss, and split for the scores" if config.search.too_long == "split" else ""
-        limit = config.data.max_source_length
         display.say(f"{long:,} of the validation sources are cut to data.max_source_length={limit}{split}")
     trainer = Trainer(config, run, model, precision, tokenizers, rows, valid, display)
+    model_dir.save_settings(run / "last", settings, tokenizers)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
     if not model.decoder.fuses:
         display.say(
@@ -89,12 +88,22 @@ def train(config: Config) -> None:
         _score_test(test, run, device, trainer.metrics, display)
 
 
+def _count_long(sources: Sequence[str], tokenizers: Tokenizers, limit: int) -> int:
+    """How many sources are longer than the model reads."""
+    return sum(len(segments.ids) > limit for segments in tokenizers.src.segment(sources))
+
+
 def _score_test(pairs: Sequence[Pair], run: Path, device: torch.device, metrics: Metrics, display: Display) -> None:
     """Translate the test files with the best model and print the score."""
     if not pairs:
         return
     translator = Translator.load(run, device=device.type)
-    hypotheses = translator.translate([pair.src for pair in pairs])
+    translator.warns = False
+    sources = [pair.src for pair in pairs]
+    if long := _count_long(sources, translator.tokenizers, translator.max_source_length):
+        done = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
+        display.say(f"{long:,} of the test sources are {done} data.max_source_length={translator.max_source_length}")
+    hypotheses = translator.translate(sources)
     model_dir.write(run / "test.hyp", "".join(line.replace("\n", " ") + "\n" for line in hypotheses).encode())
     scores = evaluate.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
     metrics.write({"test_" + score.name: score.score for score in scores} | signatures(scores))

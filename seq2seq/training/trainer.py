@@ -30,6 +30,7 @@ from seq2seq.training.optimizer import make_average, make_optimizer
 from seq2seq.training.precision import Precision
 from seq2seq.training.profile import Profile, peak_memory
 from seq2seq.training.rows import Rows
+from seq2seq.training.run_dir import claim_run
 from seq2seq.training.schedule import coverage_weight, learning_rate
 from seq2seq.training.state import Metrics, Progress, Stateful, has_state, load_state, save_state
 from seq2seq.training.stopping import Stopped, stop_signals
@@ -84,6 +85,7 @@ class Trainer:
         }
         if has_state(run / "last"):
             self.progress = load_state(run / "last", self.parts, self.data)
+        claim_run(run, config)  # from here on nothing is refused
         self.metrics = Metrics(run / "metrics.jsonl", self.progress.metrics_size)
         self.translator = Translator(
             self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length, warns=False
@@ -135,7 +137,8 @@ class Trainer:
                         self.display.say(line)
         covered = progress.covered_from
         if self.config.model.coverage != "none" and (covered is None or covered >= progress.update):
-            self.display.say("coverage has never started; raise train.max_updates or lower train.patience")
+            other = f"loss.coverage_start={covered}" if self.config.loss.coverage_start > 0 else "train.patience"
+            self.display.say(f"coverage has never started; raise train.max_updates or lower {other}")
         self.display.say(
             f"trained for {progress.update:,} updates; best {self.config.train.metric} {progress.best:.2f} "
             f"at update {progress.best_update:,}, kept in {self.run / 'model'}"
