@@ -66,8 +66,7 @@ def main() -> None:
             translator.search_config = from_container(SearchConfig, changed, "search.")
         hypotheses = translator.translate([pair.src for pair in pairs])
     if arguments.output:
-        lines = (" ".join(hypothesis.split("\n")) + "\n" for hypothesis in hypotheses)
-        arguments.output.write_text("".join(lines), encoding="utf-8")
+        arguments.output.write_bytes(b"".join(map(corpus.as_line, hypotheses)))
     scores = evaluate.score(
         hypotheses,
         [[pair.tgt for pair in pairs]],

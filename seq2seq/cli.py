@@ -124,7 +124,7 @@ def translate(
         if n_best > 1 and format is not Format.jsonl:
             raise ValueError("--n-best above 1 gives several translations a line and needs --format jsonl")
         from seq2seq.config import SearchConfig, from_container
-        from seq2seq.corpus import read_lines
+        from seq2seq.corpus import as_line, read_lines
         from seq2seq.stream import chunks
 
         translator = _load(model, device, threads)
@@ -156,7 +156,7 @@ def translate(
                     ]
                     texts = [json.dumps(best if n_best > 1 else best[0], ensure_ascii=False) for best in found]
                 for text in texts:
-                    stream.write(_line(text))
+                    stream.write(as_line(text))
                 stream.flush()
                 first += len(chunk)
 
@@ -350,11 +350,6 @@ def _standard_input() -> BinaryIO:
         return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
     except OSError:  # no real file, as in tests
         return sys.stdin.buffer
-
-
-def _line(text: str) -> bytes:
-    """One line: the byte pieces of a vocabulary can spell a line break."""
-    return text.replace("\n", " ").encode() + b"\n"
 
 
 @contextmanager

@@ -34,6 +34,11 @@ class Pair(NamedTuple):
 # ---- lines
 
 
+def as_line(text: str) -> bytes:
+    """A text as one line of a file: the byte pieces of a vocabulary can spell line ends, which become spaces."""
+    return text.replace("\r", " ").replace("\n", " ").encode() + b"\n"
+
+
 def read_lines(source: str | Path | BinaryIO, name: str = "") -> Iterator[str]:
     r"""Read UTF-8 lines without their ends, one at a time.
 

@@ -113,8 +113,8 @@ def test_blank_lines_do_not_reach_the_model(model: str, monkeypatch: pytest.Monk
 
 def test_a_translation_with_a_line_break_stays_one_line(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Translator, "search", lambda self, lines, **options: [[Translation("a\nb")] for _ in lines])
-    monkeypatch.setattr(Translator, "translate", lambda self, lines, **options: ["a\nb" for _ in lines])
-    assert run("translate", model, text="x\ny\n").stdout_bytes == b"a b\na b\n"
+    monkeypatch.setattr(Translator, "translate", lambda self, lines, **options: ["a\nb\r" for _ in lines])
+    assert run("translate", model, text="x\ny\n").stdout_bytes == b"a b \na b \n"
     as_json = run("translate", model, "--format", "jsonl", text="x\n").stdout
     assert json.loads(as_json)["translation"] == "a\nb"
 

@@ -120,6 +120,17 @@ def test_metrics_behind_the_state_are_cut_off(tmp_path: Path) -> None:
     again.close()
 
 
+def test_two_processes_do_not_write_into_one_run(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first = Metrics(path, 0)
+    first.write({"update": 1})
+    with pytest.raises(ValueError, match=r"another process is training in .*; wait for its end, or set name"):
+        Metrics(path, 0)
+    assert path.read_text() == '{"update": 1}\n', "nothing is cut off from under it"
+    first.close()
+    Metrics(path, 0).close()
+
+
 def test_a_new_run_starts_an_empty_log(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("old\n")

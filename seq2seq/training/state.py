@@ -10,10 +10,11 @@ import json
 import math
 import os
 import pickle
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import torch
 
@@ -100,12 +101,34 @@ def load_state(folder: Path, parts: Mapping[str, Stateful], data: Mapping[str, s
     return Progress(**content["progress"])
 
 
+def _lock(file: BinaryIO) -> bool:
+    """Keep other processes from the file until this one closes it or dies; false: another one has it."""
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
 class Metrics:
     """metrics.jsonl: one JSON object a line, flushed as it comes."""
 
     def __init__(self, path: Path, size: int) -> None:
-        """Open it and cut off whatever was logged after the saved state."""
+        """Open it and cut off whatever was logged after the saved state.
+
+        Raises:
+            ValueError: another process has it open, so that two would write into one run.
+        """
         self.file = open(path, "a+b")  # noqa: SIM115 (open for the whole run)
+        if not _lock(self.file):
+            self.close()
+            raise ValueError(f"another process is training in {path.parent}; wait for its end, or set name")
         self.file.truncate(min(size, os.fstat(self.file.fileno()).st_size))
 
     def write(self, record: dict[str, Any]) -> None:

@@ -104,7 +104,7 @@ def _score_test(pairs: Sequence[Pair], run: Path, device: torch.device, metrics:
         done = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
         display.say(f"{long:,} of the test sources are {done} data.max_source_length={translator.max_source_length}")
     hypotheses = translator.translate(sources)
-    model_dir.write(run / "test.hyp", "".join(line.replace("\n", " ") + "\n" for line in hypotheses).encode())
+    model_dir.write(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
     scores = evaluate.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
     metrics.write({"test_" + score.name: score.score for score in scores} | signatures(scores))
     display.stop()
