@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model, save_file
 
 from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig, from_container
 from seq2seq.model import Seq2Seq
@@ -72,9 +72,13 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
 
 
 def save_weights(folder: Path, model: Seq2Seq) -> None:
-    """Write model.safetensors; tied weights are stored once."""
+    """Write model.safetensors; tied weights are stored once.
+
+    Copies are written, since on a GPU the weights of a recurrent layer are parts of one storage, which safetensors refuses.
+    """
     temporary = folder / (WEIGHTS + ".tmp")
-    save_model(model, str(temporary))
+    weights = {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in model.named_parameters()}
+    save_file(weights, temporary)
     os.replace(temporary, folder / WEIGHTS)
 
 

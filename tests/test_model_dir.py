@@ -117,6 +117,19 @@ def test_a_model_at_home_is_found(tmp_path, monkeypatch):
     assert find("~/mine") == tmp_path / "mine"
 
 
+def test_weights_that_share_a_storage_are_saved(tmp_path):
+    """As cuDNN lays those of a recurrent layer out."""
+    model, _, _ = save(tmp_path, encoder_layers=2)
+    before = log_probs(model)
+    for layer in model.encoder.layers:
+        parameters = list(layer.parameters())
+        room = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        for parameter, part in zip(parameters, room.split([p.numel() for p in parameters]), strict=True):
+            parameter.data = part.view_as(parameter)
+    save_weights(tmp_path, model)
+    assert torch.equal(log_probs(load(tmp_path, CPU)[0]), before)
+
+
 def test_saving_again_replaces_the_weights(tmp_path):
     model, _, _ = save(tmp_path)
     with torch.no_grad():
