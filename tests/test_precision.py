@@ -27,10 +27,10 @@ MODELS = [
     {"cell": cell, "attention": attention, **extra}
     for cell, attention, extra in (
         ("lstm", "additive", {}),
-        ("gru", "general", {"copy": "pointer", "coverage": "sum"}),
+        ("gru", "general", {"copy": "pointer", "coverage": "sum", "bridge": "last"}),
         ("rnn_tanh", "scaled_dot", {"copy": "copynet", "coverage": "fertility"}),
         ("rnn_relu", "dot", {"copy": "pointer", "copy_attention": "separate", "decoder_layers": 2}),
-        ("lstm", "none", {"encoder_layers": 2}),
+        ("lstm", "none", {"encoder_layers": 2, "weight_drop": 0.2}),
     )
 ]
 

@@ -67,7 +67,12 @@ def computing(updates: Updates, batches: list[Batch]) -> float:
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         seconds = updates.make(batches)
-    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e6 / seconds
+    kernels = (
+        event
+        for event in profile.key_averages()
+        if event.device_type == torch.autograd.DeviceType.CUDA and not event.is_user_annotation
+    )
+    return sum(event.self_device_time_total for event in kernels) / 1e6 / seconds
 
 
 def peer_speed(script: str, size: str, kind: str) -> float:

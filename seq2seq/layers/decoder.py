@@ -161,7 +161,7 @@ class Readout(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(..., E) -> (..., V)."""
         logits: Tensor = self.logits(features)
-        return logits.index_fill_(-1, self.banned, -1e9)
+        return logits.index_fill_(-1, self.banned, max(-1e9, torch.finfo(logits.dtype).min))
 
 
 class Bridge(nn.Module):
@@ -202,7 +202,7 @@ class Bridge(nn.Module):
             return encoded.values.new_zeros(rows, self.num_layers, self.hidden_size * self.parts)
         if self.kind == "last":
             layers = [min(layer, encoded.final.shape[1] - 1) for layer in range(self.num_layers)]
-            final = encoded.final[:, layers]  # (B, L, D, W)
+            final = torch.stack([encoded.final[:, layer] for layer in layers], dim=1)  # (B, L, D, W)
             # (B, L, D, P, H/D) -> (B, L, P, D, H/D): h of both directions, then c of both
             return final.unflatten(3, (self.parts, -1)).transpose(2, 3).flatten(2)
         if self.kind == "mean":

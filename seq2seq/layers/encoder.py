@@ -107,13 +107,14 @@ class Encoder(nn.Module):
     def _by_torch(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run one layer: (B, S, I) -> (B, S, M) with zeros at padding, and the final state (B, D, W)."""
         is_sorted = bool((lengths[1:] <= lengths[:-1]).all())  # else rows are moved, which a GPU would wait for
-        packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=is_sorted)
+        dropped = {}
         if self.training and self.weight_drop > 0:
             names = [f"weight_hh_l0{suffix}" for suffix in self._suffixes]
             dropped = {name: drop_weight(getattr(layer, name), self.weight_drop, True) for name in names}
-            output, state = torch.func.functional_call(layer, dropped, (packed,))
-        else:
-            output, state = layer(packed)
+        with torch.autocast(sequence.device.type, enabled=False):  # it would make cuDNN's layers fp16, in bf16 too
+            sequence = sequence.to(next(layer.parameters()).dtype)
+            packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=is_sorted)
+            output, state = torch.func.functional_call(layer, dropped, (packed,)) if dropped else layer(packed)
         state = torch.cat(state, dim=-1) if isinstance(state, tuple) else state  # (D, B, W)
         values, _ = pad_packed_sequence(output, batch_first=True, total_length=sequence.shape[1])
         return values, state.transpose(0, 1)

@@ -105,12 +105,12 @@ def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Sea
             beams = _Beams(torch.zeros(count, 1, device=device), empty.long(), empty, attended)
         rows, width = beams.scores.shape
         log_probs = log_probs.view(rows, width, -1)
-        last = torch.tensor([max_lengths[number] == length for number in numbers], device=log_probs.device)
+        last = [max_lengths[number] == length for number in numbers]
         log_probs, forced = _restrict(log_probs, last, length, search)
         free = [search.beam_size - len(found[number]) for number in numbers]
         if mask is not None:
             beams = beams._replace(attended=beams.attended + state.weights.view(rows, width, -1))
-        beams, parents = _advance(beams, log_probs, torch.tensor(free, device=log_probs.device))
+        beams, parents = _advance(beams, log_probs, free)
         ended = _finish(beams, mask, numbers, found, forced.gather(1, parents), search)
         scores = beams.scores.masked_fill(ended, NEVER)
         beams = beams._replace(scores=scores)
@@ -130,8 +130,12 @@ def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Sea
     return found
 
 
-def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> tuple[Tensor, Tensor]:
+def _restrict(log_probs: Tensor, last: Sequence[bool], length: int, search: Search) -> tuple[Tensor, Tensor]:
     """No eos before the minimum length unless nothing else is possible; nothing but eos at the maximum, which wins.
+
+    Args:
+        log_probs: (R, width, V).
+        last: which of the R sentences have come to their maximum length.
 
     Returns:
         The log-probabilities (R, width, V); and where eos is forced, though something else is likelier (R, width).
@@ -140,32 +144,33 @@ def _restrict(log_probs: Tensor, last: Tensor, length: int, search: Search) -> t
     eos[search.eos_id] = True
     if search.never_id is not None:
         never[search.never_id] = True
+    ends = torch.tensor(last, device=log_probs.device).view(-1, 1, 1)
     if length <= search.min_length:
         others = (log_probs.masked_fill(eos | never, NEVER) > NEVER).any(dim=-1, keepdim=True)
-        log_probs = log_probs.masked_fill(eos & others & ~last.view(-1, 1, 1), NEVER)
+        log_probs = log_probs.masked_fill(eos & others & ~ends, NEVER)
     log_probs = log_probs.masked_fill(never, NEVER)
-    if not last.any():
+    if not any(last):
         return log_probs, torch.zeros_like(log_probs[..., 0], dtype=torch.bool)
-    forced = last.unsqueeze(1) & (log_probs.argmax(dim=-1) != search.eos_id)
-    return log_probs.masked_fill(~eos & last.view(-1, 1, 1), NEVER), forced
+    forced = ends.squeeze(2) & (log_probs.argmax(dim=-1) != search.eos_id)
+    return log_probs.masked_fill(~eos & ends, NEVER), forced
 
 
-def _advance(beams: _Beams, log_probs: Tensor, free: Tensor) -> tuple[_Beams, Tensor]:
+def _advance(beams: _Beams, log_probs: Tensor, free: Sequence[int]) -> tuple[_Beams, Tensor]:
     """Take the best continuations of every sentence, as many as it has free slots.
 
     Args:
         log_probs: (R, width, V).
-        free: (R,) slots not yet finished.
+        free: of each of the R sentences, slots not yet finished.
 
     Returns:
         The beams one id longer, with K slots; and the old slot of each (R, K).
     """
     rows, width, vocab = log_probs.shape
-    most = int(free.max())
+    most = max(free)
     totals = (beams.scores.unsqueeze(2) + log_probs).flatten(1)  # (R, width, V) -> (R, width*V)
     scores, chosen = totals.topk(min(most, width * vocab), dim=1)
     ranks = torch.arange(scores.shape[1], device=scores.device)
-    scores = scores.masked_fill(ranks >= free.unsqueeze(1), NEVER)
+    scores = scores.masked_fill(ranks >= torch.tensor(free, device=scores.device).unsqueeze(1), NEVER)
     parents, ids = chosen // vocab, chosen % vocab
     sentences = torch.arange(rows, device=scores.device).unsqueeze(1)
     old = beams.take(sentences, parents)

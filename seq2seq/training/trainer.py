@@ -43,9 +43,8 @@ class Made(NamedTuple):
     number: int
     group: list[np.ndarray]
     tokens: int
-    nll: Tensor  # a sum
-    coverage: Tensor  # a sum
-    norm: Tensor
+    figures: Tensor  # on the CPU: sums of NLL and coverage, and the gradient norm
+    arrived: torch.cuda.Event | None  # of the figures; none where they are there at once
 
 
 class Trainer:
@@ -160,7 +159,8 @@ class Trainer:
 
         batch = self.rows.batch(max(self._plan(), key=size))
         self.model.train()
-        with torch.random.fork_rng(), _memory(self.config.train, batch):
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), _memory(self.config.train, batch):
             self._loss(batch.to(self.model.device), weight=1.0).total.backward()
         self.optimizer.zero_grad(set_to_none=True)
         peak = peak_memory(self.model.device) / 2**30
@@ -244,11 +244,15 @@ class Trainer:
         progress.update += 1
         nll = torch.stack([loss.nll for loss in losses]).sum()
         coverage = torch.stack([loss.coverage for loss in losses]).sum()
-        self._settle()  # the update before
-        self.made = Made(progress.update, group, tokens, nll, coverage, norm)
-        if self.model.device.type == "cpu":  # else the device works on while the next update is made ready
-            self._settle()
+        figures, arrived = torch.stack((nll, coverage, norm.to(nll))).to("cpu", non_blocking=True), None
+        if self.model.device.type == "cuda":
+            arrived = torch.cuda.Event()
+            arrived.record()
         progress.seconds += time.perf_counter() - started
+        self._settle()  # the update before
+        self.made = Made(progress.update, group, tokens, figures, arrived)
+        if arrived is None:  # else the device works on while the next update is made ready
+            self._settle()
 
     def _lower(self) -> str:
         """What to do about a run that has left the numbers."""
@@ -270,8 +274,12 @@ class Trainer:
         """
         if self.made is None:
             return
-        (number, group, tokens, *_), progress = self.made, self.progress
-        nll, coverage, self.norm = self.made.nll.item(), self.made.coverage.item(), self.made.norm.item()
+        started = time.perf_counter()
+        (number, group, tokens, figures, arrived), progress = self.made, self.progress
+        if arrived:
+            arrived.synchronize()
+        nll, coverage, self.norm = figures.tolist()
+        progress.seconds += time.perf_counter() - started
         if not math.isfinite(nll) or (not math.isfinite(self.norm) and not self.precision.can_skip()):
             lines = self.rows.line_numbers(np.concatenate(group))
             raise ValueError(
