@@ -104,7 +104,7 @@ class TrainConfig:
     batch_tokens: int = _setting(2048, least=1)  # rows times the longer padded side, at most
     accumulate: int = _setting(1, least=1)  # batches in one update
     optimizer: str = _setting("adam", choices=("adam", "adamw", "sgd"))
-    learning_rate: float = _setting(1e-3, least=0)
+    learning_rate: float = _setting(2e-3, least=0)
     weight_decay: float | None = _setting(None, least=0)  # default 0.01 with adamw, else 0
     warmup: int = _setting(0, least=0)  # updates over which the rate climbs from 0
     schedule: str = _setting("constant", choices=("constant", "inverse_sqrt", "plateau"))
