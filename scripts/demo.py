@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.corpus import read_lines
+from seq2seq.data.corpus import read_lines
 from seq2seq.translator import Translator
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "phrasebook"
@@ -30,7 +30,7 @@ def main() -> int:
     run = f"runs/{overrides[0].removeprefix('name=')}"
     if short:
         shutil.rmtree(run, ignore_errors=True)
-    training = subprocess.Popen([sys.executable, "-m", "seq2seq.cli", "train", *overrides])
+    training = subprocess.Popen([sys.executable, "-m", "seq2seq", "train", *overrides])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which saves before it leaves
     if training.wait():
         return training.returncode

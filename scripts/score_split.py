@@ -17,11 +17,12 @@ from pathlib import Path
 
 import yaml
 
-from seq2seq import corpus, evaluate
 from seq2seq.config import Config, SearchConfig, from_container
-from seq2seq.corpus import Pair
+from seq2seq.data import corpus
+from seq2seq.data.corpus import Pair
+from seq2seq.metrics import scores as evaluate
+from seq2seq.text.words import sentences, words
 from seq2seq.translator import Translator
-from seq2seq.words import sentences, words
 
 
 def lead(pairs: Sequence[Pair], train: Sequence[Pair]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import sys
 
-from seq2seq.cli import main
+from seq2seq.commands.app import main
 
 if __name__ == "__main__":
     sys.argv.insert(1, "translate")

@@ -9,18 +9,18 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
-from seq2seq.batching import Batch
 from seq2seq.config import ModelConfig, check_model
+from seq2seq.data.batching import Batch
 from seq2seq.layers.attention import MASKED, Attention, Memory, NoAttention, make_attention
 from seq2seq.layers.cells import StackedCell, uniform_
 from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout, Trace
 from seq2seq.layers.distribution import Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import Encoder
-from seq2seq.layers.output import ROOM, output_loss
+from seq2seq.layers.fast.output import ROOM, output_loss
 from seq2seq.layers.pointer import CopyNet, Pointer
 from seq2seq.loss import Loss, coverage_loss, total_loss
-from seq2seq.tokenizer import BOS, PAD, UNK
+from seq2seq.text.tokenizer import BOS, PAD, UNK
 
 
 class Decoding(NamedTuple):

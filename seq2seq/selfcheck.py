@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.batching import Batch, collate, pad
+from seq2seq.data.batching import Batch, collate, pad
 from seq2seq.model import Decoding
 from seq2seq.search.beam import Hypothesis, Search, beam_search
-from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.text.tokenizer import BOS, EOS, PAD
 from seq2seq.translator import Translator, evaluating
 
 SEED = 1

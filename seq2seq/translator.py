@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from seq2seq import model_dir
-from seq2seq.batching import Batch, collate, split_by_tokens
 from seq2seq.config import SearchConfig, check_search
-from seq2seq.extended import Extended, extend, target_ids
+from seq2seq.data.batching import Batch, collate, split_by_tokens
+from seq2seq.data.copy_ids import Extended, extend, target_ids
 from seq2seq.model import Provenance, Seq2Seq, copied_places
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, Search, beam_search
 from seq2seq.search.penalties import Penalties
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Segments
-from seq2seq.words import join
-from seq2seq.wordsplit import JOINER
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Segments
+from seq2seq.text.words import join
+from seq2seq.text.wordsplit import JOINER
 
 log = logging.getLogger(__name__)
 

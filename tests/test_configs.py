@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from seq2seq.commands.train import compose, for_hydra, to_config
 from seq2seq.config import Config, from_container, keys
-from seq2seq.training.command import compose, for_hydra, to_config
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from seq2seq.batching import Batch, collate
 from seq2seq.config import ModelConfig
+from seq2seq.data.batching import Batch, collate
 from seq2seq.layers.encoder import Encoder
 from seq2seq.model import Decoding, Seq2Seq
-from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 META = torch.device("meta")
 V = 20

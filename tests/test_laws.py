@@ -19,15 +19,15 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from seq2seq.batching import Batch, collate
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
-from seq2seq.extended import Extended, extend, target_ids
+from seq2seq.data.batching import Batch, collate
+from seq2seq.data.copy_ids import Extended, extend, target_ids
 from seq2seq.layers.attention import Memory
 from seq2seq.layers.decoder import Decoder
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, Search, beam_search
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK, train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, train_tokenizer
 from seq2seq.translator import Translation, Translator
 
 FACTORS: dict[str, tuple[str, ...]] = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.batching import collate
 from seq2seq.config import CELLS, TIES, Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.data.batching import collate
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import (
     Settings,
@@ -25,7 +25,7 @@ from seq2seq.model_dir import (
     settings_of,
     write,
 )
-from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizer
 
 CPU = torch.device("cpu")
 ENGLISH, GERMAN = ["the man sees a dog", "a dog runs"], ["der Mann sieht einen Hund", "ein Hund rennt"]

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.batching import Batch, collate
 from seq2seq.config import BRIDGES, CELLS, ModelConfig, SearchConfig, TokenizerConfig
-from seq2seq.extended import extend
+from seq2seq.data.batching import Batch, collate
+from seq2seq.data.copy_ids import extend
 from seq2seq.layers.decoder import Decoder
 from seq2seq.layers.distribution import Copying, Distribution
 from seq2seq.layers.encoder import Encoder
@@ -23,7 +23,7 @@ from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Search, beam_search
 from seq2seq.search.penalties import Penalties
-from seq2seq.tokenizer import BOS, EOS, PAD, train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizer
 from seq2seq.translator import Translator
 
 SIZE = 12

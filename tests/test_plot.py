@@ -25,11 +25,11 @@ from typer.testing import CliRunner, Result
 from untrained import spread
 
 from seq2seq import model_dir, plot
-from seq2seq.cli import app
+from seq2seq.commands.app import app
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.plot import Picture, check_format, draw, find_fonts, render
-from seq2seq.tokenizer import train_tokenizer
+from seq2seq.text.tokenizer import train_tokenizer
 from seq2seq.translator import Translator
 
 TEXT = [
@@ -452,7 +452,8 @@ def test_the_beam_size_acts(plain: str, tmp_path: Path, monkeypatch: pytest.Monk
 def test_missing_characters_are_one_line_of_the_command_and_no_pyplot_is_imported(copying: str, tmp_path: Path) -> None:
     command = """
 import sys
-from seq2seq import cli, plot
+from seq2seq import plot
+from seq2seq.commands import app as cli
 plot.font_files = list
 try:
     cli.main()
@@ -507,5 +508,5 @@ def test_check_format() -> None:
 
 
 def test_matplotlib_is_imported_by_nothing_else() -> None:
-    code = "import sys, seq2seq.cli, seq2seq.translator, seq2seq.evaluate; print('matplotlib' in sys.modules)"
+    code = "import sys, seq2seq.commands.app, seq2seq.translator, seq2seq.metrics.scores; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "False\n"

@@ -14,9 +14,9 @@ from untrained import spread
 
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, save_weights
-from seq2seq.tokenizer import BOS, EOS, UNK, train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, UNK, train_tokenizer
+from seq2seq.text.wordsplit import JOINER
 from seq2seq.translator import CopiedFrom, Translation, Translator, find_device
-from seq2seq.wordsplit import JOINER
 
 TEXT = ["a man sees the old dog .", "the dog sees a small man , too .", "two men sleep ; one dog runs away !"]
 LINES = ["the dog sleeps .", "", "a man", "two small men sees the old dog , too .", "   ", "dog", "one man runs away !"]

@@ -12,13 +12,13 @@ from unittest import mock
 import numpy as np
 import torch
 
-from seq2seq.batching import Batch, collate
 from seq2seq.config import ModelConfig, TrainConfig
+from seq2seq.data.batching import Batch, collate
 from seq2seq.layers.decoder import Decoder
 from seq2seq.layers.distribution import Distribution
 from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 from seq2seq.model import Seq2Seq
-from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.text.tokenizer import BOS, EOS, PAD
 from seq2seq.training.optimizer import make_optimizer
 from seq2seq.training.precision import Precision
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from common import KINDS, Size, Updates, by_steps, machine, make_batch, make_model
 
-from seq2seq.batching import Batch, plan_epoch
+from seq2seq.data.batching import Batch, plan_epoch
 from seq2seq.training.precision import TYPES
 
 SIZES = {"S": Size(256), "M": Size(512), "G": Size(1024, embedding=1024, layers=4, vocabulary=32000)}  # G: GNMT's

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.layers import fused
 from seq2seq.layers.attention import MASKED, Additive, Attention, Dot, General, Memory, NoAttention, ScaledDot
 from seq2seq.layers.cells import Prepared, StackedCell, init_inputs, uniform_
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded
+from seq2seq.layers.fast import decoder as fused
 
 
 class DecoderState(NamedTuple):

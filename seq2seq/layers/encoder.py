@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.layers.cells import find_cell, init_recurrent
 from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
-from seq2seq.layers.recurrence import Recur, Weights
+from seq2seq.layers.fast.encoder import Recur, Weights
 
 
 class Encoded(NamedTuple):

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from seq2seq import corpus, evaluate, model_dir
+from seq2seq import model_dir
 from seq2seq.config import Config, check_model, check_search, check_tokenizer
-from seq2seq.corpus import Pair
+from seq2seq.data import corpus
+from seq2seq.data.corpus import Pair
+from seq2seq.data.dataset import sampled_set, training_set
+from seq2seq.data.rows import Rows
+from seq2seq.metrics import scores as evaluate
 from seq2seq.model_dir import Tokenizers
-from seq2seq.training.dataset import sampled_set, training_set
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.precision import Precision
-from seq2seq.training.rows import Rows
 from seq2seq.training.run_dir import find_run
 from seq2seq.training.schedule import check_coverage, check_schedule
 from seq2seq.training.state import Metrics, has_state

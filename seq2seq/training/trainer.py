@@ -18,18 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seq2seq import evaluate, model_dir
-from seq2seq.batching import Batch, plan_epoch
+from seq2seq import model_dir
 from seq2seq.config import Config, TrainConfig
-from seq2seq.corpus import Pair
+from seq2seq.data.batching import Batch, plan_epoch
+from seq2seq.data.corpus import Pair
+from seq2seq.data.rows import Rows
 from seq2seq.loss import Loss
+from seq2seq.metrics import scores as evaluate
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.training.display import Display
 from seq2seq.training.optimizer import make_average, make_optimizer
 from seq2seq.training.precision import Precision
 from seq2seq.training.profile import Profile, peak_memory
-from seq2seq.training.rows import Rows
 from seq2seq.training.run_dir import claim_run
 from seq2seq.training.schedule import coverage_weight, learning_rate
 from seq2seq.training.state import Metrics, Progress, Stateful, has_state, load_state, save_state

@@ -1,1 +1,0 @@
-"""The lexicon, grammar and sentence patterns behind scripts/make_phrasebook.py."""

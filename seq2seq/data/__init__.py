@@ -1,0 +1,1 @@
+"""Data: from corpus files to batches of ids."""

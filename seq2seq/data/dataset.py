@@ -1,0 +1,270 @@
+"""The training set: read, tokenized, filtered, reported on and cached.
+
+Storage is a memory-mapped Hugging Face ``datasets.Dataset``. Holds no batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seq2seq.config import DataConfig
+from seq2seq.data.copy_ids import extend, target_ids
+from seq2seq.data.corpus import Pair, given, read_pairs, sources, unreadable
+from seq2seq.data.report import Lengths, Repeats, Report
+from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
+
+if TYPE_CHECKING:
+    import datasets
+
+_CACHE_VERSION = 2  # raise it when the same files and settings come to give other rows
+
+
+def training_set(
+    data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, *, copies: bool = False
+) -> tuple[datasets.Dataset, Report]:
+    """Read and tokenize the training pairs, or find them in the cache of ``datasets``.
+
+    The cache knows a file by its path, size and time of change, a tokenizer by its identity. Silences the progress bars
+    of ``datasets``.
+
+    Args:
+        copies: whether the model copies; then rows have copy_ids, and these and tgt_ids may be ids of the source's own
+            pieces, from the size of the target vocabulary on.
+
+    Returns:
+        The memory-mapped rows, with columns src_ids and tgt_ids (int32, no bos and eos), copy_ids (empty if nothing is
+        copied), src_length, tgt_length and line (number of the pair among all that were read, from 1); and the report
+        on them.
+
+    Raises:
+        ValueError: the settings do not fit the files, or no pair remains.
+        CorpusError: a file cannot be used.
+    """
+    import datasets  # slow, and only training needs it
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    try:
+        return _find(data, src_tokenizer, tgt_tokenizer, copies)
+    except OSError as error:
+        raise ValueError(
+            f"the cache of tokenized text can't be written: {error}; set the environment's HF_HOME to another folder"
+        ) from error
+
+
+def _find(
+    data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, copies: bool
+) -> tuple[datasets.Dataset, Report]:
+    texts = _text_set(data)
+    key = _key(
+        [_stamps(data, split) for split in ("train", "valid", "test")],
+        [data.src_field, data.tgt_field, data.max_source_length, data.max_target_length, data.too_long],
+        [src_tokenizer.identity, tgt_tokenizer.identity, copies],
+    )
+    stored = Path(texts.cache_files[0]["filename"]).with_name(f"report-{key}.json")
+    tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies)
+    # the rows are only found together with their report
+    rows = _map(texts, tokenize, key, load_from_cache_file=stored.exists())
+    if not stored.exists():
+        _write(stored, json.dumps(tokenize.report(rows).as_dict()))
+    report = Report.from_dict(json.loads(stored.read_text()))
+    if not report.pairs_kept:
+        raise ValueError(_nothing_left(report))
+    return rows, report
+
+
+def sampled_set(
+    data: DataConfig,
+    src_tokenizer: Tokenizer,
+    tgt_tokenizer: Tokenizer,
+    *,
+    copies: bool = False,
+    dropout: float,
+    seed: int,
+    epoch: int,
+) -> datasets.Dataset:
+    """The rows of ``training_set``, in memory, with segmentations drawn at random: see ``Tokenizer.sample``.
+
+    The pairs are those of ``training_set``: a text whose random pieces would be too many keeps its usual ones. A
+    function of the arguments alone.
+    """
+    tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
+    key = _key(_stamps(data, "train"), dropout, seed, epoch)
+    return _map(_text_set(data), tokenize, key, keep_in_memory=True, load_from_cache_file=False)
+
+
+def _map(texts: datasets.Dataset, tokenize: _Tokenize, key: str, **cache: bool) -> datasets.Dataset:
+    import datasets
+
+    integers = datasets.List(datasets.Value("int32"))
+    number = datasets.Value("int32")
+    return texts.map(
+        tokenize,
+        batched=True,
+        with_indices=True,
+        remove_columns=texts.column_names,
+        features=datasets.Features(
+            src_ids=integers,
+            copy_ids=integers,
+            tgt_ids=integers,
+            src_length=number,
+            tgt_length=number,
+            line=datasets.Value("int64"),
+        ),
+        new_fingerprint=key,
+        **cache,
+    )
+
+
+_COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line")
+
+
+class _Tokenize:
+    """Turns batches of texts into rows of ids, drops or cuts, and counts on the way."""
+
+    def __init__(
+        self,
+        data: DataConfig,
+        src_tokenizer: Tokenizer,
+        tgt_tokenizer: Tokenizer,
+        copies: bool,
+        sampled: tuple[float, int, int] | None = None,  # dropout of merges, seed, epoch
+    ) -> None:
+        self._tokenizers = (src_tokenizer, tgt_tokenizer)
+        self._sampled = sampled
+        self._copies = copies
+        self._limits = (data.max_source_length, data.max_target_length)
+        self._repeats = Repeats(data) if sampled is None else None
+        self._unknown = [0, 0]
+        self._report = Report(
+            too_long=data.too_long, max_source_length=data.max_source_length, max_target_length=data.max_target_length
+        )
+
+    def __call__(self, texts: dict[str, list[str]], positions: list[int]) -> dict[str, list[Any]]:
+        if self._repeats:
+            self._repeats.add(map(Pair, texts["src"], texts["tgt"]))
+        src_tokenizer, tgt_tokenizer = self._tokenizers
+        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        if self._sampled is None:
+            sources, targets = src_tokenizer.segment(texts["src"]), tgt_tokenizer.segment(texts["tgt"])
+        else:
+            dropout, seed, epoch = self._sampled
+            seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
+            sources = _sample(src_tokenizer, texts["src"], dropout, seeds[0], most=self._limits[0])
+            targets = _sample(tgt_tokenizer, texts["tgt"], dropout, seeds[1], most=self._limits[1])
+        for source, target, position in zip(sources, targets, positions, strict=True):
+            if not self._keep(source.ids, target.ids):
+                continue
+            src, tgt = source.ids[: self._limits[0]], target.ids
+            copied: list[int] = []
+            if self._copies:
+                copied, own = extend(source.pieces[: self._limits[0]], tgt_tokenizer)
+                tgt = target_ids(target, own, tgt_tokenizer)
+            tgt = tgt[: self._limits[1]]
+            self._unknown[0] += src.count(UNK)
+            self._unknown[1] += tgt.count(UNK)
+            for name, value in zip(_COLUMNS, (src, copied, tgt, len(src), len(tgt), position + 1), strict=True):
+                columns[name].append(value)
+        return columns
+
+    def _keep(self, src: list[int], tgt: list[int]) -> bool:
+        report = self._report
+        report.pairs_read += 1
+        if not src or not tgt:
+            report.empty += 1
+            return False
+        long_src, long_tgt = len(src) > self._limits[0], len(tgt) > self._limits[1]
+        report.too_long_source += long_src
+        report.too_long_target += long_tgt
+        return report.too_long == "cut" or not (long_src or long_tgt)
+
+    def report(self, rows: datasets.Dataset) -> Report:
+        """What happened, once all batches went through and became ``rows``."""
+        report = self._report
+        assert self._repeats is not None
+        report.pairs_kept = len(rows)
+        report.duplicates = self._repeats.duplicates
+        report.overlap = self._repeats.overlap()
+        if len(rows):
+            src, tgt = (rows.data.column(name).to_numpy() for name in ("src_length", "tgt_length"))
+            report.src_lengths, report.tgt_lengths = Lengths.of(src), Lengths.of(tgt)
+            report.src_unknown = self._unknown[0] / int(src.sum())
+            report.tgt_unknown = self._unknown[1] / int(tgt.sum())
+        return report
+
+
+def _sample(tokenizer: Tokenizer, texts: list[str], dropout: float, seed: int, *, most: int) -> list[Segments]:
+    """Random pieces of texts, but the usual ones where these would be more than ``most``."""
+    drawn = tokenizer.sample(texts, dropout, seed)
+    long = [row for row, segments in enumerate(drawn) if len(segments.ids) > most]
+    for row, segments in zip(long, tokenizer.segment([texts[row] for row in long]), strict=True):
+        drawn[row] = segments
+    return drawn
+
+
+def _text_set(data: DataConfig) -> datasets.Dataset:
+    """The raw training pairs, memory-mapped."""
+    import datasets
+
+    def rows() -> Iterator[dict[str, str]]:
+        pairs = read_pairs(data.train, data, "train")
+        first = next(pairs, None)
+        if first is None:
+            raise ValueError("data.train must hold at least one pair, but its files are empty")
+        yield first._asdict()
+        for pair in pairs:
+            yield pair._asdict()
+
+    key = _key(_stamps(data, "train"), [data.src_field, data.tgt_field])
+    text = datasets.Value("string")
+    try:
+        return datasets.Dataset.from_generator(rows, features=datasets.Features(src=text, tgt=text), fingerprint=key)
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None
+        raise
+
+
+def _stamps(data: DataConfig, split: str) -> list[tuple[str, int, int]]:
+    """Path, size and time of change of every file of a split."""
+    files = getattr(data, split)
+    if split != "train" and not given(files):
+        return []
+    stamps = []
+    for path in itertools.chain.from_iterable(sources(files, data, split)):
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise unreadable(str(path), error) from None
+        stamps.append((str(path.resolve()), stat.st_size, stat.st_mtime_ns))
+    return stamps
+
+
+def _key(*values: Any) -> str:
+    return hashlib.sha256(json.dumps([_CACHE_VERSION, *values]).encode()).hexdigest()[:32]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _nothing_left(report: Report) -> str:
+    dropped = report.too_long == "drop" and (report.too_long_source or report.too_long_target)
+    advice = "raise these or set data.too_long=cut" if dropped else "give pairs with text on both sides"
+    return (
+        f"no training pair remains of {report.pairs_read:,}: {report.empty:,} have an empty side,"
+        f" {report.too_long_source:,} a source above data.max_source_length={report.max_source_length},"
+        f" {report.too_long_target:,} a target above data.max_target_length={report.max_target_length};"
+        f" {advice}"
+    )

@@ -1,0 +1,57 @@
+"""The tokenized training pairs by row number, as batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seq2seq.data.batching import Batch, collate
+from seq2seq.text.tokenizer import BOS, EOS, PAD
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class Rows:
+    """The training pairs as ids, on disk; their lengths in memory.
+
+    Args:
+        dataset: what ``training_set`` returns.
+        sample: makes other rows for every epoch, from its number; they live in memory.
+    """
+
+    def __init__(
+        self, dataset: Any, *, copies: bool = False, sample: Callable[[int], datasets.Dataset] | None = None
+    ) -> None:
+        self.copies = copies
+        self._sample, self._epoch = sample, -1
+        self._use(dataset)
+        digest = hashlib.sha256()
+        for name in ("src_length", "src_ids", "copy_ids", "tgt_length", "tgt_ids"):
+            for chunk in dataset.data.column(name).chunks:
+                digest.update((chunk.flatten() if name.endswith("ids") else chunk).to_numpy().tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def _use(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self.src_lengths = np.asarray(dataset["src_length"]) + 1  # with the end of sentence
+        self.tgt_lengths = np.asarray(dataset["tgt_length"]) + 1
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw the rows of an epoch, counted from 0, where they are drawn."""
+        if self._sample and epoch != self._epoch:
+            self._use(self._sample(epoch))
+            self._epoch = epoch
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Collate some rows."""
+        found = self.dataset[rows.tolist()]
+        copy_ids = found["copy_ids"] if self.copies else None
+        return collate(found["src_ids"], found["tgt_ids"], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
+
+    def line_numbers(self, rows: np.ndarray) -> list[int]:
+        """Where rows stand in the training files, from 1."""
+        return sorted(self.dataset[rows.tolist()]["line"])

@@ -1,0 +1,1 @@
+"""Metrics: corpus scores with signatures, and paired comparison of systems."""

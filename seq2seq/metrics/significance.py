@@ -1,0 +1,200 @@
+"""Whether one system is better than another on the same lines: paired bootstrap resampling (Koehn 2004).
+
+BLEU, chrF and TER by sacreBLEU's own test; ROUGE, a mean over lines, in the same way and on the same resampled lines.
+Knows lines of text only: no model, no files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, cast
+
+import numpy as np
+from sacrebleu.significance import PairedTest, Result
+
+from seq2seq.metrics import rouge
+from seq2seq.metrics import scores as evaluate
+
+
+class System(NamedTuple):
+    """One system under one metric."""
+
+    name: str
+    score: float  # of the whole corpus
+    mean: float  # of the resampled corpora
+    interval: float  # half the width of the 95 % interval around the mean
+    p_value: float | None  # that the distance to the baseline is chance; None for the baseline
+
+
+class Comparison(NamedTuple):
+    """All systems under one metric."""
+
+    name: str  # BLEU, chrF2, TER, ROUGE-1 ...
+    signature: str
+    systems: tuple[System, ...]  # the baseline first
+
+
+def compare(
+    systems: Sequence[tuple[str, Sequence[str]]],
+    references: Sequence[Sequence[str]],
+    *,
+    metrics: Sequence[str] = ("bleu",),
+    tokenize: str | None = None,
+    lowercase: bool = False,
+) -> list[Comparison]:
+    """Compare every system with the first one, the baseline.
+
+    Args:
+        systems: name and hypotheses of each; all translate the same lines.
+        references: the streams, each as long as the hypotheses.
+        metrics, tokenize, lowercase: as of ``evaluate.score``; ``exact`` and ``summary`` cannot be compared.
+
+    Returns:
+        One comparison a metric, four for ``rouge``. The same input gives the same numbers.
+
+    Raises:
+        ValueError: fewer than two systems, lengths differ, or what ``evaluate.score`` refuses.
+    """
+    if len(systems) < 2:
+        raise ValueError(f"a comparison needs two or more systems, but has {len(systems)}; add another one")
+    check_comparable(metrics)
+    evaluate.check_names(metrics, tokenize, lowercase)
+    (baseline, lines), *others = systems
+    for name, hypotheses in others:
+        if len(hypotheses) != len(lines):
+            raise ValueError(
+                f"{baseline} has {len(lines)} lines but {name} has {len(hypotheses)}; they must match line by line"
+            )
+    evaluate.check_lines(lines, references)
+    if len(lines) < 2:
+        raise ValueError("a comparison resamples lines and needs two or more, but has 1; score the systems one by one")
+    if "bleu" in metrics and tokenize != "none":
+        for _, hypotheses in systems:
+            evaluate.warn_if_tokenized(hypotheses)
+    tokenize = tokenize or evaluate.find_tokenizer(references)
+    found: list[Comparison] = []
+    for metric in metrics:
+        if metric == "rouge":
+            found += _compare_rouge(systems, references)
+        else:
+            found.append(_compare_sacrebleu(metric, systems, references, tokenize=tokenize, lowercase=lowercase))
+    return found
+
+
+def check_comparable(metrics: Sequence[str]) -> None:
+    """Raise ValueError for a metric that systems are not compared by."""
+    for metric in metrics:
+        if metric in evaluate.METRICS and metric not in (*evaluate.SACREBLEU, "rouge"):
+            raise ValueError(
+                f"several systems are compared by {', '.join(evaluate.SACREBLEU)} or rouge, but the metric is {metric}; "
+                "score them one by one or choose another metric"
+            )
+
+
+def paired_bootstrap(baseline: np.ndarray, system: np.ndarray) -> tuple[float, float, float]:
+    """Resample lines, and compare means of scores per line.
+
+    The p-value is sacreBLEU's: the share of resamples whose distance passes the mean distance by as much as the systems
+    are apart.
+
+    Args:
+        baseline, system: one score a line. (lines,)
+
+    Returns:
+        Mean and half the 95 % interval of the system, and the p-value.
+    """
+    rows = np.random.default_rng(rouge.SEED).choice(len(system), size=(rouge.SAMPLES, len(system)))
+    means = np.sort(system[rows].mean(axis=1))
+    distances = np.abs((system - baseline)[rows].mean(axis=1))  # (samples, lines) -> (samples,)
+    passed = distances - distances.mean() >= np.abs((system - baseline).mean())
+    tail = len(means) // 40  # 2.5 %
+    interval = (means[-1 - tail] - means[tail]) / 2
+    return float(means.mean()), float(interval), float((passed.sum() + 1) / (len(passed) + 1))
+
+
+def report(comparisons: Sequence[Comparison], format: str = "text") -> str:
+    """Write comparisons as tables for people or as a JSON list with full precision."""
+    if format not in FORMATS:
+        raise ValueError(f"the format of a report must be one of {', '.join(FORMATS)}, but is {format}")
+    return FORMATS[format](comparisons)
+
+
+def _compare_sacrebleu(
+    metric: str,
+    systems: Sequence[tuple[str, Sequence[str]]],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenize: str,
+    lowercase: bool,
+) -> Comparison:
+    measure, _ = evaluate.SACREBLEU[metric](lowercase, tokenize)
+    with _sacrebleu_seed(rouge.SEED):
+        signatures, results = PairedTest(
+            list(systems), {metric: measure}, references, test_type="bs", n_samples=rouge.SAMPLES
+        )()
+    ((name, signature),) = signatures.items()
+    first, *_ = rows = cast(list[Result], results[name])
+    found = []
+    for (system, _), result in zip(systems, rows, strict=True):
+        assert result.mean is not None
+        assert result.ci is not None
+        p_value = result.p_value
+        if p_value is not None and (result.score, result.mean, result.ci) == (first.score, first.mean, first.ci):
+            p_value = 1.0  # the same counts in every line: sacreBLEU would call a distance of 0 significant
+        found.append(System(system, float(result.score), float(result.mean), float(result.ci), p_value))
+    return Comparison(name, str(signature), tuple(found))
+
+
+def _compare_rouge(
+    systems: Sequence[tuple[str, Sequence[str]]], references: Sequence[Sequence[str]]
+) -> Iterator[Comparison]:
+    lines = [rouge.line_scores(hypotheses, references) for _, hypotheses in systems]
+    for kind, name in rouge.KINDS.items():
+        f1 = [np.array([100 * line[kind].fmeasure for line in of_system]) for of_system in lines]
+        found = []
+        for number, (system, _) in enumerate(systems):
+            mean, interval, p_value = paired_bootstrap(f1[0], f1[number])
+            score = float(f1[number].mean())
+            found.append(System(system, score, mean, interval, p_value if number else None))
+        yield Comparison(name, rouge.signature(len(references)), tuple(found))
+
+
+@contextmanager
+def _sacrebleu_seed(seed: int) -> Iterator[None]:
+    """Let sacreBLEU's test draw with this seed; it reads it from the environment."""
+    name, before = "SACREBLEU_SEED", os.environ.get("SACREBLEU_SEED")
+    os.environ[name] = str(seed)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
+
+
+def _text(comparisons: Sequence[Comparison]) -> str:
+    width = max(len(system.name) for item in comparisons for system in item.systems)
+    blocks = []
+    for item in comparisons:
+        rows = [f"{item.name}  {item.signature}"]
+        for system in item.systems:
+            row = f"  {system.name:<{width}}  {system.score:6.2f}  {system.mean:6.2f} ± {system.interval:5.2f}"
+            if system.p_value is None:
+                row += "  baseline"
+            else:
+                row += f"  p = {system.p_value:.4f}{' *' if system.p_value < 0.05 else ''}"
+            rows.append(row)
+        blocks.append("\n".join(rows))
+    note = "score, mean ± 95 % interval of resampled corpora, p-value against the baseline; * below 0.05"
+    return "\n".join([*blocks, note])
+
+
+def _json(comparisons: Sequence[Comparison]) -> str:
+    found = [item._asdict() | {"systems": [system._asdict() for system in item.systems]} for item in comparisons]
+    return json.dumps(found, ensure_ascii=False, indent=2)
+
+
+FORMATS: dict[str, Callable[[Sequence[Comparison]], str]] = {"text": _text, "json": _json}

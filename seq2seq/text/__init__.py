@@ -1,0 +1,1 @@
+"""Text to ids and back: tokenizers; and words and sentences for the metrics."""

@@ -1,0 +1,243 @@
+"""The encoder: padding, the final state, the two ways to run it, residual connections and dropout."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from seq2seq.layers import encoder as encoder_module
+from seq2seq.layers.cells import CELLS
+from seq2seq.layers.encoder import Encoded, Encoder
+
+E, M = 5, 8
+LENGTHS = torch.tensor([3, 6, 1, 4])
+B, S = 4, 6
+SHAPES = [pytest.param(*shape, id=f"{shape[0]}-{shape[1]}-{'bi' if shape[2] else 'uni'}")
+          for shape in itertools.product(CELLS, (1, 2), (True, False))]  # fmt: skip
+EVERY_SHAPE = pytest.mark.parametrize(("cell", "num_layers", "bidirectional"), SHAPES)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(1)
+
+
+def make(cell: str = "gru", num_layers: int = 2, bidirectional: bool = True, **options) -> Encoder:
+    encoder = Encoder(cell, input_size=E, hidden_size=M, num_layers=num_layers, bidirectional=bidirectional, **options)
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if "bias" in name:
+                parameter.uniform_(-0.5, 0.5)
+    return encoder
+
+
+def close(a: Encoded, b: Encoded, rows: slice = slice(None)) -> None:
+    steps = min(a.values.shape[1], b.values.shape[1])
+    torch.testing.assert_close(a.values[rows, :steps], b.values[rows, :steps], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(a.final[rows], b.final[rows], rtol=1e-5, atol=1e-6)
+
+
+@EVERY_SHAPE
+def test_padding_does_not_matter(cell, num_layers, bidirectional):
+    encoder = make(cell, num_layers, bidirectional).eval()
+    embedded = torch.randn(B, S, E)
+    encoded = encoder(embedded, LENGTHS)
+    assert encoded.mask.tolist() == [[t < length for t in range(S)] for length in LENGTHS.tolist()]
+    other = torch.where(encoded.mask.unsqueeze(2), embedded, torch.full_like(embedded, 1e4))
+    again = encoder(other, LENGTHS)
+    assert torch.equal(again.values, encoded.values)
+    assert torch.equal(again.final, encoded.final)
+    longer = encoder(torch.cat((embedded, torch.randn(B, 3, E)), dim=1), LENGTHS)
+    assert longer.values.shape == (B, S + 3, M)
+    close(encoded, longer)
+    assert not longer.values[~longer.mask].any()
+
+
+@EVERY_SHAPE
+def test_each_sentence_is_as_alone_and_the_final_state_is_the_last_real_one(cell, num_layers, bidirectional):
+    encoder = make(cell, num_layers, bidirectional).eval()
+    embedded = torch.randn(B, S, E)
+    encoded = encoder(embedded, LENGTHS)
+    assert encoded.final.shape == (B, num_layers, 1 + bidirectional, encoder.direction_size * CELLS[cell].parts)
+    for row, length in enumerate(LENGTHS.tolist()):
+        values = embedded[row : row + 1, :length]
+        for number, layer in enumerate(encoder.layers):  # torch's layers, no padding in sight
+            values, state = layer(values)
+            state = torch.cat(state, dim=-1) if isinstance(state, tuple) else state
+            torch.testing.assert_close(encoded.final[row, number], state[:, 0], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(encoded.values[row, :length], values[0], rtol=1e-6, atol=1e-6)
+        # h of the top layer: forwards after the last real step, backwards after the first
+        width = encoder.direction_size
+        torch.testing.assert_close(encoded.final[row, -1, 0, :width], encoded.values[row, length - 1, :width])
+        if bidirectional:
+            torch.testing.assert_close(encoded.final[row, -1, 1, :width], encoded.values[row, 0, width:])
+
+
+@EVERY_SHAPE
+@pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
+def test_the_recurrence_equals_torchs_layer(cell, num_layers, bidirectional, recurrent_dropout, monkeypatch):
+    by_hand = make(cell, num_layers, bidirectional, recurrent_dropout=recurrent_dropout)
+    by_torch = make(cell, num_layers, bidirectional)
+    by_torch.load_state_dict(by_hand.state_dict())
+    monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: torch.ones(shape))
+    monkeypatch.setattr(by_hand, "_by_torch", None)
+    monkeypatch.setattr(by_torch, "_by_hand", by_torch._by_torch)
+    embedded = torch.randn(B, S, E)
+    outcomes = []
+    for encoder in (by_hand, by_torch):
+        inputs = embedded.clone().requires_grad_()
+        encoded = encoder(inputs, LENGTHS)
+        weights = torch.linspace(-1, 1, encoded.values.numel()).view_as(encoded.values)
+        ((encoded.values * weights).sum() + encoded.final.square().sum()).backward()
+        outcomes.append((encoded, inputs.grad, dict(encoder.named_parameters())))
+    (a, a_inputs, a_parameters), (b, b_inputs, b_parameters) = outcomes
+    close(a, b)
+    torch.testing.assert_close(a_inputs, b_inputs, rtol=1e-4, atol=1e-5)
+    for name in a_parameters:
+        torch.testing.assert_close(a_parameters[name].grad, b_parameters[name].grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_states_that_grow_over_padding_do_no_harm():
+    encoder = make("rnn_relu", 1, False)
+    (layer,) = encoder.layers
+    with torch.no_grad():
+        layer.weight_hh_l0.copy_(1.6 * torch.eye(M))
+        layer.bias_hh_l0.fill_(0.05)
+        layer.weight_ih_l0.zero_()
+        layer.weight_ih_l0[:, 0] = -1.0
+    embedded = torch.zeros(2, 257, E)
+    embedded[1, :, 0] = 9.0  # keeps the longer one at 0, while the padding of the other grows beyond all bounds
+    encoder(embedded, torch.tensor([3, 257])).values.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+@EVERY_SHAPE
+@pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
+def test_the_backward_by_hand_is_the_gradient(cell, num_layers, bidirectional, recurrent_dropout):
+    encoder = make(cell, num_layers, bidirectional, recurrent_dropout=recurrent_dropout).double()
+    embedded = torch.randn(B, S, E, dtype=torch.float64, requires_grad=True)
+
+    def read(embedded: torch.Tensor, *parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(2)  # the same masks every time
+        names = [name for name, _ in encoder.named_parameters()]
+        encoded = torch.func.functional_call(encoder, dict(zip(names, parameters, strict=True)), (embedded, LENGTHS))
+        return encoded.values, encoded.final
+
+    assert torch.autograd.gradcheck(read, (embedded, *encoder.parameters()), fast_mode=True)
+
+
+def test_recurrent_dropout_draws_one_mask_for_each_layer_and_direction_once_a_batch(monkeypatch):
+    drawn = []
+
+    def spy(*arguments):
+        drawn.append(original(*arguments))
+        return drawn[-1]
+
+    original = encoder_module.make_mask
+    monkeypatch.setattr(encoder_module, "make_mask", spy)
+    encoder = make("lstm", recurrent_dropout=0.5)
+    encoder(torch.randn(B, S, E), LENGTHS)
+    assert [tuple(mask.shape) for mask in drawn] == [(B, M // 2)] * 4  # not one for every step
+    assert any(not torch.equal(drawn[0][0], drawn[0][row]) for row in range(1, B))
+    drawn.clear()
+    encoder.eval()(torch.randn(B, S, E), LENGTHS)
+    assert not drawn
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_recurrent_mask_is_the_same_at_every_step(cell, monkeypatch):
+    mask = (torch.rand(B, M) > 0.5) * 2.0
+    monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: mask)
+    encoder = make(cell, 1, False, recurrent_dropout=0.5)
+    embedded, lengths = torch.randn(B, S, E), torch.full((B,), S)
+    values = encoder(embedded, lengths).values
+    (layer,) = encoder.layers
+    parts = tuple(torch.zeros(B, M) for _ in range(encoder.cell.parts))
+    for t in range(S):
+        gates = torch.nn.functional.linear(embedded[:, t], layer.weight_ih_l0, layer.bias_ih_l0)
+        parts = encoder.cell.step(gates, parts, parts[0] * mask, layer.weight_hh_l0, layer.bias_hh_l0)
+        torch.testing.assert_close(values[:, t], parts[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dropout": 0.5},
+        {"dropout": 0.5, "locked": True},
+        {"recurrent_dropout": 0.5},
+        {"weight_drop": 0.5},
+        {"weight_drop": 0.5, "recurrent_dropout": 1e-9},
+    ],
+    ids=["ordinary", "locked", "recurrent", "weight", "weight_in_the_loop"],
+)
+def test_dropout_acts_in_training_only(cell, options):
+    dropping, plain = make(cell, **options), make(cell)
+    plain.load_state_dict(dropping.state_dict())
+    embedded = torch.randn(B, S, E)
+    expected = plain(embedded, LENGTHS)
+    first, second = dropping(embedded, LENGTHS), dropping(embedded, LENGTHS)
+    assert not torch.allclose(first.values, expected.values)
+    assert not torch.allclose(first.values, second.values)
+    assert not first.values[~first.mask].any()
+    assert torch.equal(dropping.eval()(embedded, LENGTHS).values, expected.values)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weight_drop_uses_one_mask_on_each_h_to_h_matrix_and_its_gradient_agrees(cell, monkeypatch):
+    masks = []
+
+    def drop(weight, p, training):
+        masks.append((torch.rand_like(weight) > p) / (1 - p))
+        return weight * masks[-1]
+
+    monkeypatch.setattr(encoder_module, "drop_weight", drop)
+    encoder, plain = make(cell, 1, weight_drop=0.5), make(cell, 1)
+    embedded = torch.randn(B, S, E)
+    encoded = encoder(embedded, LENGTHS)
+    assert len(masks) == 2  # a direction each
+    plain.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        plain.layers[0].weight_hh_l0 *= masks[0]
+        plain.layers[0].weight_hh_l0_reverse *= masks[1]
+    expected = plain(embedded, LENGTHS)
+    close(encoded, expected)
+    encoded.values.square().sum().backward()
+    expected.values.square().sum().backward()
+    for suffix, mask in zip(("", "_reverse"), masks[:2], strict=True):
+        mine = getattr(encoder.layers[0], f"weight_hh_l0{suffix}").grad
+        theirs = getattr(plain.layers[0], f"weight_hh_l0{suffix}").grad
+        torch.testing.assert_close(mine, theirs * mask, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
+def test_residual_adds_the_layer_below_to_all_but_the_first(bidirectional, recurrent_dropout, monkeypatch):
+    monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: torch.ones(shape))
+    options = {"bidirectional": bidirectional, "recurrent_dropout": recurrent_dropout}
+    residual, plain = make("gru", 2, residual=True, **options), make("gru", 2, **options)
+    lower = make("gru", 1, **options)
+    plain.load_state_dict(residual.state_dict())
+    lower.load_state_dict({name: residual.state_dict()[name] for name in lower.state_dict()})
+    embedded = torch.randn(B, S, E)
+    summed = residual(embedded, LENGTHS)
+    expected = plain(embedded, LENGTHS).values + lower(embedded, LENGTHS).values
+    torch.testing.assert_close(summed.values, expected)
+    assert not summed.values[~summed.mask].any()
+
+
+def test_an_odd_width_cannot_be_halved():
+    message = (
+        "model.encoder_hidden_size counts both directions and must be even, but is 7; "
+        "change it or set model.bidirectional=false"
+    )
+    with pytest.raises(ValueError, match=message):
+        Encoder("gru", input_size=E, hidden_size=7, num_layers=1)
+    assert Encoder("gru", input_size=E, hidden_size=7, num_layers=1, bidirectional=False).direction_size == 7
+
+
+def test_an_unknown_cell_is_refused_with_the_list():
+    with pytest.raises(ValueError, match=r"model.cell must be one of rnn_tanh, rnn_relu, gru, lstm, but is elman"):
+        make("elman")

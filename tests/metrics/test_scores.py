@@ -1,0 +1,278 @@
+"""Known scores, what each option does, and every message."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import sacrebleu
+from sacrebleu.tokenizers import tokenizer_ja_mecab, tokenizer_ko_mecab, tokenizer_spm
+
+from seq2seq import __version__
+from seq2seq.metrics import rouge
+from seq2seq.metrics.scores import METRICS, SACREBLEU, TOKENIZERS, Score, report, score
+
+CAT = ["the cat sat on the mat"]
+REFERENCE = ["the cat sat on a mat"]
+SECOND = ["a dog lay on the mat"]
+
+
+def one(hypotheses: list[str], *references: list[str], metric: str = "bleu", **options: object) -> Score:
+    (result,) = score(hypotheses, references, metrics=[metric], **options)  # type: ignore[arg-type]
+    return result
+
+
+def test_identical_text_is_perfect() -> None:
+    lines = ["A man rides a red bicycle.", "Ein Hund läuft über die Wiese!"]
+    found = {item.name: item.score for item in score(lines, [lines], metrics=list(SACREBLEU))}
+    assert found == pytest.approx({"BLEU": 100, "chrF2": 100, "TER": 0})
+
+
+def test_bleu_by_hand() -> None:
+    result = one(CAT, REFERENCE)
+    assert result.score == pytest.approx(100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25)
+    assert result.details["precisions"] == pytest.approx([500 / 6, 60, 50, 100 / 3])
+    assert result.details["counts"] == [5, 3, 2, 1]
+    assert result.details["totals"] == [6, 5, 4, 3]
+
+
+def test_brevity_by_hand() -> None:
+    result = one(["the cat sat on"], REFERENCE)
+    assert result.details["bp"] == pytest.approx(math.exp(1 - 6 / 4))
+    assert result.score == pytest.approx(100 * math.exp(1 - 6 / 4))
+    assert (result.details["sys_len"], result.details["ref_len"]) == (4, 6)
+    assert result.details["ratio"] == pytest.approx(4 / 6)
+
+
+def test_two_references_by_hand() -> None:
+    result = one(CAT, REFERENCE, SECOND)
+    assert result.score == pytest.approx(100 * (5 / 6 * 5 / 5 * 3 / 4 * 1 / 3) ** 0.25)
+    assert "nrefs:2" in result.signature
+
+
+def test_chrf_by_hand() -> None:
+    precision, recall = 1, (2 / 3 + 1 / 2) / 2  # of characters and pairs; the hypothesis has no triple
+    assert one(["ab"], ["abc"], metric="chrf").score == pytest.approx(
+        500 * precision * recall / (4 * precision + recall)
+    )
+
+
+def test_ter_by_hand() -> None:
+    result = one(CAT, REFERENCE, metric="ter")
+    assert result.score == pytest.approx(100 / 6)
+    assert result.details == {"num_edits": 1, "ref_length": 6}
+
+
+def test_equals_sacrebleu() -> None:
+    hypotheses = ["The dog runs over the green field.", "Two men, one hat", ""]
+    references = ["A dog runs across the green field.", "Two men with one hat.", "Nothing."]
+    found = score(hypotheses, [references], metrics=list(SACREBLEU))
+    assert [item.score for item in found] == [
+        sacrebleu.corpus_bleu(hypotheses, [references]).score,
+        sacrebleu.corpus_chrf(hypotheses, [references]).score,
+        sacrebleu.corpus_ter(hypotheses, [references], case_sensitive=True).score,
+    ]
+
+
+def test_empty_hypotheses_score_nothing() -> None:
+    assert one(["", ""], ["a b c d", "e f g h"]).score == 0
+
+
+@pytest.mark.parametrize("metric", SACREBLEU)
+def test_lowercase_acts(metric: str) -> None:
+    hypotheses, references = ["The Cat sat on the Mat"], ["the cat sat on the mat"]
+    exact, loose = (
+        one(hypotheses, references, metric=metric),
+        one(hypotheses, references, metric=metric, lowercase=True),
+    )
+    assert loose.score == pytest.approx(0 if metric == "ter" else 100)
+    assert exact.score != pytest.approx(loose.score)
+    assert "case:mixed" in exact.signature
+    assert "case:lc" in loose.signature
+
+
+@pytest.mark.parametrize(
+    ("tokenize", "hypothesis", "reference"),
+    [
+        ("none", "we all go home now.", "we all go home now ."),
+        ("zh", "我们今天去北京看朋友", "我们明天去北京看朋友"),
+        ("char", "internationalisation", "internationalization"),
+        ("intl", "he said «yes we can»", "he said « yes we can »"),
+    ],
+)
+def test_tokenize_acts(tokenize: str, hypothesis: str, reference: str) -> None:
+    usual, other = one([hypothesis], [reference], tokenize="13a"), one([hypothesis], [reference], tokenize=tokenize)
+    assert usual.score != pytest.approx(other.score)
+    assert "tok:13a" in usual.signature
+    assert f"tok:{tokenize}" in other.signature
+
+
+def test_13a_is_the_default() -> None:
+    assert one(CAT, REFERENCE) == one(CAT, REFERENCE, tokenize="13a")
+
+
+def test_signatures() -> None:
+    version = f"version:{sacrebleu.__version__}"
+    bleu, chrf, ter = score(CAT, [REFERENCE], metrics=["bleu", "chrf", "ter"])
+    assert bleu.signature == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|{version}"
+    assert chrf.signature == f"nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|{version}"
+    assert ter.signature == f"nrefs:1|case:mixed|tok:tercom|norm:no|punct:yes|asian:no|{version}"
+
+
+def test_tokenize_beside_bleu_leaves_the_others_alone() -> None:
+    lines, references = ["we all go home now."], [["we all go home now ."]]
+    assert score(lines, references, metrics=["ter", "bleu"], tokenize="none")[0] == one(
+        *[lines, *references], metric="ter"
+    )
+
+
+def test_text_report() -> None:
+    lines = report(score(CAT, [REFERENCE], metrics=["bleu", "chrf", "ter"])).split("\n")
+    assert lines[0].startswith(
+        "BLEU = 53.73 (83.3/60.0/50.0/33.3 BP = 1.000 ratio = 1.000 hyp_len = 6 ref_len = 6)  nrefs:1|"
+    )
+    assert lines[1].startswith("chrF2 = ")
+    assert lines[2].startswith("TER = 16.67  nrefs:1|")
+    assert len(lines) == 3
+
+
+def test_json_report_keeps_every_digit() -> None:
+    scores = score(["The cat sat on a Mat in May 2020."], [REFERENCE], metrics=list(METRICS), sources=CAT)
+    assert [Score(**item) for item in json.loads(report(scores, "json"))] == scores
+
+
+def test_rouge_report() -> None:
+    scores = score(CAT, [REFERENCE, SECOND], metrics=["rouge"])
+    assert [item.name for item in scores] == ["ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum"]
+    assert scores[0].score == pytest.approx(500 / 6)
+    assert scores[0].details == pytest.approx(dict.fromkeys(("low", "high", "precision", "recall"), 500 / 6))
+    assert report(scores).split("\n")[0] == f"ROUGE-1 = 83.33 [83.33, 83.33]  {rouge.signature(2)}"
+
+
+def test_summary_report() -> None:
+    scores = score(["the cat saw a cat"], [REFERENCE], metrics=["summary"], sources=CAT)
+    signature = f"nrefs:1|case:lc|tok:words|version:seq2seq-{__version__}"
+    lines = report(scores).split("\n")
+    assert lines[0] == f"copied = 60.00 (3 of 5)  {signature}"
+    assert f"length-ratio = 0.83 (5 of 6)  {signature}" in lines
+    assert f"numbers = none (0 of 0)  {signature}" in lines
+    assert [line.split()[0] for line in lines if line.startswith("repeated")] == ["repeated-3"]
+    found = {item["name"]: item["score"] for item in json.loads(report(scores, "json"))}
+    assert (found["numbers"], found["repeated-1"]) == (None, pytest.approx(20))
+
+
+def test_the_new_metrics_leave_the_old_alone() -> None:
+    scores = score(CAT, [REFERENCE], metrics=["rouge", "bleu", "summary"], sources=CAT, lowercase=True, tokenize="char")
+    assert scores[4] == one(CAT, REFERENCE, lowercase=True, tokenize="char")
+    assert scores[:4] == score(CAT, [REFERENCE], metrics=["rouge"])
+
+
+@pytest.mark.parametrize(("count", "tokenize", "warned"), [(100, None, 1), (99, None, 0), (100, "none", 0)])
+def test_tokenized_text_is_noticed(
+    count: int, tokenize: str | None, warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = ["we go home ."] * count + ["we go home."] * 20
+    with caplog.at_level(logging.WARNING):
+        one(lines, lines, tokenize=tokenize)
+    assert len(caplog.messages) == warned
+    assert all("100 of 120 hypotheses end in" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "message"),
+    [
+        (
+            ["a", "b"],
+            [["a", "b", "c"]],
+            "there are 2 hypotheses but 3 lines in reference 1; they must match line by line",
+        ),
+        (["a", "b"], [["a", "b"], ["a"]], "there are 2 hypotheses but 1 lines in reference 2"),
+        ([], [[]], "nothing to score: the hypotheses have 0 lines"),
+        (["a"], [], "nothing to score against: 0 streams of references"),
+        (["a"], ["a"], "references must be a list of streams of lines, but is one stream"),
+    ],
+)
+def test_lines_are_checked(hypotheses: list[str], references: list[list[str]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        score(hypotheses, references)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metrics": ["blue"]}, "metric must be one of bleu, chrf, ter, exact, rouge, summary, but is blue"),
+        ({"metrics": []}, "no metric was asked for; choose from bleu, chrf, ter, exact, rouge, summary"),
+        ({"tokenize": "moses"}, f"tokenize must be one of {', '.join(TOKENIZERS)}, but is moses"),
+        ({"metrics": ["ter", "chrf"], "tokenize": "zh"}, "tokenize=zh cannot act on ter and chrf, only on bleu"),
+        (
+            {"metrics": ["rouge", "summary"], "lowercase": True, "sources": CAT},
+            "lowercase cannot act on rouge and summary, which always ignore case; leave it out or add one of bleu, chrf",
+        ),
+        ({"metrics": ["summary"]}, "the metric summary needs the source lines, but sources is missing; give them"),
+        (
+            {"metrics": ["summary"], "sources": ["a", "b"]},
+            "there are 1 hypotheses but 2 sources; they must match line by line",
+        ),
+    ],
+)
+def test_names_are_checked(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        score(CAT, [REFERENCE], **options)  # type: ignore[arg-type]
+
+
+def test_format_is_checked() -> None:
+    with pytest.raises(ValueError, match="must be one of text, json, but is xml"):
+        report(score(CAT, [REFERENCE]), "xml")
+
+
+@pytest.mark.parametrize(("language", "module"), [("ja", tokenizer_ja_mecab), ("ko", tokenizer_ko_mecab)])
+def test_missing_package_is_named(language: str, module: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MeCab", None)
+    with pytest.raises(ValueError, match=rf'{language}-mecab needs .* pip install "sacrebleu\[{language}\]"') as caught:
+        one(CAT, REFERENCE, tokenize=f"{language}-mecab")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("failure", [URLError("no network"), SystemExit(1)])
+def test_missing_download_is_named(failure: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr(tokenizer_spm, "download_file", refuse)
+    with pytest.raises(ValueError, match="flores200 needs a SentencePiece model that sacrebleu downloads") as caught:
+        one(CAT, REFERENCE, tokenize="flores200")
+    assert "\n" not in str(caught.value)
+
+
+def test_exact_counts_lines_that_equal_a_reference() -> None:
+    hypotheses = ["a  b", "A b", "c", "d"]
+    references = [["a b", "a b", "x", "d "], ["y", "y", "c", "y"]]
+    (found,) = score(hypotheses, references, metrics=("exact",))
+    assert (found.name, found.score, found.details) == ("exact", 75.0, {"part": 3, "of": 4})
+    (one,) = score(hypotheses, references[:1], metrics=("exact",))
+    assert one.score == 50.0
+    (lower,) = score(hypotheses, references, metrics=("exact",), lowercase=True)
+    assert lower.score == 100.0
+    assert "case:lc" in lower.signature
+    assert "case:mixed" in found.signature
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("the cat sat down here", "13a"),
+        ("今天我们去北京看看", "zh"),
+        ("今日は北京へ行きます", "char"),
+        ("กินข้าวที่บ้าน", "char"),
+    ],
+)
+def test_bleu_is_cut_by_the_script_of_the_references(line: str, expected: str) -> None:
+    found = one([line, line], [line, line])
+    assert f"tok:{expected}" in found.signature
+    assert found.score == pytest.approx(100)  # 13a takes a clause for a word, and finds no four of them
+    assert one([line], [line], tokenize="none").signature != found.signature

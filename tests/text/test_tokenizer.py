@@ -1,0 +1,501 @@
+"""Tokenizers: round trips, special ids, what text cannot do to them, and what they refuse."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import logging
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seq2seq.config import TOKENIZERS, TokenizerConfig
+from seq2seq.text.tokenizer import (
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    Tokenizer,
+    WordTokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
+from seq2seq.text.wordsplit import JOINER, split
+
+TEXTS = [
+    "The cat sat on the mat, and the dog sat by the door.",
+    "A dog ran away from the cat; the cat (it was 12:30) ran too!",
+    "C'est l'été: 3.50 euros, n'est-ce pas ?",
+    "Die Katze sitzt auf der Matte, der Hund läuft weg.",
+    "",
+]
+NORMALIZATIONS = ("identity", "nfkc", "nmt_nfkc")
+KINDS = pytest.mark.parametrize("kind", TOKENIZERS)
+anything = st.text(max_size=40)
+awkward = st.text(alphabet="ab1_é\u0301\u093e .,'\"-(￭\\uFED⁇\u200d\u3000\u2028中☃<s>/", max_size=30)
+
+
+def train(kind: str, texts: list[str] = TEXTS, size: int = 400, normalization: str = "identity") -> Tokenizer:
+    return train_tokenizer(texts, TokenizerConfig(type=kind, vocab_size=size, normalization=normalization))
+
+
+@cache
+def trained_once(kind: str, normalization: str) -> Tokenizer:
+    return train(kind, normalization=normalization)
+
+
+def squeeze(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Tokenizer]:
+    return {kind: train(kind) for kind in TOKENIZERS}
+
+
+@KINDS
+def test_special_ids(kind: str, trained: dict[str, Tokenizer]) -> None:
+    assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3)
+    assert trained[kind].pieces([PAD, UNK, BOS, EOS]) == ["<pad>", "<unk>", "<s>", "</s>"]
+
+
+@KINDS
+def test_decode_skips_all_specials_but_unk(kind: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    ids = tokenizer.encode("the cat")
+    assert tokenizer.decode([BOS, PAD, *ids, EOS, PAD]) == "the cat"
+    assert tokenizer.decode([UNK]) == "⁇"
+    assert tokenizer.decode([]) == ""
+
+
+@KINDS
+@pytest.mark.parametrize("text", ["", " ", "\t \r", "\u3000", "\u2028\u00a0"])
+def test_blank_text_has_no_ids(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+    assert trained[kind].encode(text) == []
+
+
+@KINDS
+@pytest.mark.parametrize("text", ["<s>", "</s> <pad>", "<unk> the <s> cat </s>", "<0x41>"])
+def test_text_that_looks_like_a_special_is_text(kind: str, text: str) -> None:
+    tokenizer = train(kind, [*TEXTS, "<s> </s> <pad> <unk> <0x41>", "the <s> cat", "< p a d > u n k / 0 x 4 1"])
+    ids = tokenizer.encode(text)
+    assert not {PAD, UNK, BOS, EOS} & set(ids)
+    assert tokenizer.decode(ids) == text
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "text", ["▁", "a▁▁b ▁", "\x00", "\ufeff", "\U0001f469\u200d\U0001f4bb", "\ud800x", "x" * 70000]
+)
+def test_odd_text_does_not_crash(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+    assert isinstance(trained[kind].decode(trained[kind].encode(text)), str)
+    assert train(kind, [*TEXTS, text]).size > 4
+
+
+@KINDS
+def test_encode_batch_equals_encode(kind: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    assert tokenizer.encode_batch(TEXTS) == [tokenizer.encode(text) for text in TEXTS]
+    assert tokenizer.encode_batch([]) == []
+
+
+# Segments
+
+SEGMENTED = [
+    *TEXTS,
+    "  The   cat ",
+    "the zebra☃☃ sat 𝒳-x",
+    "unseen Ωords (it ran)!",
+    "<s> the </s>",
+    "e\u0301te\u0301 中 ☃",
+    "\ud800x the",
+    " \t ",
+]
+
+
+@KINDS
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_segments_have_the_ids_of_encode(kind: str, normalization: str) -> None:
+    tokenizer = train(kind, normalization=normalization)
+    found = tokenizer.segment(SEGMENTED)
+    assert [segments.ids for segments in found] == tokenizer.encode_batch(SEGMENTED)
+    for ids, pieces, spans in found:
+        assert len(ids) == len(pieces) == len(spans)
+        known = [(number, piece) for number, piece in zip(ids, pieces, strict=True) if number != UNK]
+        assert tokenizer.pieces([number for number, _ in known]) == [piece for _, piece in known]
+        assert all(tokenizer.id(piece) == number for number, piece in known)
+    assert tokenizer.segment([]) == []
+
+
+def test_sampled_pieces_leave_out_merges() -> None:
+    tokenizer = train("bpe")
+    texts = SEGMENTED * 20
+    plain, few, many = (tokenizer.sample(texts, dropout, seed=1) for dropout in (0.0, 0.1, 0.9))
+    assert plain == tokenizer.segment(texts)
+    assert few == tokenizer.sample(texts, 0.1, seed=1) != tokenizer.sample(texts, 0.1, seed=2)
+    counts = [sum(len(found.ids) for found in sampled) for sampled in (plain, few, many)]
+    assert counts[0] < counts[1] < counts[2]
+    for text, found in zip(texts, many, strict=True):
+        if UNK not in found.ids:
+            assert tokenizer.decode(found.ids) == tokenizer.decode(tokenizer.encode(text))
+        assert [
+            tokenizer.id(piece) for piece, number in zip(found.pieces, found.ids, strict=True) if number != UNK
+        ] == [number for number in found.ids if number != UNK]
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@given(st.lists(anything | awkward, max_size=4))
+def test_with_no_merge_left_out_a_sample_is_what_sentencepiece_gives(normalization: str, texts: list[str]) -> None:
+    tokenizer = trained_once("bpe", normalization)
+    assert tokenizer.sample(texts, 0.0, seed=1) == tokenizer.segment(texts)
+
+
+@pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
+def test_as_many_merges_are_left_out_as_by_sentencepiece(dropout: float) -> None:
+    tokenizer = train("bpe")
+    texts = TEXTS * 200
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.to_bytes())
+    drawn = theirs.encode(texts, enable_sampling=True, alpha=dropout)
+    expected = sum(map(len, drawn))
+    found = sum(len(segments.ids) for segments in tokenizer.sample(texts, dropout, seed=1))
+    assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_samples_are_the_same_in_every_process(tmp_path: Path) -> None:
+    """SentencePiece's own are not: what it draws depends on more than its seed."""
+    tokenizer = train("bpe")
+    (tmp_path / "model").write_bytes(tokenizer.to_bytes())
+    program = (
+        "import json, sys; from pathlib import Path; from seq2seq.text.tokenizer import load_tokenizer; "
+        "tokenizer = load_tokenizer('bpe', Path(sys.argv[1]).read_bytes()); "
+        "print(json.dumps(tokenizer.sample(json.loads(sys.argv[2]), 0.3, 1)))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "model"), json.dumps(TEXTS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads(json.dumps(tokenizer.sample(TEXTS, 0.3, seed=1)))
+
+
+@pytest.mark.parametrize("kind", sorted(set(TOKENIZERS) - {"bpe"}))
+def test_only_bpe_has_merges_to_leave_out(kind: str, trained: dict[str, Tokenizer]) -> None:
+    with pytest.raises(NotImplementedError, match="only a tokenizer of the type bpe has merges"):
+        trained[kind].sample(["the cat"], 0.1, seed=1)
+
+
+@KINDS
+@settings(max_examples=100, deadline=None)
+@given(text=anything | awkward)
+def test_pieces_of_any_text_join_to_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+    """Every piece is taken for the sentence's own, as if the vocabulary lacked it; but bytes, which none lacks."""
+    tokenizer = trained[kind]
+    ids, pieces, _ = tokenizer.segment([text])[0]
+    assert ids == tokenizer.encode(text)
+    numbers = [
+        n if piece.startswith("<0x") else tokenizer.size + k
+        for k, (n, piece) in enumerate(zip(ids, pieces, strict=True))
+    ]
+    joined = tokenizer.decode(numbers, pieces)
+    assert squeeze(joined) == squeeze(text.replace("▁", " ") if kind != "word" else text)
+
+
+@KINDS
+@settings(max_examples=100, deadline=None)
+@given(text=anything | awkward)
+def test_spans_point_at_the_pieces_in_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+    _, pieces, spans = trained[kind].segment([text])[0]
+    end = 0
+    for piece, span in zip(pieces, spans, strict=True):
+        assert end <= span[0] <= span[1] <= len(text)
+        end = span[1]
+        shown = text[slice(*span)]
+        if piece.startswith("<0x"):
+            assert len(shown) <= 1  # the last byte of a character has it
+        elif kind == "word":
+            assert shown == (JOINER if piece.strip(JOINER) == "\\uFFED" else piece.strip(JOINER))
+        else:
+            assert shown.replace("▁", " ").strip() == piece.replace("▁", " ").strip()
+    covered = "".join(text[slice(*span)] for span in spans)
+    if kind != "word":  # SentencePiece reads its mark of a space as one, and keeps odd white space
+        covered, text = covered.replace("▁", " "), text.replace("▁", " ")
+    assert "".join(covered.split()) == "".join(text.split())
+
+
+@KINDS
+@pytest.mark.parametrize("normalization", ["nfkc", "nmt_nfkc"])
+def test_spans_point_into_the_text_before_it_is_normalized(kind: str, normalization: str) -> None:
+    text = "  The   ｃat,  Ａ①  éte\u0301 ☃ "
+    _, _, spans = train(kind, normalization=normalization).segment([text])[0]
+    assert "".join(text[slice(*span)] for span in spans) == "".join(text.split())
+    assert spans[-1] == (len(text) - 2, len(text) - 1)
+    if kind == "word":
+        assert [text[slice(*span)] for span in spans] == ["The", "ｃat", ",", "Ａ①", "éte\u0301", "☃"]
+
+
+def test_words_are_segmented_by_hand() -> None:
+    tokenizer = train("word", ["the cat , ."], size=8)
+    ids, pieces, spans = tokenizer.segment([" the zebra, (cat)"])[0]
+    assert pieces == ["the", "zebra", "￭,", "(￭", "cat", "￭)"]
+    assert spans == [(1, 4), (5, 10), (10, 11), (12, 13), (13, 16), (16, 17)]
+    assert [tokenizer.id(piece) == number for piece, number in zip(pieces, ids, strict=True)] == [True] * 6
+    assert [number == UNK for number in ids] == [False, True, True, True, False, True]
+
+
+def test_unknown_characters_stand_together_as_the_text_spells_them() -> None:
+    ids, pieces, spans = train("char", ["a b"], size=10).segment(["a xyz b"])[0]
+    assert pieces == ["▁", "a", "▁", "xyz", "▁", "b"]
+    assert ids.index(UNK) == 3
+    assert spans == [(0, 0), (0, 1), (2, 2), (2, 5), (6, 6), (6, 7)]
+
+
+# Pieces of a sentence's own
+
+
+def test_own_words_are_decoded_with_their_joiners() -> None:
+    tokenizer = train("word", ["the cat"], size=6)
+    own = ["zebra", "￭,", "(￭"]
+    cat, the, zebra, comma, bracket = 4, 5, 6, 7, 8
+    assert tokenizer.pieces([the, cat, zebra, comma], own) == ["the", "cat", "zebra", "￭,"]
+    assert tokenizer.decode([BOS, the, zebra, comma, bracket, cat, UNK, EOS, PAD], own) == "the zebra, (cat ⁇"
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+def test_own_pieces_of_sentencepiece_keep_their_space(kind: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    own = ["▁zebra", "s", "☃☃", "▁"]
+    first, second, snow, space = range(tokenizer.size, tokenizer.size + 4)
+    the, cat = tokenizer.encode("the"), tokenizer.encode("cat")
+    assert tokenizer.decode([*the, first, second, *cat], own) == "the zebras cat"
+    assert tokenizer.decode([BOS, first, snow, *cat, EOS, PAD], own) == "zebra☃☃ cat"
+    assert tokenizer.decode([space, snow, UNK, first], own) == "☃☃⁇ zebra"
+    assert tokenizer.pieces([first, the[0]], own) == ["▁zebra", tokenizer.pieces(the)[0]]
+
+
+@KINDS
+@pytest.mark.parametrize("piece", ["<s>", "</s>", "<pad>", "<unk>", "<0x41>"])
+def test_an_own_piece_that_looks_like_a_special_is_text(kind: str, piece: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    (the,) = tokenizer.encode("the")[:1] if kind != "char" else tokenizer.encode("t")[1:]
+    first = tokenizer.decode([the])
+    assert tokenizer.decode([the, tokenizer.size, the], [f"￭{piece}￭" if kind == "word" else piece]) in (
+        f"{first}{piece}{first}",
+        f"{first}{piece} {first}",  # where the vocabulary's piece starts with a space
+    )
+
+
+def test_unknown_characters_that_spell_a_special_are_copied() -> None:
+    tokenizer = train("char", ["a b"], size=10)
+    (found,) = tokenizer.segment(["a <s>"])
+    assert found.pieces[-1] == "<s>"
+    assert tokenizer.decode([*found.ids[:-1], tokenizer.size], found.pieces[-1:]) == "a <s>"
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_bytes_beside_own_pieces_are_decoded(kind: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    snow = tokenizer.encode("☃")
+    assert all(piece.startswith("<0x") for piece in tokenizer.pieces(snow)[-3:])
+    assert tokenizer.decode([*snow, tokenizer.size, *snow], ["▁zebra"]) == "☃ zebra ☃"
+
+
+@KINDS
+def test_without_own_pieces_decoding_is_as_ever(kind: str, trained: dict[str, Tokenizer]) -> None:
+    for text in TEXTS:
+        ids = trained[kind].encode(text)
+        assert trained[kind].decode(ids, ["▁never"]) == text
+
+
+@KINDS
+def test_training_text_comes_back(kind: str, trained: dict[str, Tokenizer]) -> None:
+    for text in TEXTS:
+        ids = trained[kind].encode(text)
+        assert UNK not in ids
+        assert trained[kind].decode(ids) == text
+        assert len(trained[kind].pieces(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+@settings(max_examples=150, deadline=None)
+@given(text=anything | awkward)
+def test_byte_fallback_brings_any_text_back(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+    ids = trained[kind].encode(text)
+    assert UNK not in ids
+    assert squeeze(trained[kind].decode(ids)) == squeeze(text.replace("▁", " "))
+
+
+@settings(max_examples=100, deadline=None)
+@given(text=anything | awkward)
+def test_words_of_the_vocabulary_come_back(text: str) -> None:
+    tokenizer = train("word", [text, "x"], size=1000)
+    ids = tokenizer.encode(text)
+    assert UNK not in ids
+    assert tokenizer.decode(ids) == squeeze(text)
+
+
+def test_word_vocabulary_holds_the_most_frequent_and_ties_go_by_code_point() -> None:
+    tokenizer = train("word", ["b b c a d", "d a"], size=7)
+    assert isinstance(tokenizer, WordTokenizer)
+    assert tokenizer.pieces(range(4, 7)) == ["a", "b", "d"]
+    assert tokenizer.encode("a c Z b") == [4, UNK, UNK, 5]
+    assert tokenizer.decode(tokenizer.encode("a c, b")) == "a ⁇ ⁇ b"
+    assert [tokenizer.id(token) for token in split("d c")] == [6, UNK]
+
+
+@KINDS
+def test_bytes_and_identity(kind: str, trained: dict[str, Tokenizer]) -> None:
+    tokenizer = trained[kind]
+    loaded = load_tokenizer(kind, tokenizer.to_bytes())
+    assert loaded.encode_batch(TEXTS) == tokenizer.encode_batch(TEXTS)
+    assert loaded.identity == tokenizer.identity == train(kind).identity
+    assert loaded.to_bytes() == train(kind).to_bytes()
+    others = [train(kind, normalization=rule) for rule in NORMALIZATIONS[1:]] + [train(kind, TEXTS[:3])]
+    assert len({tokenizer.identity, *(other.identity for other in others)}) == 4
+
+
+def test_identity_differs_between_kinds(trained: dict[str, Tokenizer]) -> None:
+    assert len({tokenizer.identity for tokenizer in trained.values()}) == len(TOKENIZERS)
+
+
+@KINDS
+def test_normalization_acts(kind: str) -> None:
+    text, texts = "Ａ\u200bB", ["Ａ\u200bB A B", *TEXTS]
+    decoded = {rule: train(kind, texts, normalization=rule) for rule in NORMALIZATIONS}
+    assert {rule: one.decode(one.encode(text)) for rule, one in decoded.items()} == {
+        "identity": "Ａ\u200bB",
+        "nfkc": "A\u200bB",
+        "nmt_nfkc": "A B",
+    }
+
+
+@KINDS
+def test_small_text_gives_a_smaller_vocabulary_and_one_warning(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        tokenizer = train(kind, size=8000)
+    assert 4 < tokenizer.size < 8000
+    message = f"the text gives a vocabulary of {tokenizer.size}, fewer than tokenizer.vocab_size=8000"
+    assert [record.message for record in caplog.records] == [message]
+
+
+@KINDS
+def test_vocabulary_is_at_most_so_large(kind: str) -> None:
+    texts = [" ".join(word) for word in itertools.permutations(["red", "green", "blue", "black", "grey", "pink"], 4)]
+    size = {"char": 10, "word": 8}.get(kind, 280)
+    assert train(kind, texts, size=size).size == size
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_vocabulary_too_small_for_the_bytes(kind: str) -> None:
+    message = rf"tokenizer\.vocab_size must be at least 306 for tokenizer\.type={kind} on this text .*, but is 100"
+    with pytest.raises(ValueError, match=message):
+        train(kind, size=100)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_character_seen_often_enough_is_no_row_of_bytes(kind: str) -> None:
+    """A digit or a capital umlaut of captions is below the share of all characters at which SentencePiece cuts."""
+    texts = ["a red dog and a blue cat"] * 2000 + ['7 Übungen "Café", 100 %'] * 10 + ["ñ ☃"] * 9
+    tokenizer = train(kind, texts)
+    assert not [piece for piece in tokenizer.pieces(tokenizer.encode(texts[2000])) if piece.startswith("<0x")]
+    assert len(tokenizer.encode("ñ")) == 3  # the space and two bytes
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_text_of_very_long_lines_without_spaces_keeps_the_mark_of_a_space(kind: str) -> None:
+    numbers = random.Random(1)
+    lines = ["".join(numbers.choices("ACGT", k=2500)) for _ in range(30)]
+    tokenizer = train_tokenizer(lines, TokenizerConfig(type=kind, vocab_size=300))
+    assert tokenizer.id("▁") != UNK
+    for text in (lines[0], "AC GT"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_characters_leave_most_of_the_vocabulary_to_longer_pieces() -> None:
+    signs = [chr(0x4E00 + k) for k in range(60)]
+    texts = ["a red dog and a blue cat"] * 100_000 + [" ".join(signs)] * 12
+    tokenizer = train("bpe", texts, size=460)
+    assert sum(tokenizer.id(sign) != UNK for sign in signs) == (460 - 260) // 4 - len(set("areddogandabluecat"))
+
+
+@KINDS
+@pytest.mark.parametrize("texts", [[], ["", " \u3000"]])
+def test_no_text(kind: str, texts: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"no text to train a tokenizer on: every line of data\.train is empty"):
+        train(kind, texts)
+
+
+@KINDS
+def test_what_reading_the_text_raises_comes_through(kind: str) -> None:
+    def texts() -> Iterator[str]:
+        yield "one line"
+        raise UserWarning("the second line is bad")
+
+    with pytest.raises(UserWarning, match=r"^the second line is bad$"):
+        train_tokenizer(texts(), TokenizerConfig(type=kind))
+
+
+@KINDS
+@pytest.mark.parametrize(("text", "warned"), [("今天我们去北京看看。", True), ("a cat, a café and 京", False)])
+def test_words_of_text_without_spaces_are_warned_of(
+    kind: str, text: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(kind, [text] * 20)
+    assert ("this text is written without spaces; set tokenizer.type" in caplog.text) == (warned and kind == "word")
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_an_interrupt_is_no_failure_of_the_text(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(texts: list[str]) -> Iterator[str]:
+        yield texts[0]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seq2seq.text.tokenizer._chunks", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(kind)
+
+
+def test_unknown_kind() -> None:
+    message = "tokenizer.type must be one of unigram, bpe, word, char, but is morse"
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer("morse", b"")
+    with pytest.raises(ValueError, match=message):
+        train("morse")
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+@pytest.mark.parametrize("data", [b"", b"nonsense"])
+def test_bytes_that_are_no_sentencepiece_model(kind: str, data: bytes) -> None:
+    with pytest.raises(ValueError, match=f"these {len(data)} bytes are no SentencePiece model"):
+        load_tokenizer(kind, data)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"tokens": 5, "normalization": ""}', b"\xff"])
+def test_bytes_that_are_no_word_tokenizer(data: bytes) -> None:
+    with pytest.raises(ValueError, match=f"these {len(data)} bytes are no word tokenizer"):
+        load_tokenizer("word", data)
+
+
+def test_word_vocabulary_must_start_with_the_specials() -> None:
+    with pytest.raises(ValueError, match="must start with <pad> <unk> <s> </s>"):
+        WordTokenizer(["a", "b"])
+
+
+def test_sentencepiece_model_with_other_special_ids() -> None:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS), model_writer=model, model_type="char", vocab_size=30, minloglevel=2
+    )
+    with pytest.raises(ValueError, match=r"must be ids 0, 1, 2, 3, but are \(-1, 0, 1, 2\)"):
+        load_tokenizer("char", model.getvalue())
+
+
+def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    for kind in TOKENIZERS:
+        train(kind)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,242 @@
+"""Training with copying and coverage: two phases, a start from another model, exact resume, and that copying is learned."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import assert_same_run, config_of, everything, metrics_of, state_of, weights_of
+
+from seq2seq import model_dir
+from seq2seq.training.train import train
+from seq2seq.translator import Translator
+
+COVERED = {"model.coverage": "sum", "loss.coverage_weight": 1.0}
+ENERGY = "decoder.attention.coverage_weight"
+
+
+def test_copying_and_coverage_resume_bit_for_bit(folder: Path) -> None:
+    changes: dict[str, Any] = {
+        "model.copy": "pointer",
+        "model.copy_attention": "separate",
+        "model.coverage": "fertility",
+        "loss.coverage_weight": 0.5,
+        "loss.coverage_start": 4,
+        "loss.coverage_warmup": 6,
+        "tokenizer.vocab_size": 10,  # four of the ten digits can only be copied
+    }
+    unbroken, broken = everything(folder, "unbroken", **changes), everything(folder, "broken", **changes)
+    train(unbroken)
+    for limit in (4, 5, 9):  # where coverage starts, behind it, and in the warmup
+        broken.train.max_updates = limit
+        train(broken)
+    broken.train.max_updates = unbroken.train.max_updates
+    train(broken)
+    assert_same_run(unbroken, broken)
+    assert all(line["coverage_loss"] > 0 for line in metrics_of(broken) if "loss" in line)
+
+
+def test_coverage_learns_nothing_before_it_starts(folder: Path) -> None:
+    plain = config_of(folder, "plain")
+    waiting = config_of(folder, "waiting", **COVERED, loss__coverage_start=4, train__max_updates=4)
+    train(plain)
+    train(waiting)
+    first, second = weights_of(plain), weights_of(waiting)
+    assert not second.pop(ENERGY).any()
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
+    waiting.train.max_updates = 6
+    train(waiting)
+    assert weights_of(waiting)[ENERGY].all()
+
+
+def test_the_best_is_chosen_anew_where_coverage_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([(9.0, 9.0, 1.0), (8.0, 8.0, 2.0), (7.0, 7.0, 3.0), (7.5, 7.5, 3.0)])
+    rig_validation(monkeypatch, values)
+    config = config_of(folder, **COVERED, loss__coverage_start=4, train__valid_every=2, train__max_updates=8)
+    train(config)
+    assert [line["best"] for line in metrics_of(config) if "valid_bleu" in line] == [True, False, True, True]
+    progress = state_of(config)["progress"]
+    assert (progress["best"], progress["best_update"]) == (7.5, 8)
+
+
+def test_coverage_starts_where_patience_ends_and_the_run_goes_on(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = iter(
+        [(9.0, 9.0, 1.0), (8.0, 8.0, 2.0), (8.0, 8.0, 2.0), (5.0, 5.0, 3.0), (4.0, 4.0, 3.0), (4.0, 4.0, 3.0)]
+    )
+    rig_validation(monkeypatch, values)
+    config = config_of(
+        folder, **COVERED, loss__coverage_start=-1, train__valid_every=2, train__patience=2, train__max_updates=99
+    )
+    train(config)
+    progress = state_of(config)["progress"]
+    assert (progress["covered_from"], progress["update"], progress["best"], progress["best_update"]) == (6, 12, 5.0, 8)
+    assert weights_of(config)[ENERGY].all()
+    said = capsys.readouterr().err
+    assert "coverage starts behind update 6; the best is now the best with it" in said
+    assert "no gain in 2 validations" in said
+
+
+def test_the_rate_of_a_plateau_starts_anew_with_coverage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig_validation(monkeypatch, iter([(value, value, 1.0) for value in range(90, 0, -1)]))
+    config = config_of(
+        folder,
+        **COVERED,
+        loss__coverage_start=-1,
+        train__valid_every=2,
+        train__patience=2,
+        train__schedule="plateau",
+        train__max_updates=99,
+    )
+    train(config)
+    rates = [line["learning_rate"] / config.train.learning_rate for line in metrics_of(config) if "loss" in line]
+    assert rates == [1, 1, 1, 1, 0.5, 0.5] * 2, "behind update 6 coverage starts, and patience begins again"
+
+
+def test_patience_does_not_end_a_run_before_coverage_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig_validation(monkeypatch, iter([(value, value, 1.0) for value in range(90, 0, -1)]))
+    limits = {"train__valid_every": 1, "train__patience": 2, "train__max_updates": 99}
+    config = config_of(folder, **COVERED, loss__coverage_start=5, **limits)
+    train(config)
+    progress = state_of(config)["progress"]
+    assert (progress["update"], progress["best_update"]) == (8, 6)  # the best of those with coverage, and two more
+    assert weights_of(config)[ENERGY].all()
+
+
+def test_a_run_without_its_coverage_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(folder, **COVERED, loss__coverage_start=4, train__max_updates=4)
+    train(config)
+    assert (
+        "coverage has never started; raise train.max_updates or lower loss.coverage_start=4" in capsys.readouterr().err
+    )
+    config.train.max_updates = 5
+    train(config)
+    assert "never started" not in capsys.readouterr().err
+
+
+def rig_validation(monkeypatch: pytest.MonkeyPatch, values: Any) -> None:
+    """Let validations find the given BLEU, chrF and loss."""
+    from seq2seq.metrics import scores as evaluate
+
+    def score(*arguments: Any, **options: Any) -> list[evaluate.Score]:
+        bleu, chrf, _ = next(values)
+        return [evaluate.Score("BLEU", bleu, "rigged", {}), evaluate.Score("chrF2", chrf, "rigged", {})]
+
+    monkeypatch.setattr("seq2seq.metrics.scores.score", score)
+
+
+# A start from another model
+
+
+def test_a_start_from_a_model_without_copying_and_coverage_gives_its_probabilities(folder: Path) -> None:
+    first = config_of(folder, "first")
+    train(first)
+    more = config_of(
+        folder, "more", **COVERED, model__copy="pointer", train__init_from=first.run_dir, train__learning_rate=0.0
+    )
+    train(more)
+    before, after = (Translator.load(config.run_dir, device="cpu") for config in (first, more))
+    old, new = before.model.state_dict(), after.model.state_dict()
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    assert {name.split(".")[0] for name in new.keys() - old.keys()} == {"pointer", "decoder"}
+    with torch.no_grad():  # a gate that always generates
+        after.model.pointer.gate.bias.fill_(1e4)
+    lines = ["1 2 3", "4 5"]
+    assert after.score(lines, lines) == [pytest.approx(values, abs=1e-5) for values in before.score(lines, lines)]
+    assert before.tokenizers.src.identity == after.tokenizers.src.identity
+
+
+def test_a_start_from_another_model_takes_its_tokenizer(folder: Path) -> None:
+    first = config_of(folder, "first")
+    train(first)
+    (folder / "train.src").write_text("7 7 7\n" * 50)
+    (folder / "train.tgt").write_text("8 8 8\n" * 50)
+    second = config_of(folder, "second", train__init_from=first.run_dir)
+    train(second)
+    (one, two) = (model_dir.load_settings(Path(config.run_dir) / "last")[1].src for config in (first, second))
+    assert one.identity == two.identity
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model__hidden_size": 24},
+            r"is a model of another kind: model.hidden_size \(16 there, 24 here\); set them as",
+        ),
+        ({"tokenizer__vocab_size": 12}, r"another kind: tokenizer.vocab_size \(14 there, 12 here\)"),
+        ({"model__cell": "lstm", "model__attention": "dot"}, r"model.cell \(gru .*, model.attention \(additive there"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+    first = config_of(folder, "first", train__max_updates=1)
+    train(first)
+    with pytest.raises(ValueError, match=message):
+        train(config_of(folder, "second", train__init_from=first.run_dir, **changes))
+    assert not (folder / "second").exists()
+
+
+def test_copying_cannot_be_taken_away_and_dropout_may_differ(folder: Path) -> None:
+    first = config_of(folder, "first", model__copy="pointer", train__max_updates=1)
+    train(first)
+    with pytest.raises(ValueError, match=r"model.copy \(pointer there, none here\)"):
+        train(config_of(folder, "second", train__init_from=first.run_dir))
+    dropping = {
+        "model.copy": "pointer",
+        "model.dropout": 0.5,
+        "model.embedding_dropout": 0.0,
+        "model.word_dropout": 0.1,
+    }
+    train(config_of(folder, "third", train__init_from=first.run_dir, **dropping))
+
+
+def test_a_missing_model_to_start_from_is_named(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no model directory .*nowhere"):
+        train(config_of(folder, train__init_from=str(folder / "nowhere")))
+
+
+def test_a_continued_run_does_not_need_the_model_it_started_from(folder: Path) -> None:
+    first = config_of(folder, "first")
+    train(first)
+    second = config_of(folder, "second", train__init_from=first.run_dir, train__max_updates=2)
+    train(second)
+    Path(first.run_dir).rename(folder / "away")
+    second.train.max_updates = 4
+    train(second)
+    assert state_of(second)["progress"]["update"] == 4
+
+
+# Copying is learned
+
+
+@pytest.mark.parametrize("copy", ["pointer", "copynet"])
+def test_words_never_seen_are_copied(folder: Path, copy: str) -> None:
+    numbers = random.Random(2)
+
+    def write(split: str, count: int, first: int) -> None:
+        lines = [f"say w{first + 3 * k} and w{first + 3 * k + 1} to {numbers.randrange(5)}" for k in range(count)]
+        for side in ("src", "tgt"):
+            text = "".join(f"{line}\n" for line in lines)
+            (folder / f"{split}.{side}").write_text(text.replace("say", "told") if side == "tgt" else text)
+
+    write("train", 300, 0)
+    write("valid", 20, 5000)
+    settings = {"tokenizer.vocab_size": 16, "model.copy": copy, "train.max_updates": 160, "train.batch_tokens": 256}
+    config = config_of(folder, **settings, data__valid_lines=20, train__log_every=40, model__hidden_size=32)
+    train(config)
+    translator = Translator.load(config.run_dir, device="cpu")
+    src, tgt = ((folder / f"valid.{side}").read_text().splitlines() for side in ("src", "tgt"))
+    right = sum(a == b for a, b in zip(translator.translate(src), tgt, strict=True))
+    assert right >= 18, f"only {right} of 20 sentences with unseen words are right"
+    (found,) = translator.search(src[:1])
+    best = found[0]
+    for piece, place in zip(best.pieces, best.copied_from, strict=True):
+        if piece.startswith("w"):
+            assert place is not None
+            assert src[0][place.start : place.end] == piece

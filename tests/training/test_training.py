@@ -1,0 +1,820 @@
+"""Training end to end on a toy task: exact resume, stopping, what is kept, and every option acts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_runs import (
+    EVERYTHING,
+    assert_same_run,
+    config_of,
+    everything,
+    kept_bytes,
+    metrics_of,
+    same,
+    state_of,
+    weights_of,
+    write_corpus,
+)
+from torch import Tensor, nn
+
+from seq2seq.config import TrainConfig
+from seq2seq.data.batching import Batch, plan_epoch
+from seq2seq.loss import Loss
+from seq2seq.metrics import scores as evaluate
+from seq2seq.model import Seq2Seq
+from seq2seq.training import trainer
+from seq2seq.training.optimizer import OPTIMIZERS, make_average, make_optimizer
+from seq2seq.training.schedule import learning_rate
+from seq2seq.training.stopping import Stopped
+from seq2seq.training.train import train
+from seq2seq.training.trainer import Trainer
+from seq2seq.translator import Translator
+
+# ---- R27: exact resume
+
+
+@pytest.mark.parametrize("first", [5, 9])
+def test_stopping_and_going_on_changes_no_bit(folder: Path, first: int) -> None:
+    unbroken, broken = everything(folder, "unbroken"), everything(folder, "broken", train__max_updates=first)
+    train(unbroken)
+    train(broken)
+    progress = state_of(broken)["progress"]
+    assert progress["update"] == first
+    assert progress["position"] > 0, "the stop is in the middle of an epoch"
+    broken.train.max_updates = unbroken.train.max_updates
+    train(broken)
+    assert state_of(broken)["progress"]["epoch"] > 0, "an epoch's end lies behind the stop"
+    assert_same_run(unbroken, broken)
+
+
+def test_subword_text_resumes_too_and_keeps_its_tokenizer(folder: Path) -> None:
+    char = {"tokenizer.type": "char", "tokenizer.shared": False}
+    unbroken, broken = (everything(folder, run, train__max_updates=6, **char) for run in ("unbroken", "broken"))
+    train(unbroken)
+    broken.train.max_updates = 2
+    train(broken)
+    names = ("tokenizer.src.model", "tokenizer.tgt.model", "config.json")
+    assert {path.name for path in Path(broken.run_dir, "last").iterdir()} == {*names, "state.pt"}
+    broken.train.max_updates = 6
+    train(broken)
+    assert_same_run(unbroken, broken)
+
+
+BPE = {"tokenizer.type": "bpe", "tokenizer.vocab_size": 300}
+
+
+def test_sampled_segmentations_resume_too(folder: Path) -> None:
+    for side in ("src", "tgt"):
+        text = (folder / f"train.{side}").read_text()
+        (folder / f"train.{side}").write_text(text.replace(" 1", "one").replace(" 2", "two").replace(" 3", "three"))
+    unbroken, broken = (everything(folder, run, **BPE, tokenizer__dropout=0.3) for run in ("unbroken", "broken"))
+    train(unbroken)
+    broken.train.max_updates = 5
+    train(broken)
+    broken.train.max_updates = unbroken.train.max_updates
+    train(broken)
+    assert_same_run(unbroken, broken)
+    assert not same(weights_of(unbroken), updated(folder, "plain", **EVERYTHING, **BPE))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves(
+    folder: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unbroken, broken = everything(folder, "unbroken"), everything(folder, "broken")
+    train(unbroken)
+    original = Trainer._update
+
+    def update(self: Trainer, group: list[np.ndarray]) -> None:
+        if self.progress.update == 4:
+            os.kill(os.getpid(), number)
+        original(self, group)
+
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_update", update)
+        with pytest.raises(
+            Stopped, match=rf"^{number.name}: stopped behind update 5, everything is saved in"
+        ) as caught:
+            train(broken)
+    assert caught.value.exit_code == 128 + number
+    assert "the same command continues" in str(caught.value)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert state_of(broken)["progress"]["update"] == 5
+    capsys.readouterr()
+    train(broken)
+    said = capsys.readouterr().err
+    assert f"continuing {broken.run_dir}" in said
+    assert "starting behind update 5, epoch 1" in said
+    assert_same_run(unbroken, broken)
+
+
+def test_a_second_interrupt_stops_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def update(self: Trainer, group: list[np.ndarray]) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "_update", update)
+    with pytest.raises(KeyboardInterrupt):
+        train(config_of(folder))
+
+
+class Crash(BaseException):
+    """Stands for SIGKILL: nothing cleans up behind it."""
+
+
+def test_a_crash_anywhere_is_made_up_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unbroken, broken = everything(folder, "unbroken"), everything(folder, "broken")
+    train(unbroken)
+    moments = [("_update", 1), ("_save", 3), ("_update", 7), ("_save", 9)]  # validations stand behind 3, 6, 9, ...
+    for place, at in moments:  # before any save, between model and state, in an update, in a save
+        original: Callable[..., None] = getattr(Trainer, place)
+
+        def crash(
+            self: Trainer, *arguments: Any, original: Callable[..., None] = original, at: int = at, place: str = place
+        ) -> None:
+            if self.progress.update == at:
+                if (place, at) == moments[-1]:
+                    (self.run / "last" / "state.pt.tmp").write_bytes(b"half")
+                raise Crash
+            original(self, *arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Trainer, place, crash)
+            with pytest.raises(Crash):
+                train(broken)
+    train(broken)
+    assert_same_run(unbroken, broken)
+
+
+SCRIPT = """
+import json, sys
+from seq2seq.config import Config, from_container
+from seq2seq.training.train import train
+train(from_container(Config, json.loads(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_sigkill_at_a_random_moment(folder: Path) -> None:
+    limits = {"train.max_updates": 400, "train.valid_every": 20}
+    unbroken, broken = everything(folder, "unbroken", **limits), everything(folder, "broken", **limits)
+    train(unbroken)
+    command = [sys.executable, "-c", SCRIPT, json.dumps(dataclasses.asdict(broken))]
+    environment = os.environ | {"HF_DATASETS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        while not Path(broken.run_dir, "last", "state.pt").exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        time.sleep(random.random())
+        process.kill()
+    assert process.returncode == -signal.SIGKILL, "it was still at work"
+    assert state_of(broken)["progress"]["update"] < 400
+    subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=True)
+    assert_same_run(unbroken, broken)
+
+
+def test_starting_a_finished_run_again_changes_nothing(folder: Path) -> None:
+    config = everything(folder, "run", train__max_updates=5, train__valid_every=100)
+    train(config)
+    state, kept, metrics = state_of(config), kept_bytes(config), metrics_of(config)
+    assert sum("valid_bleu" in line for line in metrics) == 1, "a run that never validated does at its end"
+    train(config)
+    assert same(state_of(config), state)
+    assert (kept_bytes(config), metrics_of(config)) == (kept, metrics)
+
+
+def test_other_training_data_is_refused(folder: Path) -> None:
+    config = config_of(folder)
+    train(config)
+    with (folder / "train.src").open("a") as src, (folder / "train.tgt").open("a") as tgt:
+        src.write("1 2\n")
+        tgt.write("1 2\n")
+    with pytest.raises(
+        ValueError, match=r"the training data or its tokenizer is not what .* set name to start a new run"
+    ):
+        train(config)
+
+
+def test_other_validation_data_is_refused(folder: Path) -> None:
+    config = config_of(folder)
+    train(config)
+    state, lines = state_of(config), (folder / "valid.tgt").read_text()
+    (folder / "valid.tgt").write_text(lines.replace("1", "2"))
+    settings = (Path(config.run_dir) / "config.yaml").read_bytes()
+    config.train.max_updates += 1
+    with pytest.raises(ValueError, match=r"the validation data is not what .* set name to start a new run"):
+        train(config)
+    assert (Path(config.run_dir) / "config.yaml").read_bytes() == settings, "a refused command leaves the run as it was"
+    config.train.max_updates -= 1
+    (folder / "valid.tgt").write_text(lines)
+    path = Path(config.run_dir) / "last" / "state.pt"
+    old = torch.load(path, weights_only=True)
+    torch.save(old | {"data": state["data"]["train"]}, path)  # as a version did that knew the training data alone
+    train(config)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"model.residual": True}, r"model\.residual joins layers"),
+        ({"model.attention": "none", "search.coverage_penalty": 1}, r"search\.coverage_penalty and .* set them to 0"),
+        ({"data.src_field": "en"}, r"data\.src_field=en is of records, but no data is; leave it out"),
+        ({"data.tgt_field": "1"}, r"data\.tgt_field=1 is of records"),
+    ],
+)
+def test_settings_that_cannot_be_leave_no_trace(
+    folder: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any], message: str
+) -> None:
+    config = config_of(folder, **wrong)
+    with pytest.raises(ValueError, match=message):
+        train(config)
+    assert not Path(config.run_dir).exists()
+    assert "pairs read" not in capsys.readouterr().err, "found before the data is read"
+
+
+def test_training_data_edited_in_place_is_refused(folder: Path) -> None:
+    config = config_of(folder)
+    train(config)
+    lines = (folder / "train.tgt").read_text().splitlines()
+    different = next(n for n, line in enumerate(lines) if len(set(line.split())) > 1)
+    lines[different] = " ".join(lines[different].split()[1:] + lines[different].split()[:1])  # as many words as before
+    (folder / "train.tgt").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="the training data or its tokenizer is not what"):
+        train(config)
+
+
+def test_another_configuration_is_refused_and_the_run_stays(folder: Path) -> None:
+    config = config_of(folder)
+    train(config)
+    before = state_of(config)
+    with pytest.raises(ValueError, match=r"another configuration: train\.seed \(was 1, is 2\)"):
+        train(config_of(folder, train__seed=2))
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(config_of(folder, train__resume="never"))
+    assert same(state_of(config), before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data__train__src": "nosuch"}, "nosuch cannot be read"),
+        ({"data__valid__src": "nosuch"}, "nosuch cannot be read"),
+        ({"data__test__src": "nosuch", "data__test__tgt": "nosuch"}, "nosuch cannot be read"),
+        ({"data__valid__src": None, "data__valid__tgt": None}, r"data\.valid names no files"),
+        ({"model__tie_embeddings": "all", "tokenizer__shared": False}, r"tokenizer\.shared is false"),
+        (
+            {"train__precision": "fp16", "train__device": "cpu"},
+            r"precision=fp16 needs a GPU; on a CPU set .*fp32 or bf16",
+        ),
+        ({"tokenizer__dropout": 0.1}, r"tokenizer\.type=word has none; leave it out, or set tokenizer\.type=bpe"),
+        ({"train__schedule": "inverse_sqrt"}, r"train\.warmup is 0"),
+        ({"tokenizer__type": "bpe", "tokenizer__vocab_size": 9}, r"tokenizer\.vocab_size must be at least"),
+        ({"data__max_source_length": 1}, r"no training pair remains of 161: 1 have an empty side"),
+    ],
+)
+def test_what_fails_early_leaves_no_run_behind(folder: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(config_of(folder, **changes))
+    assert not (folder / "run").exists(), "or the mended command would meet a run of another configuration"
+    train(config_of(folder, train__max_updates=1))
+
+
+# ---- R26: the loss is normalised by the target tokens of the whole update
+
+
+def one_update(folder: Path, run: str, **changes: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and log of one step of plain gradient descent at rate 1: the weights tell the gradient."""
+    plain = {"train__optimizer": "sgd", "train__learning_rate": 1.0, "train__clip_norm": 0.0, "train__max_updates": 1}
+    config = config_of(folder, run, **{**plain, **changes})
+    train(config)
+    return weights_of(config), metrics_of(config)[0]
+
+
+def test_accumulated_batches_give_the_gradient_of_the_one_large_batch(folder: Path) -> None:
+    large, log = one_update(folder, "large", train__batch_tokens=100_000, loss__label_smoothing=0.1)
+    halves, halves_log = one_update(
+        folder, "halves", train__batch_tokens=600, train__accumulate=1000, loss__label_smoothing=0.1
+    )
+    first, first_log = one_update(folder, "first", train__batch_tokens=600, loss__label_smoothing=0.1)
+    for name in large:
+        torch.testing.assert_close(halves[name], large[name], rtol=1e-5, atol=1e-6)
+    assert halves_log["loss"] == pytest.approx(log["loss"], rel=1e-5)
+    assert halves_log["gradient_norm"] == pytest.approx(log["gradient_norm"], rel=1e-4)
+    assert any(not torch.allclose(first[name], large[name], rtol=1e-3, atol=1e-4) for name in large)
+    assert first_log["gradient_norm"] != pytest.approx(log["gradient_norm"], rel=1e-3)
+
+
+# ---- R29: validation
+
+
+def test_validation_is_the_translation_of_the_raw_file_by_the_kept_model(folder: Path) -> None:
+    # what the vocabulary lacks and the tokenizer would change must reach the reference as it stands
+    (folder / "valid.src").write_text("1 2 3 4\n5  6 7 8 9\nzebra 1 2 3\n\n3 4 5 6\n")
+    (folder / "valid.tgt").write_text("1 2 3 4\n5  6 7 8 9\nzebra , 1 2 3\nx\n9 9 9 9\n")
+    changes = {"train.average": 0.9, "train.max_updates": 240, "train.valid_every": 80, "search.beam_size": 3}
+    config = config_of(folder, **changes, data__valid_lines=4)
+    train(config)
+    best = [line for line in metrics_of(config) if line.get("best")][-1]
+    translator = Translator.load(config.run_dir, device="cpu")
+    src, tgt = ((folder / f"valid.{side}").read_text().split("\n")[:4] for side in ("src", "tgt"))
+    bleu, chrf = evaluate.score(translator.translate(src), [tgt], metrics=("bleu", "chrf"))
+    assert (best["valid_bleu"], best["valid_chrf"], best["signatures"]["BLEU"]) == (
+        bleu.score,
+        chrf.score,
+        bleu.signature,
+    )
+    assert bleu.score > 0
+    token_log_probs = [x for line in translator.score(src, tgt) for x in line]
+    assert best["valid_loss"] == pytest.approx(-sum(token_log_probs) / len(token_log_probs))
+
+
+def test_of_equal_metrics_the_lower_loss_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([3.0, 1.0, 2.0, 1.0])
+    zero = [evaluate.Score(name, 0.0, "signature", {}) for name in ("BLEU", "chrF2")]
+    monkeypatch.setattr(trainer.evaluate, "score", lambda *arguments, **options: zero)
+    monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[-next(losses)]])
+    config = config_of(folder, train__valid_every=1)
+    train(config)
+    progress = state_of(config)["progress"]
+    assert (progress["best_update"], progress["best"], progress["without_gain"]) == (2, 0.0, 2)
+
+
+@pytest.mark.parametrize(("metric", "best"), [("bleu", 2), ("chrf", 1), ("loss", 3)])
+def test_the_metric_chooses_the_model_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, metric: str, best: int
+) -> None:
+    given = {1: (10.0, 30.0, 3.0), 2: (30.0, 20.0, 2.0), 3: (20.0, 10.0, 1.0), 4: (20.0, 10.0, 1.0)}
+    snapshots: dict[int, Tensor] = {}
+    now = 0
+    original = Trainer._validate
+
+    def validate(self: Trainer) -> None:
+        nonlocal now
+        now = self.progress.update
+        snapshots[now] = self.kept.src_embedding.weight.detach().clone()
+        original(self)
+
+    def score(*arguments: Any, **options: Any) -> list[evaluate.Score]:
+        bleu, chrf, _ = given[now]
+        return [evaluate.Score("BLEU", bleu, "signature", {}), evaluate.Score("chrF2", chrf, "signature", {})]
+
+    monkeypatch.setattr(Trainer, "_validate", validate)
+    monkeypatch.setattr(trainer.evaluate, "score", score)
+    monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[-given[now][2]]])
+    config = config_of(folder, train__metric=metric, train__valid_every=1)
+    train(config)
+    progress = state_of(config)["progress"]
+    assert progress["best_update"] == best
+    assert progress["best"] == given[best][("bleu", "chrf", "loss").index(metric)]
+    assert progress["without_gain"] == 4 - best
+    kept = Translator.load(config.run_dir, device="cpu").model.src_embedding.weight
+    assert torch.equal(kept, snapshots[best])
+    flags = [line["best"] for line in metrics_of(config) if "best" in line]
+    assert flags[best - 1]
+    assert not any(flags[best:])
+
+
+def test_patience_stops(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    still = {"train.learning_rate": 0.0, "train.valid_every": 2, "train.max_updates": 50}
+    config = config_of(folder, **still, train__patience=3)
+    train(config)
+    assert state_of(config)["progress"]["update"] == 2 + 3 * 2, "the first validation is the best, three bring no gain"
+    assert "no gain in 3 validations, the limit of train.patience" in capsys.readouterr().err
+    config.train.patience, config.train.max_updates = 0, 20
+    train(config)
+    assert state_of(config)["progress"]["update"] == 20, "0 never stops early"
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_epochs_end_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    seen: list[int] = []
+    original = Trainer._update
+
+    def update(self: Trainer, group: list[np.ndarray]) -> None:
+        seen.extend(np.concatenate(group).tolist())
+        original(self, group)
+
+    monkeypatch.setattr(Trainer, "_update", update)
+    config = config_of(folder, train__max_epochs=epochs, train__max_updates=10_000, train__batch_tokens=300)
+    train(config)
+    assert sorted(seen) == sorted(list(range(160)) * epochs), "every pair once an epoch"
+    assert metrics_of(config)[-2]["epoch"] == epochs
+
+
+# ---- R30: a non-finite loss
+
+
+@pytest.mark.parametrize("bad", ["loss", "gradient"])
+def test_a_non_finite_loss_names_update_and_lines(folder: Path, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    limits = {"train.max_updates": 6, "train.valid_every": 3, "train.batch_tokens": 60}
+    unbroken, config = config_of(folder, "unbroken", **limits), config_of(folder, "broken", **limits)
+    train(unbroken)
+    calls = 0
+    original = Seq2Seq.forward
+    fingerprints: list[trainer.Rows] = []
+    make_rows = trainer.Rows.__init__
+
+    def remember(self: trainer.Rows, dataset: Any, **options: Any) -> None:
+        make_rows(self, dataset, **options)
+        fingerprints.append(self)
+
+    def forward(self: Seq2Seq, batch: Batch, **options: Any) -> Loss:
+        nonlocal calls
+        calls += 1
+        loss = original(self, batch, **options)
+        if calls != 1 + 5:  # the first tries the largest batch
+            return loss
+        return loss._replace(nll=loss.nll * math.nan) if bad == "loss" else loss._replace(total=loss.total * math.inf)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Seq2Seq, "forward", forward)
+        patched.setattr(trainer.Rows, "__init__", remember)
+        with pytest.raises(ValueError, match=r"^update 5: the loss is .* lower train\.learning_rate") as caught:
+            train(config)
+    rows = fingerprints[0]
+    plan = plan_epoch(rows.src_lengths, rows.tgt_lengths, batch_tokens=60, seed=1, epoch=0)
+    lines = sorted(int(row) + 2 for row in plan[4])  # the first line is blank, rows count from 0
+    assert f"training lines {', '.join(map(str, lines[:20]))}" in str(caught.value)
+    assert state_of(config)["progress"]["update"] == 3
+    assert all(weight.isfinite().all() for weight in weights_of(config).values())
+    assert all(w.isfinite().all() for w in Translator.load(config.run_dir, device="cpu").model.parameters())
+    train(config)
+    assert_same_run(unbroken, config)
+
+
+def test_a_non_finite_validation_loss_keeps_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(folder, train__valid_every=2)
+    config.train.max_updates = 2
+    train(config)
+    kept = kept_bytes(config)
+    config.train.max_updates = 4
+    monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[math.nan]])
+    with pytest.raises(
+        ValueError,
+        match=r"update 4 is nan; set name to start anew from its best model, of update 2, with train\.init_from=.*run, "
+        r"and lower train\.learning_rate",
+    ):
+        train(config)
+    assert kept_bytes(config) == kept
+
+
+# ---- every option acts
+
+
+def updated(folder: Path, run: str, **changes: Any) -> dict[str, Tensor]:
+    config = config_of(folder, run, **changes)
+    train(config)
+    return weights_of(config)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"train.seed": 2},
+    {"train.batch_tokens": 32},
+    {"train.accumulate": 2},
+    {"train.optimizer": "adamw"},
+    {"train.optimizer": "sgd"},
+    {"train.learning_rate": 0.02},
+    {"train.weight_decay": 0.5},
+    {"train.warmup": 3},
+    {"train.warmup": 2, "train.schedule": "inverse_sqrt"},
+    {"train.clip_norm": 0.01, "train.optimizer": "sgd"},
+    {"train.precision": "bf16"},
+    {"loss.label_smoothing": 0.2},
+    {"model.dropout": 0.3},
+    {"model.recurrent_dropout": 0.3},
+    {"model.weight_drop": 0.3},
+    {"data.max_source_length": 3},
+    {"data.max_source_length": 3, "data.too_long": "cut"},
+    {"data.max_target_length": 2},
+    {"data.max_target_length": 2, "data.too_long": "cut"},
+]
+
+
+def test_every_option_changes_what_is_learnt(folder: Path) -> None:
+    outcomes = {"nothing": updated(folder, "base")}
+    assert same(updated(folder, "again"), outcomes["nothing"]), "the same configuration gives the same weights"
+    for number, option in enumerate(OPTIONS):
+        weights = updated(folder, f"run{number}", **option)
+        for other, seen in outcomes.items():
+            assert not same(weights, seen), f"{option} gives the same weights as {other}"
+        outcomes[str(option)] = weights
+
+
+def test_options_that_must_not_change_what_is_learnt(folder: Path) -> None:
+    base = updated(folder, "base", model__dropout=0.3)
+    options: list[dict[str, Any]] = [
+        {"train.log_every": 3},
+        {"train.profile": True},
+        {"train.valid_every": 1},
+        {"train.average": 0.5},
+        {"train.metric": "loss"},
+        {"train.patience": 1},
+        {"data.valid_lines": 2},
+        {"search.beam_size": 2},
+    ]
+    for number, option in enumerate(options):
+        assert same(updated(folder, f"run{number}", model__dropout=0.3, **option), base), option
+
+
+@pytest.mark.parametrize(("name", "decay"), [("adam", 0.0), ("adamw", 0.01), ("sgd", 0.0)])
+def test_optimizers_and_their_weight_decay(name: str, decay: float) -> None:
+    model = nn.Linear(2, 2)
+    for given, expected in ((None, decay), (0.0, 0.0), (0.3, 0.3)):
+        optimizer = make_optimizer(TrainConfig(optimizer=name, weight_decay=given), model)
+        assert type(optimizer) is OPTIMIZERS[name]
+        assert optimizer.param_groups[0]["weight_decay"] == expected
+    assert len({type(make_optimizer(TrainConfig(optimizer=other), model)) for other in OPTIMIZERS}) == 3
+
+
+@pytest.mark.parametrize("schedule", ["constant", "inverse_sqrt", "plateau"])
+def test_the_rate_of_every_update_is_that_of_the_schedule(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
+    used: list[float] = []
+    original = torch.optim.Adam.step
+
+    def step(self: torch.optim.Adam, *arguments: Any) -> Any:
+        used.append(self.param_groups[0]["lr"])
+        return original(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    # never a gain behind the first, in loss neither
+    monkeypatch.setattr(Translator, "translate", lambda self, lines: ["x"] * len(lines))
+    monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[-1.0]])
+    config = config_of(folder, train__schedule=schedule, train__warmup=2, train__valid_every=2, train__max_updates=7)
+    train(config)
+    plateaus = [0, 0, 0, 0, 1, 1, 2]  # validations behind 2 (the first, so the best), 4 and 6
+    assert used == [learning_rate(config.train, n, plateaus[n - 1]) for n in range(1, 8)]
+    assert [line["learning_rate"] for line in metrics_of(config) if "loss" in line] == used
+
+
+def test_clipping_bounds_the_whole_gradient(folder: Path) -> None:
+    initial, _ = one_update(folder, "still", train__learning_rate=0.0)
+
+    def length(weights: dict[str, Tensor]) -> float:
+        return math.sqrt(sum(float((weights[name] - initial[name]).square().sum()) for name in initial))
+
+    free, log = one_update(folder, "free")
+    assert length(free) == pytest.approx(log["gradient_norm"], rel=1e-3)
+    bound = log["gradient_norm"] / 4
+    clipped, clipped_log = one_update(folder, "clipped", train__clip_norm=bound)
+    assert length(clipped) == pytest.approx(bound, rel=1e-3)
+    assert clipped_log["gradient_norm"] == pytest.approx(log["gradient_norm"]), "logged before clipping"
+
+
+def test_the_average_is_what_is_kept(folder: Path) -> None:
+    config = config_of(folder, train__average=0.9, train__max_updates=8)
+    train(config)
+    parts = state_of(config)["parts"]
+    kept = dict(Translator.load(config.run_dir, device="cpu").model.state_dict())
+    assert same(kept, {name.removeprefix("module."): w for name, w in parts["average"].items() if name != "n_averaged"})
+    assert not same(kept, parts["model"])
+    plain = config_of(folder, "plain", train__average=0.0, train__max_updates=8)
+    train(plain)
+    assert same(dict(Translator.load(plain.run_dir, device="cpu").model.state_dict()), weights_of(plain))
+
+
+def test_the_average_is_exponential_and_forgets_the_start_sooner() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average = make_average(TrainConfig(average=0.5), model)
+    assert average is not None
+    expected = 0.0
+    for count, value in enumerate([3.0, 5.0, -2.0, 7.0, 1.0, 0.0, 9.0, 4.0, 6.0, 2.0, 8.0, 1.0]):
+        model.weight.data.fill_(value)
+        average.update_parameters(model)
+        decay = min(0.5, (1 + count) / (10 + count))
+        expected = decay * expected + (1 - decay) * value if count else value
+        assert average.module.state_dict()["weight"].item() == pytest.approx(expected)
+    assert make_average(TrainConfig(average=0.0), model) is None
+
+
+@pytest.mark.parametrize(("lines", "expected"), [(3, 3), (0, 8), (100, 8)])
+def test_valid_lines_caps_the_validation(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, lines: int, expected: int
+) -> None:
+    asked: list[list[str]] = []
+    original = Translator.translate
+
+    def translate(self: Translator, given: list[str]) -> list[str]:
+        asked.append(given)
+        return original(self, given)
+
+    monkeypatch.setattr(Translator, "translate", translate)
+    train(config_of(folder, data__valid_lines=lines, train__max_updates=1))
+    assert asked == [(folder / "valid.src").read_text().splitlines()[:expected]]
+
+
+@pytest.mark.parametrize(("too_long", "kept"), [("drop", "dropped"), ("cut", "cut")])
+def test_long_pairs_are_counted_and_never_silent(
+    folder: Path, capsys: pytest.CaptureFixture[str], too_long: str, kept: str
+) -> None:
+    long = sum(len(line.split()) > 4 for line in (folder / "train.src").read_text().splitlines())
+    train(config_of(folder, data__max_source_length=4, data__too_long=too_long, train__max_updates=1))
+    said = capsys.readouterr().err
+    remaining = 160 - long if too_long == "drop" else 160
+    assert f"train: 161 pairs read, {remaining} kept" in said
+    assert f"{long} {kept} for a source above 4 pieces" in said
+    assert "1 dropped for an empty side" in said
+    assert re.search(r"\n\d+ of the validation sources are cut to data.max_source_length=4\n", said)
+    assert "the model's data.max_source_length" not in said
+
+
+def test_log_and_validation_intervals(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(folder, train__log_every=2, train__valid_every=3, train__max_updates=7)
+    train(config)
+    assert [line["update"] for line in metrics_of(config) if "loss" in line] == [2, 4, 6]
+    assert [line["update"] for line in metrics_of(config) if "valid_loss" in line] == [3, 6]
+    unseen = "the last 1 updates were not validated, so that the model kept is without them; lower train.valid_every=3"
+    assert unseen in capsys.readouterr().err
+    config.train.max_updates = 9
+    train(config)
+    assert "were not validated" not in capsys.readouterr().err
+
+
+def test_sources_too_long_to_validate_are_split_like_those_of_translate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config_of(folder, data__max_source_length=4, search__too_long="split", train__max_updates=1))
+    said = "are cut to data.max_source_length=4 for the loss, and split for the scores"
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_log_line_is_the_mean_since_the_last(folder: Path) -> None:
+    each, pairs = config_of(folder, "each"), config_of(folder, "pairs", train__log_every=2)
+    train(each)
+    train(pairs)
+    singles = [line["loss"] for line in metrics_of(each) if "loss" in line]
+    for number, line in enumerate(line for line in metrics_of(pairs) if "loss" in line):
+        low, high = sorted(singles[2 * number : 2 * number + 2])
+        assert low < line["loss"] < high
+
+
+@pytest.mark.parametrize(
+    ("layers", "attention", "told"), [(1, "additive", False), (2, "additive", True), (1, "none", True)]
+)
+def test_a_decoder_that_goes_by_steps_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], layers: int, attention: str, told: bool
+) -> None:
+    train(config_of(folder, model__decoder_layers=layers, model__attention=attention, train__max_updates=1))
+    said = f"here are model.decoder_layers={layers} and model.attention={attention}"
+    assert (said in " ".join(capsys.readouterr().err.split())) is told
+
+
+def test_a_profile_is_said_at_the_end_if_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config_of(folder, "quiet"))
+    assert "an update took" not in capsys.readouterr().err
+    config = config_of(folder, "run", train__profile=True)
+    train(config)
+    said = capsys.readouterr().err.splitlines()
+    table = said[next(number for number, line in enumerate(said) if line.startswith("an update took")) :][:6]
+    assert table[0].endswith("mean of 4:")
+    assert [line.split("  ")[1] for line in table[1:]] == ["data", "encoder", "recurrence", "output layer", "optimizer"]
+    assert sum(float(line.split()[-1].rstrip("%")) for line in table[1:]) == pytest.approx(100, abs=0.3)
+
+
+def test_a_log_line_tells_speed_and_memory(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_of(folder, train__max_updates=1)
+    train(config)
+    line = json.loads((Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["tokens_per_second"] > 0
+    assert line["peak_memory"] > 2**26, "torch alone is larger"
+    assert re.search(rf"tok/s  {line['peak_memory'] / 2**30:.1f} GiB", capsys.readouterr().err)
+
+
+def test_the_largest_batch_is_tried_first(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[bool, int]] = []
+    forward = Seq2Seq.forward
+
+    def spy(self: Seq2Seq, batch: Batch, **options: Any) -> Any:
+        tried.append((self.training, len(batch.src) * (batch.src.shape[1] + batch.tgt_out.shape[1])))
+        return forward(self, batch, **options)
+
+    monkeypatch.setattr(Seq2Seq, "forward", spy)
+    train(config_of(folder, train__max_epochs=1, train__max_updates=1000))
+    assert tried[0] == max(tried)
+    assert tried[0] in tried[1:]
+    said = r"the largest batch, \d+ sentences of up to \d+ and \d+ pieces, takes the memory to \d+\.\d GiB"
+    assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("first", [1, 3], ids=["tried", "later"])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_batch_that_does_not_fit_names_the_keys(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, first: int, error: Exception
+) -> None:
+    calls = []
+    forward = Seq2Seq.forward
+
+    def full(self: Seq2Seq, batch: Batch, **options: Any) -> Any:
+        calls.append(batch)
+        if len(calls) == first:
+            raise error
+        return forward(self, batch, **options)
+
+    monkeypatch.setattr(Seq2Seq, "forward", full)
+    message = r"pieces does not fit into memory; lower train\.batch_tokens=64 and raise train\.accumulate=1 by as much"
+    with pytest.raises(ValueError, match=message):
+        train(config_of(folder))
+    calls.append(None)
+    train(config_of(folder))  # what was saved, if anything, is sound
+
+
+def test_other_runtime_errors_stay_what_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Seq2Seq, batch: Batch, **options: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Seq2Seq, "forward", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(config_of(folder))
+
+
+def test_threads_reach_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    train(config_of(folder, "one", train__threads=1, train__max_updates=1))
+    train(config_of(folder, "zero", train__threads=0, train__max_updates=1))
+    assert asked == [1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(ValueError, match="the device is to be cuda, but torch finds no GPU here; choose cpu or auto"):
+        train(config_of(folder, train__device="cuda"))
+
+
+def test_what_a_run_leaves(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {"data.test.src": "test.src", "data.test.tgt": "test.tgt"}
+    config = config_of(folder, **files, data__max_source_length=50, search__length_penalty=0.5)
+    train(config)
+    run = Path(config.run_dir)
+    assert {path.name for path in run.iterdir()} == {"model", "last", "config.yaml", "metrics.jsonl", "test.hyp"}
+    assert {path.name for path in (run / "model").iterdir()} == {"config.json", "model.safetensors", "tokenizer.json"}
+    saved = json.loads((run / "model" / "config.json").read_text())
+    assert saved["model"]["hidden_size"] == 16
+    assert (saved["search"]["length_penalty"], saved["data"]) == (0.5, {"max_source_length": 50})
+    moved = (run / "model").rename(folder / "elsewhere")
+    sources = (folder / "test.src").read_text().splitlines()
+    hypotheses = Translator.load(moved, device="cpu").translate(sources)
+    assert (run / "test.hyp").read_text() == "".join(line + "\n" for line in hypotheses)
+    last = metrics_of(config)[-1]
+    (bleu,) = evaluate.score(hypotheses, [(folder / "test.tgt").read_text().splitlines()])
+    assert (last["test_BLEU"], last["signatures"]["BLEU"]) == (bleu.score, bleu.signature)
+    assert f"test BLEU = {bleu.score:.2f}  {bleu.signature}" in capsys.readouterr().err
+
+
+def test_records_train_like_parallel_files(folder: Path) -> None:
+    for split in ("train", "valid"):
+        src, tgt = ((folder / f"{split}.{side}").read_text().split("\n")[:-1] for side in ("src", "tgt"))
+        rows = [json.dumps({"a": s, "b": t}) + "\n" for s, t in zip(src, tgt, strict=True)]
+        (folder / f"{split}.jsonl").write_text("".join(rows))
+    none = {f"data.{split}.{side}": None for split in ("train", "valid") for side in ("src", "tgt")}
+    files = {"data.train.file": "train.jsonl", "data.valid.file": "valid.jsonl"}
+    records = config_of(folder, "records", **none, **files, data__src_field="a", data__tgt_field="b")
+    parallel = config_of(folder, "parallel")
+    train(records)
+    train(parallel)
+    assert same(weights_of(records), weights_of(parallel))
+    assert metrics_of(records) == metrics_of(parallel)
+
+
+# ---- it learns
+
+
+def test_the_loss_falls(folder: Path) -> None:
+    config = config_of(folder, train__max_updates=60, train__log_every=10, train__learning_rate=0.02)
+    train(config)
+    losses = [line["loss"] for line in metrics_of(config) if "loss" in line]
+    assert losses[0] > 1.9
+    assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.slow
+def test_copying_is_learnt(tmp_path: Path) -> None:
+    write_corpus(tmp_path, pairs=600, longest=5)
+    sizes = {"model.hidden_size": 48, "model.embedding_size": 32, "train.batch_tokens": 256}
+    config = config_of(tmp_path, **sizes, train__max_updates=600, train__learning_rate=0.01, data__valid_lines=0)
+    train(config)
+    src = (tmp_path / "test.src").read_text().splitlines() + (tmp_path / "valid.src").read_text().splitlines()
+    translated = Translator.load(config.run_dir, device="cpu").translate(src)
+    assert sum(map(str.__eq__, translated, src)) >= 0.9 * len(src)
