@@ -8,11 +8,12 @@ import math
 
 import pytest
 import torch
+from untrained import spread
 
-from seq2seq.batching import Batch, collate
 from seq2seq.config import ATTENTIONS, CELLS, COPIES, COVERAGES, TIES, ModelConfig
+from seq2seq.data.batching import Batch, collate
 from seq2seq.model import Decoding, Seq2Seq
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 
 SRC_SIZE, TGT_SIZE = 11, 13
 SMALL = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0}
@@ -231,6 +232,7 @@ def test_every_option_acts(name, value):
         other.load_state_dict(plain.state_dict())
     losses = []
     for model in (plain, other):
+        spread(model)
         torch.manual_seed(2)
         losses.append(model(batch()).total)
     assert (losses[0] - losses[1]).abs() > 1e-5
