@@ -1,4 +1,4 @@
-"""The loss of a batch, as sums and a token count; whoever updates divides."""
+"""The loss of a batch, as sums over its target tokens and their number; the trainer divides."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Loss(NamedTuple):
 
 
 def smoothed_nll(target: TargetProb, smoothing: float) -> tuple[Tensor, Tensor]:
-    """(1-e) NLL + e mean_v(-log P_vocab(v)), and the NLL alone; sums.
+    """Compute the sums of (1-e) NLL + e mean_v(-log P_vocab(v)) and of the NLL alone.
 
-    Source: Szegedy et al. 2016, section 7, uniform over the words that can be produced. With copying the NLL is that of
-    the mixture, and the smoothing stays on P_vocab.
+    Szegedy et al. 2016, section 7, uniform over the ids that can be produced. With copying the NLL is that of the mixture;
+    the smoothing term stays on P_vocab.
 
     Args:
         smoothing: e.
@@ -33,21 +33,21 @@ def smoothed_nll(target: TargetProb, smoothing: float) -> tuple[Tensor, Tensor]:
 
 
 def coverage_loss(weights: Tensor, fertility: Tensor) -> Tensor:
-    """What each step looks at again: sum_i min(a_i^t, c_i^t) (See et al. 2017, eq. 12).
+    """Compute the attention of each step to covered positions: sum_i min(a_i^t, c_i^t) (See et al. 2017, eq. 12).
 
     Args:
         weights: (B, T, S), 0 at padding.
-        fertility: (B, S), what coverage is divided by.
+        fertility: (B, S), the divisor of coverage.
 
     Returns:
         (B, T)
     """
-    before = F.pad(weights[:, :-1].cumsum(dim=1), (0, 0, 1, 0))  # c^t does not hold a^t
+    before = F.pad(weights[:, :-1].cumsum(dim=1), (0, 0, 1, 0))  # c^t excludes a^t
     return weights.minimum(before / fertility.unsqueeze(1)).sum(dim=2)
 
 
 def total_loss(smoothed: Tensor, nll: Tensor, coverage: Tensor, *, coverage_weight: float, tokens: int) -> Loss:
-    """Put the parts together: smoothed NLL + lambda covloss (See et al. 2017, eq. 13).
+    """Add the parts: smoothed NLL + lambda covloss (See et al. 2017, eq. 13).
 
     Args:
         coverage: ``coverage_loss`` of every target token, or empty.

@@ -1,9 +1,11 @@
-"""The model: encode a source, forward a known target for training, step for search."""
+"""The model: encodes a source, computes the loss of a known target in training, and steps in search."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypedDict
 
 import torch
@@ -11,20 +13,25 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig, check_model
 from seq2seq.data.batching import Batch
-from seq2seq.layers.attention import MASKED, Attention, Memory, NoAttention, make_attention
+from seq2seq.layers import fast
+from seq2seq.layers.attention import MASKED, Memory, make_attention
+from seq2seq.layers.bridge import BridgeSizes, make_bridge
 from seq2seq.layers.cells import StackedCell, uniform_
-from seq2seq.layers.decoder import Bridge, Decoder, DecoderState, Readout, Trace
+from seq2seq.layers.decoder import DecoderState, RecurrentDecoder, Unrolled
 from seq2seq.layers.distribution import Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
-from seq2seq.layers.encoder import Encoder
-from seq2seq.layers.fast.output import ROOM, output_loss
-from seq2seq.layers.pointer import CopyNet, Pointer
-from seq2seq.loss import Loss, coverage_loss, total_loss
+from seq2seq.layers.encoder import RecurrentEncoder
+from seq2seq.layers.fast.output import MAX_LOGITS, output_loss
+from seq2seq.layers.pointer import POINTERS, CopyNet, Pointer
+from seq2seq.layers.readout import Readout
+from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
+from seq2seq.search.next_token import LogProbs
+from seq2seq.searchable import Provenance
 from seq2seq.text.tokenizer import BOS, PAD, UNK
 
 
 class Decoding(NamedTuple):
-    """What search carries: what is constant per sentence, and what changes with every token."""
+    """The state of a search: the memory of B sentences, and the decoder's state of N = B*K hypotheses."""
 
     memory: Memory
     state: DecoderState
@@ -32,51 +39,40 @@ class Decoding(NamedTuple):
 
     @property
     def weights(self) -> Tensor:
-        """Where the last step looked: (N, S)."""
+        """Attention weights of the last step: (N, S)."""
         return self.state.log_weights.exp()
 
     @property
     def mask(self) -> Tensor:
-        """What is a piece of the source: (N, S), neither padding nor its end of sentence."""
+        """Source pieces without padding and end of sentence: (B, S)."""
         real = self.memory.mask
         return torch.cat((real[:, 1:], torch.zeros_like(real[:, :1])), dim=1)
 
     def reorder(self, rows: Tensor) -> Decoding:
-        """Rows change places within their sentences: the memory stays."""
+        """Select hypotheses, the same number of each sentence; the memory stays."""
         return self._replace(state=self.state.select(rows))
 
-    def select(self, rows: Tensor) -> Decoding:
-        """Any rows, repeated or left out."""
-        return self._replace(memory=self.memory.select(rows), state=self.state.select(rows))
-
-
-class Provenance(NamedTuple):
-    """Where each real target token of a batch came from, sentence after sentence."""
-
-    weights: Tensor  # (R, S), where the model looked
-    p_gen: Tensor  # (R,), probability of generating; 1 without copying
-    copied: Tensor  # (R, S), the share of the token's probability that copying each place brought
-
-
-def copied_places(copied: Tensor) -> list[int | None]:
-    """The place that each token was copied from, where copying brought most of its probability: (R, S) shares."""
-    shares, places = copied.sum(dim=1).tolist(), copied.argmax(dim=1).tolist()
-    return [place if share > 0.5 else None for share, place in zip(shares, places, strict=True)]
+    def keep(self, sentences: Tensor) -> Decoding:
+        """Select sentences with all their hypotheses."""
+        beam = len(self.state.context) // len(self.memory.mask)
+        rows = beam * sentences.unsqueeze(1) + torch.arange(beam, device=sentences.device)
+        return self._replace(memory=self.memory.select(sentences), state=self.state.select(rows.flatten()))
 
 
 class _Forced(NamedTuple):
-    """A batch read and unrolled over its known target."""
+    """A batch that is encoded and unrolled over its known target."""
 
     memory: Memory
-    trace: Trace
-    features: Tensor  # (R, E), what the output layer sees
+    unrolled: Unrolled
+    features: Tensor  # (R, E), input of the output layer at the real target positions
     target: Tensor  # (R,)
     copying: Copying | None
 
 
-class _Recurrent(TypedDict):
-    """What encoder and decoder stack have in common."""
+class _RecurrentOptions(TypedDict):
+    """Options that the recurrent encoder and decoder share."""
 
+    num_layers: int
     dropout: float
     locked: bool
     recurrent_dropout: float
@@ -84,8 +80,8 @@ class _Recurrent(TypedDict):
     residual: bool
 
 
-class _Sizes(TypedDict):
-    """Of an attention."""
+class _AttentionSizes(TypedDict):
+    """Widths of an attention."""
 
     query_size: int
     memory_size: int
@@ -93,95 +89,61 @@ class _Sizes(TypedDict):
 
 
 class Seq2Seq(nn.Module):
-    """Recurrent encoder, attention decoder.
+    """Encoder, attention decoder, readout, and a pointer if the model copies.
 
     Args:
-        config: sizes and kinds.
-        src_size, tgt_size: vocabulary sizes; with ``shared`` they are one vocabulary.
+        config: sizes and kinds of the parts.
+        src_size: V of the source side.
+        tgt_size: V of the target side.
+        shared: whether source and target have one vocabulary.
+        max_source_length: pieces of a source in search, without the end of sentence.
 
     Raises:
         ValueError: settings that contradict each other, with the key to change.
     """
 
-    def __init__(self, config: ModelConfig, *, src_size: int, tgt_size: int, shared: bool) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        src_size: int,
+        tgt_size: int,
+        shared: bool,
+        max_source_length: int = sys.maxsize,
+    ) -> None:
         super().__init__()
         check_model(config, shared=shared)
-        memory_size = config.encoder_hidden_size or config.hidden_size
+        self.max_source_length = max_source_length
         locked = config.dropout_kind == "locked"
-        recurrent = _Recurrent(
-            dropout=config.dropout,
-            locked=locked,
-            recurrent_dropout=config.recurrent_dropout,
-            weight_drop=config.weight_drop,
-            residual=config.residual,
-        )
-        self.src_embedding = _embedding(src_size, config.embedding_size)
-        self.tgt_embedding = _embedding(tgt_size, config.embedding_size)
         embedding_dropout = config.dropout if config.embedding_dropout is None else config.embedding_dropout
+        # the parts in this order: it decides the initial weights of a seed and the order of the optimizer's state
+        self.src_embedding = _make_embedding(src_size, config.embedding_size)
+        self.tgt_embedding = _make_embedding(tgt_size, config.embedding_size)
         self.embedding_dropout = SequenceDropout(embedding_dropout, locked=locked)
         self.word_dropout = WordDropout(config.word_dropout)
         self.memory_dropout = SequenceDropout(config.memory_dropout, locked=locked)
-        self.encoder = Encoder(
-            config.cell,
-            input_size=config.embedding_size,
-            hidden_size=memory_size,
-            num_layers=config.encoder_layers,
-            bidirectional=config.bidirectional,
-            **recurrent,
-        )
-        stack = StackedCell(
-            config.cell,
-            input_size=config.embedding_size,
-            hidden_size=config.hidden_size,
-            num_layers=config.decoder_layers,
-            **recurrent,
-        )
-        sizes = _Sizes(
-            query_size=config.hidden_size,
-            memory_size=memory_size,
-            attention_size=config.attention_size or config.hidden_size,
-        )
-        attention = make_attention(config.attention, **sizes, coverage=config.coverage)
-        self.bridge = Bridge(
-            config.bridge,
-            stack=stack,
-            num_layers=config.decoder_layers,
-            memory_size=memory_size,
-            direction_size=self.encoder.direction_size,
-            parts=stack.cell.parts,
-        )
-        self.decoder = Decoder(stack, attention, memory_size=memory_size)
+        self.encoder = _make_encoder(config)
+        self.decoder = _make_decoder(config, self.encoder)
         self.readout = Readout(
             output_size=config.hidden_size,
-            memory_size=memory_size,
+            memory_size=self.encoder.hidden_size,
             embedding_size=config.embedding_size,
             vocab_size=tgt_size,
             banned=(PAD, BOS),
             dropout=config.dropout,
             locked=locked,
         )
-        self.pointer: Pointer | CopyNet | None = None
-        if config.copy == "pointer":
-            own = make_attention(config.attention, **sizes) if config.copy_attention == "separate" else None
-            assert own is None or isinstance(own, Attention)
-            self.pointer = Pointer(
-                output_size=config.hidden_size,
-                memory_size=memory_size,
-                embedding_size=config.embedding_size,
-                attention=own,
-            )
-        elif config.copy == "copynet":
-            self.pointer = CopyNet(output_size=config.hidden_size, memory_size=memory_size)
-        self.passed: Callable[[str, Tensor], None] = _unwatched
+        self.pointer = _make_pointer(config)
         if config.tie_embeddings in ("output", "all"):
             self.readout.logits.weight = self.tgt_embedding.weight
         if config.tie_embeddings in ("inputs", "all"):
             self.src_embedding.weight = self.tgt_embedding.weight
+        self.part_ended: Callable[[str, Tensor], None] = _ignore
 
     @property
     def has_attention(self) -> bool:
-        """Whether the steps' weights say where the model looked."""
-        return not isinstance(self.decoder.attention, NoAttention)
+        """Whether attention weights show where the model looks."""
+        return self.decoder.attention.attends
 
     @property
     def vocab_size(self) -> int:
@@ -190,58 +152,75 @@ class Seq2Seq(nn.Module):
 
     @property
     def copies(self) -> bool:
-        """Whether source pieces can be copied, so that batches must hold their target ids."""
+        """Whether source pieces can be copied, which requires ``Batch.copy_ids``."""
         return self.pointer is not None
 
     @property
+    def never_id(self) -> int | None:
+        """The unknown id for a model that copies, since it has an id for every source piece; else None."""
+        return UNK if self.copies else None
+
+    @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.src_embedding.weight.device
 
-    def encode(self, src: Tensor, lengths: Tensor, copy_ids: Tensor | None = None) -> Decoding:
-        """Read sources, for search.
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Switch dropout and gradients off; restore the mode afterwards."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.train(was_training)
 
-        Args:
-            src: ids (B, S).
-            lengths: (B,), on the CPU.
-            copy_ids: (B, S), the target ids of the pieces; needed for copying alone.
-
-        Returns:
-            The memory and the state before the first token.
-        """
-        size = self.vocab_size if copy_ids is None else max(self.vocab_size, int(copy_ids.max()) + 1)
-        return Decoding(*self._read(src, lengths, copy_ids), size)
+    def encode(self, batch: Batch) -> Decoding:
+        """Encode the sources of a batch; return the state before the first token. Targets are not read."""
+        memory, state = self._start(batch)
+        size = max(self.vocab_size, int(batch.copy_ids.max()) + 1) if self.copies else self.vocab_size
+        return Decoding(memory, state, size)
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
-        """The loss of a batch, summed over its target tokens."""
+        """Compute the loss of a batch, summed over its target tokens.
+
+        Args:
+            smoothing: e of label smoothing.
+            coverage_weight: lambda of the coverage loss.
+        """
         forced = self._force(batch)
         coverage = forced.features.new_zeros(0)
         if self.decoder.attention.coverage != "none":
-            coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility)
+            coverage = coverage_loss(forced.unrolled.log_weights.exp(), forced.memory.fertility)
             coverage = coverage.flatten().index_select(0, batch.real)
-        smoothed, nll = output_loss(
-            self.readout.logits,
-            forced.features,
-            forced.target,
-            forced.copying,
-            banned=self.readout.banned,
-            smoothing=smoothing,
-        )
+        if fast.enabled():
+            smoothed, nll = output_loss(
+                self.readout.logits,
+                forced.features,
+                forced.target,
+                forced.copying,
+                banned=self.readout.banned,
+                smoothing=smoothing,
+            )
+        else:
+            distribution = Distribution(self.readout(forced.features), self.readout.banned, forced.copying)
+            smoothed, nll = smoothed_nll(distribution.target(forced.target), smoothing)
         return total_loss(smoothed, nll, coverage, coverage_weight=coverage_weight, tokens=batch.target_tokens)
 
     def log_probs(self, batch: Batch) -> Tensor:
-        """Natural log-probability of every real target token: (R,), in fp32, sentence after sentence."""
-        return self._found(self._force(batch)).log_prob
+        """Return the natural log-probability of every real target token: (R,), in fp32, sentence after sentence."""
+        return self._target_probs(self._force(batch)).log_prob
 
     def provenance(self, batch: Batch) -> Provenance:
-        """Tell where every real target token came from."""
+        """Return the origin of every real target token."""
         forced = self._force(batch)
-        weights = forced.trace.log_weights.exp()
+        weights = forced.unrolled.log_weights.exp()
         weights = weights.flatten(0, 1).index_select(0, batch.real)
         copying = forced.copying
-        if copying is None:  # then nothing depends on the output layer
+        if copying is None:  # the output layer is not needed
             return Provenance(weights, torch.ones_like(weights[:, 0]), torch.zeros_like(weights))
-        found = self._found(forced)
+        found = self._target_probs(forced)
         route = found.route
         assert route is not None
         energies = copying.energies.masked_fill(copying.ids != forced.target.unsqueeze(1), MASKED)
@@ -249,99 +228,153 @@ class Seq2Seq(nn.Module):
         copied = torch.where((route.copied > -math.inf).unsqueeze(1), share * energies.softmax(dim=1), 0.0)
         return Provenance(weights, torch.sigmoid(route.gate), copied)
 
-    def step(self, tokens: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:
-        """Extend by one token: last tokens (N,) -> natural log-probabilities of the next (N, size), and the new state.
-
-        What is never produced has minus infinity: even a beam wider than the vocabulary must not take it.
-        """
+    def step(self, tokens: Tensor, decoding: Decoding) -> tuple[LogProbs, Decoding]:
+        """Extend every hypothesis by its last token (N,): the distribution of the next token, and the next state."""
         memory, state, size = decoding
-        tokens = tokens.to(self.device)  # search does not know where the model is before its first answer
+        tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
         embedded = self._embed_target(tokens)
-        prepared = self.decoder.stack.prepare(tokens.shape[0])
-        gates = self.decoder.stack.project(embedded)
-        output, state = self.decoder.step(gates, state, memory, prepared)
+        output, state = self.decoder.step(embedded, state, memory)
         copying = None
         if self.pointer is not None:
-            gate, energies = self.pointer(
-                output.unsqueeze(1),
-                state.context.unsqueeze(1),
-                embedded.unsqueeze(1),
-                state.log_weights.unsqueeze(1),
-                memory,
+            # (N, ...) -> (B, K, ...)
+            queries = (
+                x.unflatten(0, (len(memory.mask), -1)) for x in (output, state.context, embedded, state.log_weights)
             )
-            copying = Copying(None if gate is None else gate.squeeze(1), energies.squeeze(1), memory.copy_ids)
+            gate, energies = self.pointer(*queries, memory)
+            beam = energies.shape[1]
+            ids = memory.copy_ids.repeat_interleave(beam, dim=0)  # (N, S)
+            copying = Copying(None if gate is None else gate.flatten(0, 1), energies.flatten(0, 1), ids)
         logits = self.readout(self.readout.features(output, state.context))
         log_probs = Distribution(logits, self.readout.banned, copying).log_probs(size)
-        return log_probs, Decoding(memory, state, size)
+        return LogProbs(log_probs), Decoding(memory, state, size)
 
-    def _read(self, src: Tensor, lengths: Tensor, copy_ids: Tensor | None) -> tuple[Memory, DecoderState]:
-        """The memory and the state before the first token."""
-        encoded = self.encoder(self._drop(self.src_embedding(src)), lengths)
+    def _start(self, batch: Batch) -> tuple[Memory, DecoderState]:
+        """Encode the sources: the memory and the decoder's state before the first token."""
+        encoded = self.encoder(self._drop(self.src_embedding(batch.src)), batch)
         values, attention = self.memory_dropout(encoded.values), self.decoder.attention
-        top = encoded.final[:, -1, :, : self.encoder.direction_size]  # (B, D, M/D)
-        copy_keys, nothing = values[:, :, :0], src[:, :0]
+        copy_keys = values[:, :, :0]
         if self.pointer is not None:
-            assert copy_ids is not None, "copying needs the target ids of the source"
+            if batch.copy_ids.shape != batch.src.shape:
+                raise ValueError("a model that copies requires Batch.copy_ids; give copy_ids to collate")
             copy_keys = self.pointer.keys(values)
         memory = Memory(
             values=values,
             keys=attention.keys(values),
             mask=encoded.mask,
-            summary=top.flatten(1),
+            summary=encoded.summary,
             fertility=attention.fertility(values),
             copy_keys=copy_keys,
-            copy_ids=nothing if copy_ids is None else copy_ids,
+            copy_ids=batch.copy_ids,
         )
-        return memory, self.decoder.start(self.bridge(encoded), memory)
+        return memory, self.decoder.start(encoded, memory)
 
     def _force(self, batch: Batch) -> _Forced:
-        """Unroll over the known target, and pick its real tokens."""
-        memory, state = self._read(batch.src, batch.src_lengths, batch.copy_ids)
-        self.passed("encoder", memory.values)
+        """Unroll over the known target, and select its real positions."""
+        memory, state = self._start(batch)
+        self.part_ended("encoder", memory.values)
         embedded = self._drop(self._embed_target(batch.tgt_in))
-        trace = self.decoder.unroll(embedded, state, memory)
+        unrolled = self.decoder.unroll(embedded, state, memory)
 
-        def real(tensor: Tensor) -> Tensor:  # (B, T, ...) -> (R, ...): padding never reaches the output layer
+        def select_real(tensor: Tensor) -> Tensor:  # (B, T, ...) -> (R, ...)
             return tensor.flatten(0, 1).index_select(0, batch.real)
 
         copying = None
         if self.pointer is not None:
-            gate, energies = self.pointer(trace.outputs, trace.contexts, embedded, trace.log_weights, memory)
+            gate, energies = self.pointer(*unrolled[:2], embedded, unrolled.log_weights, memory)
             ids = memory.copy_ids.index_select(0, batch.real // batch.tgt_in.shape[1])
-            copying = Copying(None if gate is None else real(gate), real(energies), ids)
-        features = real(self.readout.features(trace.outputs, trace.contexts))
-        self.passed("recurrence", features)
-        return _Forced(memory, trace, features, real(batch.tgt_out), copying)
+            copying = Copying(None if gate is None else select_real(gate), select_real(energies), ids)
+        features = select_real(self.readout.features(unrolled.outputs, unrolled.contexts))
+        self.part_ended("recurrence", features)
+        return _Forced(memory, unrolled, features, select_real(batch.tgt_out), copying)
 
     def _drop(self, embedded: Tensor) -> Tensor:
         return self.word_dropout(self.embedding_dropout(embedded))
 
-    def _found(self, forced: _Forced) -> TargetProb:
-        """What is known of the target tokens; no more than ``ROOM`` logits are there at once."""
-        most = max(ROOM // self.vocab_size, 1)
+    def _target_probs(self, forced: _Forced) -> TargetProb:
+        """Compute the probabilities of the target tokens, with at most ``MAX_LOGITS`` logits in memory at once."""
+        most = max(MAX_LOGITS // self.vocab_size, 1)
         found = []
         for first in range(0, len(forced.target), most):
             rows = slice(first, first + most)
             copying = None if forced.copying is None else forced.copying.select(rows)
             distribution = Distribution(self.readout(forced.features[rows]), self.readout.banned, copying)
             found.append(distribution.target(forced.target[rows]))
-        return TargetProb.join(found)
+        return TargetProb.concatenate(found)
 
     def _embed_target(self, tokens: Tensor) -> Tensor:
-        """Embed what was produced; a source's own piece goes on as unknown."""
+        """Embed target ids; a source piece outside the vocabulary is embedded as unknown."""
         if self.pointer is not None:
             tokens = tokens.masked_fill(tokens >= self.vocab_size, UNK)
         return self.tgt_embedding(tokens)
 
 
-def _unwatched(part: str, tensor: Tensor) -> None:
-    """What ``Seq2Seq.passed`` is until someone wants to know when its parts have ended."""
+def _ignore(part: str, tensor: Tensor) -> None:
+    """Do nothing at the end of a part; a profile replaces it."""
 
 
-def _embedding(size: int, width: int) -> nn.Embedding:
-    """Small, so that a rare word means little: ten times larger ones learn sooner at first and generalise worse."""
+def _make_embedding(size: int, width: int) -> nn.Embedding:
+    """Make an embedding with small initial vectors: ten times larger ones learn faster at first and generalise worse."""
     embedding = nn.Embedding(size, width, padding_idx=PAD)
     uniform_(embedding.weight, 1 / math.sqrt(width))
     with torch.no_grad():
         embedding.weight[PAD].zero_()
     return embedding
+
+
+def _recurrent_options(config: ModelConfig, num_layers: int) -> _RecurrentOptions:
+    return _RecurrentOptions(
+        num_layers=num_layers,
+        dropout=config.dropout,
+        locked=config.dropout_kind == "locked",
+        recurrent_dropout=config.recurrent_dropout,
+        weight_drop=config.weight_drop,
+        residual=config.residual,
+    )
+
+
+def _attention_sizes(config: ModelConfig) -> _AttentionSizes:
+    return _AttentionSizes(
+        query_size=config.hidden_size,
+        memory_size=config.encoder_hidden_size or config.hidden_size,
+        attention_size=config.attention_size or config.hidden_size,
+    )
+
+
+def _make_encoder(config: ModelConfig) -> RecurrentEncoder:
+    return RecurrentEncoder(
+        config.cell,
+        input_size=config.embedding_size,
+        hidden_size=config.encoder_hidden_size or config.hidden_size,
+        bidirectional=config.bidirectional,
+        **_recurrent_options(config, config.encoder_layers),
+    )
+
+
+def _make_decoder(config: ModelConfig, encoder: RecurrentEncoder) -> RecurrentDecoder:
+    stack = StackedCell(
+        config.cell,
+        input_size=config.embedding_size,
+        hidden_size=config.hidden_size,
+        **_recurrent_options(config, config.decoder_layers),
+    )
+    attention = make_attention(config.attention, **_attention_sizes(config), coverage=config.coverage)
+    sizes = BridgeSizes(
+        memory_size=encoder.hidden_size,
+        direction_size=encoder.direction_size,
+        hidden_size=config.hidden_size,
+        num_layers=config.decoder_layers,
+        parts=stack.cell.parts,
+    )
+    return RecurrentDecoder(make_bridge(config.bridge, sizes), stack, attention, memory_size=encoder.hidden_size)
+
+
+def _make_pointer(config: ModelConfig) -> Pointer | CopyNet | None:
+    if config.copy == "none":
+        return None
+    separate = config.copy_attention == "separate"
+    return POINTERS[config.copy](
+        output_size=config.hidden_size,
+        memory_size=config.encoder_hidden_size or config.hidden_size,
+        embedding_size=config.embedding_size,
+        attention=make_attention(config.attention, **_attention_sizes(config)) if separate else None,
+    )

@@ -1,7 +1,7 @@
-"""A model directory: config.json, model.safetensors and the tokenizer files; self-contained and nothing executable.
+"""A model directory: config.json, model.safetensors and the tokenizer files.
 
-``config.json`` holds plain settings only. Every file is written under a temporary name and renamed, so a reader never
-sees half of one.
+It is self-contained and holds nothing executable; ``config.json`` holds plain settings only. Every file is written under a
+temporary name and renamed, so a reader never finds half of one.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig, from_container
 from seq2seq.model import Seq2Seq
@@ -23,17 +25,18 @@ from seq2seq.text.tokenizer import Tokenizer, load_tokenizer
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of version 0.1.0, and names today
 
 
 class Tokenizers(NamedTuple):
-    """One for each side; the same object when the vocabulary is shared."""
+    """The tokenizers of source and target; the same object if the vocabulary is shared."""
 
     src: Tokenizer
     tgt: Tokenizer
 
 
 class Settings(NamedTuple):
-    """What of a configuration a trained model carries with it."""
+    """The settings that are saved with a trained model."""
 
     model: ModelConfig
     tokenizer: TokenizerConfig
@@ -42,7 +45,7 @@ class Settings(NamedTuple):
 
 
 def settings_of(config: Config) -> Settings:
-    """The part of a run's configuration that belongs to the model."""
+    """Return the settings of a run that are saved with its model."""
     return Settings(config.model, config.tokenizer, config.search, config.data.max_source_length)
 
 
@@ -53,6 +56,7 @@ def build_model(settings: Settings, tokenizers: Tokenizers) -> Seq2Seq:
         src_size=tokenizers.src.size,
         tgt_size=tokenizers.tgt.size,
         shared=settings.tokenizer.shared,
+        max_source_length=settings.max_source_length,
     )
 
 
@@ -74,7 +78,7 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
 def save_weights(folder: Path, model: Seq2Seq) -> None:
     """Write model.safetensors; tied weights are stored once.
 
-    Copies are written, since on a GPU the weights of a recurrent layer are parts of one storage, which safetensors refuses.
+    Copies are written, because on a GPU the weights of a recurrent layer share one storage, which safetensors refuses.
     """
     temporary = folder / (WEIGHTS + ".tmp")
     weights = {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in model.named_parameters()}
@@ -83,17 +87,17 @@ def save_weights(folder: Path, model: Seq2Seq) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a whole file or none of it."""
+    """Write a file as a whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
     os.replace(temporary, path)
 
 
 def find(path: str | Path) -> Path:
-    """The model directory that a path means: itself, or ``model/`` inside a run directory.
+    """Return the model directory at a path: the path itself, or ``model/`` inside a run directory.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no model directory.
     """
     path = Path(path).expanduser()
     for folder in (path, path / "model"):
@@ -101,7 +105,7 @@ def find(path: str | Path) -> Path:
             return folder
     if not path.is_dir():
         raise ValueError(f"there is no model directory {path}")
-    raise ValueError(f"{path} holds no model: {CONFIG} and {WEIGHTS} stand neither in it nor in {path / 'model'}")
+    raise ValueError(f"{path} holds no model: {CONFIG} and {WEIGHTS} are neither in it nor in {path / 'model'}")
 
 
 def load_settings(folder: Path) -> tuple[Settings, Tokenizers]:
@@ -121,30 +125,60 @@ def load_settings(folder: Path) -> tuple[Settings, Tokenizers]:
             from_container(DataConfig, content["data"], "data.").max_source_length,
         )
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder} is not a whole model directory: {error!r}") from error
+        raise ValueError(f"{folder} is not a complete model directory: {error!r}") from error
     kind = settings.tokenizer.type
     made = [_read_tokenizer(kind, folder / name) for name in _tokenizer_names(settings.tokenizer)]
     return settings, Tokenizers(made[0], made[-1])
 
 
 def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tokenizers]:
-    """Load a model ready for use (in evaluation mode) from a model or run directory."""
+    """Load a model in evaluation mode, with its settings and tokenizers, from a model or run directory.
+
+    Raises:
+        ValueError: there is no model, or a file is missing, damaged or does not fit the others.
+    """
     folder = find(path)
     settings, tokenizers = load_settings(folder)
     model = build_model(settings, tokenizers)
     try:
-        load_model(model, str(folder / WEIGHTS))
+        _load_weights(model, current_names(load_file(folder / WEIGHTS)))
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG} or is damaged: {first}") from error
     return model.to(device).eval(), settings, tokenizers
 
 
+def current_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the parameters of a model that an older version saved; of a moved average too, whose names are prefixed."""
+    current = {}
+    for name, weight in weights.items():
+        prefix, own = ("module.", name[7:]) if name.startswith("module.") else ("", name)
+        for old, new in RENAMED_PARAMETERS.items():
+            if own.startswith(old):
+                own = new + own.removeprefix(old)
+        current[prefix + own] = weight
+    return current
+
+
+def _load_weights(model: Seq2Seq, weights: Mapping[str, Tensor]) -> None:
+    """Load parameters by name; tied ones need only one of their names.
+
+    Raises:
+        RuntimeError: names or shapes that do not fit.
+    """
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    state = model.state_dict()
+    loaded = {state[name].data_ptr() for name in weights if name in state}
+    absent = [name for name in missing if state[name].data_ptr() not in loaded]
+    if absent or unexpected:
+        raise RuntimeError(f"missing {', '.join(absent) or 'nothing'}, unexpected {', '.join(unexpected) or 'nothing'}")
+
+
 def _read_tokenizer(kind: str, path: Path) -> Tokenizer:
     try:
         return load_tokenizer(kind, path.read_bytes())
     except OSError as error:
-        raise ValueError(f"{path.parent} is not a whole model directory: {path.name}: {error.strerror}") from error
+        raise ValueError(f"{path.parent} is not a complete model directory: {path.name}: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 

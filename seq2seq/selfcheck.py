@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.data.batching import Batch, collate, pad
+from seq2seq.data.batching import Batch, collate
 from seq2seq.model import Decoding
-from seq2seq.search.beam import Hypothesis, Search, beam_search
+from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.text.tokenizer import BOS, EOS, PAD
-from seq2seq.translator import Translator, evaluating
+from seq2seq.translator import Translator
 
 SEED = 1
 LENGTHS = (1, 2, 3, 5, 8, 13, 21)  # pieces of the sources
@@ -40,10 +40,10 @@ class _Subject:
         self.model = translator.model
         self.max_length = translator.max_length
         self.penalty = translator.search_config.length_penalty
-        self.never_id = translator.never_id
+        self.never_id = translator.model.never_id
         random = torch.Generator().manual_seed(SEED)
         size = translator.tokenizers.src.size
-        lengths = [length for length in LENGTHS if length <= translator.max_source_length]
+        lengths = [length for length in LENGTHS if length <= translator.model.max_source_length]
         self.sources = [torch.randint(EOS + 1, size, (length,), generator=random).tolist() for length in lengths]
         self.words = translator.tokenizers.tgt.size - EOS - 1
         # some target for each source: its own ids, folded into the target vocabulary
@@ -63,14 +63,14 @@ class _Subject:
     def encode(self, sources: Sequence[list[int]]) -> Decoding:
         """Read some sources in one batch."""
         batch = self.batch(sources, [[] for _ in sources])
-        return self.model.encode(batch.src, batch.src_lengths, batch.copy_ids if self.model.copies else None)
+        return self.model.encode(batch)
 
     def search(self, sources: Sequence[list[int]], beam_size: int) -> list[list[Hypothesis]]:
         """Search some sources in one batch."""
         decoding = self.encode(sources)
         limits = [self.max_length(len(source)) for source in sources]
-        search = Search(BOS, EOS, beam_size, self.penalty, never_id=self.never_id)
-        return beam_search(self.model.step, decoding, limits, search)
+        options = SearchOptions(BOS, EOS, beam_size, self.penalty, never_id=self.never_id)
+        return beam_search(self.model.step, decoding, limits, options)
 
     def forced(self, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> torch.Tensor:
         """Log-probability of every target (without eos) by teacher forcing in one batch."""
@@ -91,20 +91,20 @@ def run_checks(translator: Translator) -> list[Check]:
         _batch_invariance,
     ]
     # TF32, which cuDNN takes unasked, keeps 10 bits of what the laws compare
-    with evaluating(translator.model), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with translator.model.evaluating(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         subject = _Subject(translator)
         return [check(subject) for check in checks]
 
 
 def _padding_ids(subject: _Subject) -> Check:
     """R1: other ids at padded places change nothing."""
-    ids, lengths = pad([[*source, EOS] for source in subject.sources] + [[EOS]], PAD)
-    real = torch.arange(ids.shape[1]) < lengths.unsqueeze(1)
+    sources = [*subject.sources, []]
+    batch = subject.batch(sources, sources)
+    padding = batch.src == PAD
     outcomes = []
-    for variant in (ids, ids.masked_fill(~real, EOS + 1)):
-        variant = variant.to(subject.model.device)
-        memory, state, _ = subject.model.encode(variant, lengths, variant if subject.model.copies else None)
-        outcomes.append((memory.values[real.to(memory.values.device)], memory.summary, state.hidden))
+    for ids in (batch.src, batch.src.masked_fill(padding, EOS + 1)):
+        memory, state, _ = subject.model.encode(batch._replace(src=ids))
+        outcomes.append((memory.values[~padding], memory.summary, state.hidden))
     worst = max(float((a - b).abs().max()) for a, b in zip(*outcomes, strict=True))
     return Check("R1", f"other ids at padded places move the encoder by {worst:.1e} (must be 0)", worst == 0)
 
@@ -127,13 +127,14 @@ def _sums(subject: _Subject) -> Check:
     decoding = subject.encode(subject.sources)
     tokens = torch.full((len(subject.sources),), BOS)
     for _ in range(STEPS):
-        log_probs, decoding = subject.model.step(tokens, decoding)
+        next_token, decoding = subject.model.step(tokens, decoding)
+        log_probs = next_token.log_probs()
         probabilities = log_probs.exp()
         worst = max(worst, float((probabilities.sum(dim=1) - 1).abs().max()))
         padded = max(padded, float(probabilities[:, PAD].max()))
-        rows = torch.arange(0, len(tokens), 2)  # every second sentence leaves, the others change places
-        decoding = decoding.select(rows.flip(0).to(log_probs.device))
-        tokens = log_probs.argmax(dim=1)[rows.flip(0)].cpu()
+        kept = torch.arange(0, len(tokens), 2).flip(0)  # every second sentence leaves, the others change places
+        decoding = decoding.keep(kept.to(log_probs.device))
+        tokens = log_probs.argmax(dim=1).cpu()[kept]
     text = f"the probabilities of a step sum to 1 but for {worst:.1e} (at most 1e-5), pad has {padded:g} (must be 0)"
     return Check("R6", text, worst <= 1e-5 and padded == 0)
 
@@ -157,7 +158,8 @@ def _greedy(subject: _Subject) -> Check:
         decoding = subject.encode([source])
         last = torch.tensor([BOS])
         for number, piece in enumerate(found[0].ids, start=1):
-            log_probs, decoding = subject.model.step(last, decoding)
+            next_token, decoding = subject.model.step(last, decoding)
+            log_probs = next_token.log_probs().clone()
             if subject.never_id is not None:
                 log_probs[:, subject.never_id] = -torch.inf
             forced = number == subject.max_length(len(source))

@@ -15,9 +15,10 @@ FLOORS = (  # from the roof down; a room may import its own floor and the floors
     {"commands", "__main__"},
     {"training", "selfcheck"},
     {"translator"},
-    {"model_dir", "search", "metrics"},
+    {"model_dir", "metrics"},
     {"model"},
-    {"data", "loss", "plot"},
+    {"searchable"},
+    {"search", "data", "loss", "plot"},
     {"text", "layers"},
     {"config"},
 )

@@ -16,7 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from seq2seq.config import ModelConfig
 from seq2seq.data.batching import Batch, collate
-from seq2seq.layers.encoder import Encoder
+from seq2seq.layers.encoder import RecurrentEncoder
+from seq2seq.layers.fast.encoder import FastRecurrence
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
@@ -40,13 +41,20 @@ def build(copies: bool, **options: Any) -> tuple[Seq2Seq, Batch]:
     return model.to(META), moved._replace(src_lengths=batch.src_lengths)
 
 
+def _run_fast(encoder: RecurrentEncoder, layer: Any, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    values, final = FastRecurrence.apply(
+        encoder.cell.fast, sequence, lengths.to(META), *encoder._weights(layer, len(sequence))
+    )
+    return values, final
+
+
 @pytest.fixture(params=["cpu", "gpu"])
 def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())  # knows no meta device
     if request.param == "gpu":
         is_cuda = property(lambda tensor: tensor.device == META)
         monkeypatch.setattr(Tensor, "is_cuda", is_cuda, raising=False)
-        monkeypatch.setattr(Encoder, "_by_torch", Encoder._by_hand)  # cuDNN's layers have no fake twin
+        monkeypatch.setattr(RecurrentEncoder, "_run_torch", _run_fast)  # cuDNN's layers have no fake tensors
 
 
 @pytest.mark.usefixtures("branches")
@@ -73,13 +81,13 @@ def test_nothing_is_left_on_another_device(options: dict[str, Any], layers: int,
         loss.total.backward()
         model.eval()
         told = [loss.total, loss.nll, model.log_probs(batch), *model.provenance(batch)]
-        copy_ids = batch.copy_ids if copies else None
-        decoding = Decoding(*model._read(batch.src, batch.src_lengths, copy_ids), V + OWN)
-        for _ in range(2):
-            log_probs, decoding = model.step(torch.zeros(2, dtype=torch.long), decoding)
-            told += [log_probs, decoding.weights, decoding.mask]
-            decoding = decoding.reorder(torch.ones(2, dtype=torch.long, device=META))
-            decoding = decoding.select(torch.ones(2, dtype=torch.long, device=META))
+        decoding = Decoding(*model._start(batch), V + OWN)
+        for width in (1, 2):
+            next_token, decoding = model.step(torch.zeros(2 * width, dtype=torch.long), decoding)
+            told += [next_token.log_probs(), decoding.weights, decoding.mask]
+            told += [*next_token.best(3, (1,)), next_token.at(torch.ones(2 * width, 1, dtype=torch.long, device=META))]
+            decoding = decoding.reorder(torch.ones(4, dtype=torch.long, device=META))
+            decoding = decoding.keep(torch.ones(2, dtype=torch.long, device=META))
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     assert len(gradients) > 5
     assert {tensor.device for tensor in (*told, *gradients)} == {META}

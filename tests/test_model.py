@@ -56,15 +56,12 @@ def copied_batch() -> Batch:
     return batch(tgt=[[5, OWN + 1, OWN, 4], [OWN, OWN, 7], [4, OWN], []])
 
 
-def encode(model: Seq2Seq, full: Batch) -> Decoding:
-    return model.encode(full.src, full.src_lengths, full.copy_ids if model.copies else None)
-
-
 def stepped(model: Seq2Seq, full: Batch) -> tuple[torch.Tensor, Decoding]:
     """Log-probabilities of every real target token, step by step."""
-    decoding, found = encode(model, full), []
+    decoding, found = model.encode(full), []
     for t in range(full.tgt_in.shape[1]):
-        log_probs, decoding = model.step(full.tgt_in[:, t], decoding)
+        next_token, decoding = model.step(full.tgt_in[:, t], decoding)
+        log_probs = next_token.log_probs()
         torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(len(full.src)), rtol=0, atol=1e-5)
         assert (log_probs[:, [PAD, BOS]] == -math.inf).all()
         found.append(log_probs.gather(1, full.tgt_out[:, t : t + 1]))
@@ -368,7 +365,7 @@ def test_a_pointer_without_attention_is_refused(options):
 @pytest.mark.parametrize("coverage", ["sum", "fertility"])
 def test_coverage_without_attention_is_refused(coverage):
     message = (
-        f"model.coverage={coverage} needs an attention, but model.attention is none; "
+        f"model.coverage={coverage} requires an attention, but model.attention is none; "
         "set model.attention=additive or model.coverage=none"
     )
     with pytest.raises(ValueError, match=message):
@@ -396,9 +393,11 @@ def test_dropout_of_a_memory_that_nothing_reads_is_refused():
 
 
 def test_widths_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"dot needs states of one width, .* set model.encoder_hidden_size=8"):
+    with pytest.raises(ValueError, match=r"dot requires states of one width, .* set model.encoder_hidden_size=8"):
         make(attention="dot", encoder_hidden_size=10)
-    with pytest.raises(ValueError, match=r"bridge=last hands states on as they are, .* set model.encoder_hidden_size"):
+    with pytest.raises(
+        ValueError, match=r"bridge=last copies states and requires one width, .* set model.encoder_hidden_size"
+    ):
         make(bridge="last", encoder_hidden_size=10)
     with pytest.raises(ValueError, match="must be even, but is 7"):
         make(encoder_hidden_size=7)
@@ -468,7 +467,7 @@ def test_what_a_source_piece_means_decides_what_is_copied(copy):
     model = make(copy=copy).eval()
     full = batch()
     other = full._replace(copy_ids=torch.where(full.copy_ids == 5, 6, full.copy_ids))
-    before, after = (model.step(full.tgt_in[:, 0], encode(model, some))[0].exp() for some in (full, other))
+    before, after = (model.step(full.tgt_in[:, 0], model.encode(some))[0].log_probs().exp() for some in (full, other))
     moved = before[0, 5] - after[0, 5]
     assert moved > 1e-3
     torch.testing.assert_close(after[0, 6] - before[0, 6], moved)
@@ -482,15 +481,15 @@ def test_an_own_piece_goes_on_as_unknown(copy):
     same = full._replace(tgt_in=full.tgt_in.masked_fill(full.tgt_in >= OWN, UNK))
     assert not torch.equal(full.tgt_in, same.tgt_in)
     assert torch.equal(model.log_probs(full), model.log_probs(same))
-    decoding = encode(model, full)
-    own, unknown = (model.step(torch.full((len(SRC),), token), decoding)[0] for token in (OWN + 1, UNK))
-    assert torch.equal(own, unknown)
+    decoding = model.encode(full)
+    copied, unknown = (model.step(torch.full((len(SRC),), token), decoding)[0].log_probs() for token in (OWN + 1, UNK))
+    assert torch.equal(copied, unknown)
 
 
-def test_copying_needs_the_target_ids_of_the_source():
+def test_copying_requires_the_target_ids_of_the_source():
     full = batch()
-    with pytest.raises(AssertionError, match="copying needs the target ids of the source"):
-        make(copy="pointer").encode(full.src, full.src_lengths)
+    with pytest.raises(ValueError, match=r"^a model that copies requires Batch.copy_ids; give copy_ids to collate$"):
+        make(copy="pointer").encode(full._replace(copy_ids=full.copy_ids[:, :0]))
 
 
 def test_coverage_is_in_the_loss_with_its_weight_and_not_in_the_nll():
@@ -525,7 +524,7 @@ def test_scoring_and_provenance_make_no_more_logits_at_once_than_they_may(option
     log_probs, provenance = model.log_probs(full), model.provenance(full)
     made = []
     model.readout.logits.register_forward_hook(lambda *called: made.append(called[2].numel()))
-    monkeypatch.setattr("seq2seq.model.ROOM", 5 * TGT_SIZE + 1)
+    monkeypatch.setattr("seq2seq.model.MAX_LOGITS", 5 * TGT_SIZE + 1)
     torch.testing.assert_close(model.log_probs(full), log_probs)
     torch.testing.assert_close(model.provenance(full), provenance)
     once = [5 * TGT_SIZE] * (full.target_tokens // 5) + [full.target_tokens % 5 * TGT_SIZE]
@@ -537,7 +536,7 @@ def test_provenance_is_what_the_steps_tell(options):
     model = make(**options).eval()
     full = copied_batch() if model.copies else batch()
     told = model.provenance(full)
-    decoding, weights = encode(model, full), []
+    decoding, weights = model.encode(full), []
     for t in range(full.tgt_in.shape[1]):
         _, decoding = model.step(full.tgt_in[:, t], decoding)
         weights.append(decoding.weights)
@@ -568,38 +567,51 @@ def test_provenance_is_what_the_steps_tell(options):
 
 
 @EVERY_COPY
-def test_decoding_reorders_the_state_and_selects_everything(options):
+def test_decoding_reorders_hypotheses_and_keeps_sentences(options):
     model = make(**options).eval()
     full = batch()
-    _, decoding = model.step(full.tgt_in[:, 0], encode(model, full))
-    rows = torch.tensor([1, 1, 3, 0])
-    reordered, selected = decoding.reorder(rows), decoding.select(rows)
+    _, decoding = model.step(full.tgt_in[:, 0], model.encode(full))
+    rows = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])  # two hypotheses a sentence
+    reordered = decoding.reorder(rows)
     assert reordered.memory is decoding.memory
-    assert reordered.size == selected.size == decoding.size
-    for a, b, c in zip(reordered.state, selected.state, decoding.state, strict=True):
-        assert torch.equal(a, c[rows])
-        assert torch.equal(b, c[rows])
-    for a, b in zip(selected.memory, decoding.memory, strict=True):
-        assert torch.equal(a, b[rows])
+    assert all(torch.equal(a, b[rows]) for a, b in zip(reordered.state, decoding.state, strict=True))
+    sentences = torch.tensor([3, 1])
+    kept = reordered.keep(sentences)
+    assert kept.size == reordered.size == decoding.size
+    assert all(torch.equal(a, b[sentences]) for a, b in zip(kept.memory, decoding.memory, strict=True))
+    assert all(torch.equal(a, b[[3, 3, 1, 1]]) for a, b in zip(kept.state, decoding.state, strict=True))
+
+
+@EVERY_COPY
+def test_hypotheses_of_a_sentence_share_its_memory(options):
+    model = make(**options).eval()
+    full = batch()
+    _, decoding = model.step(full.tgt_in[:, 0], model.encode(full))
+    rows, tokens = torch.arange(4).repeat_interleave(3), torch.arange(4, 16) % TGT_SIZE
+    shared, state = model.step(tokens, decoding.reorder(rows))
+    repeated = decoding._replace(memory=decoding.memory.select(rows), state=decoding.state.select(rows))
+    expected, expected_state = model.step(tokens, repeated)
+    torch.testing.assert_close(shared.log_probs(), expected.log_probs())
+    torch.testing.assert_close(state.weights, expected_state.weights)
 
 
 @EVERY_COPY
 def test_sums_stay_one_when_sentences_leave(options):
     model = make(**options).eval()
     full = batch()
-    log_probs, decoding = model.step(full.tgt_in[:, 0], encode(model, full))
-    rows = torch.tensor([2, 0, 2])
+    next_token, decoding = model.step(full.tgt_in[:, 0], model.encode(full))
+    sentences = torch.tensor([2, 0])
     again, _ = model.step(full.tgt_in[:, 1], decoding)
-    left, _ = model.step(full.tgt_in[rows, 1], decoding.select(rows))
-    assert left.shape[1] == log_probs.shape[1]
-    torch.testing.assert_close(left, again[rows])
-    torch.testing.assert_close(left.exp().sum(dim=1), torch.ones(3), rtol=0, atol=1e-5)
+    left, _ = model.step(full.tgt_in[sentences, 1], decoding.keep(sentences))
+    assert left.log_probs().shape[1] == next_token.log_probs().shape[1]
+    torch.testing.assert_close(left.log_probs(), again.log_probs()[sentences])
+    torch.testing.assert_close(left.log_probs().exp().sum(dim=1), torch.ones(2), rtol=0, atol=1e-5)
 
 
 def test_search_sees_the_weights_of_the_last_step_and_which_places_are_pieces():
     model = make().eval()
     full = batch()
-    decoding = encode(model, full)
+    decoding = model.encode(full)
     assert isinstance(decoding, Decoding)
     assert not decoding.weights.any()  # nothing was looked at yet
     _, decoding = model.step(full.tgt_in[:, 0], decoding)
@@ -629,5 +641,5 @@ def test_the_padding_embedding_is_zero():
 def test_a_step_takes_the_first_tokens_from_anywhere():
     model = make().eval().to("cuda")
     full = batch().to(torch.device("cuda"))
-    log_probs, _ = model.step(torch.full((len(SRC),), BOS), encode(model, full))
-    assert log_probs.device.type == "cuda"
+    next_token, _ = model.step(torch.full((len(SRC),), BOS), model.encode(full))
+    assert next_token.log_probs().device.type == "cuda"

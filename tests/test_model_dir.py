@@ -173,7 +173,7 @@ def test_a_directory_without_a_model(tmp_path, left):
     for name in {"config.json", "model.safetensors"} - set(left):
         (tmp_path / name).unlink()
     message = (
-        f"{tmp_path} holds no model: config.json and model.safetensors stand neither in it nor in {tmp_path / 'model'}"
+        f"{tmp_path} holds no model: config.json and model.safetensors are neither in it nor in {tmp_path / 'model'}"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         load(tmp_path, CPU)
@@ -184,7 +184,7 @@ def test_a_missing_tokenizer(tmp_path, shared):
     save(tmp_path, shared=shared)
     name = "tokenizer.json" if shared else "tokenizer.tgt.json"
     (tmp_path / name).unlink()
-    message = f"{tmp_path} is not a whole model directory: {name}: No such file"
+    message = f"{tmp_path} is not a complete model directory: {name}: No such file"
     with pytest.raises(ValueError, match=re.escape(message)):
         load(tmp_path, CPU)
 
@@ -232,7 +232,7 @@ def test_a_newer_format(tmp_path):
 def test_a_damaged_config(tmp_path, content):
     save(tmp_path)
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path))} is not a whole model directory: "):
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path))} is not a complete model directory: "):
         load(tmp_path, CPU)
 
 

@@ -13,8 +13,9 @@ import torch
 from untrained import spread
 
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.data.batching import collate
 from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, save_weights
-from seq2seq.text.tokenizer import BOS, EOS, UNK, train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, train_tokenizer
 from seq2seq.text.wordsplit import JOINER
 from seq2seq.translator import CopiedFrom, Translation, Translator, find_device
 
@@ -47,7 +48,7 @@ def make(
             for parameter in model.decoder.attention.coverage_parameters():
                 parameter.uniform_(-2, 2)
     search = dataclasses.replace(SEARCH, **options)
-    return Translator(model, tokenizers, search, max_source_length=max_source_length)
+    return Translator(model, tokenizers, search)
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +76,7 @@ def test_blank_lines_give_empty_lines_and_the_model_is_not_asked(translator, mon
 
     rows = []
     original = translator.model.encode
-    monkeypatch.setattr(
-        translator.model,
-        "encode",
-        lambda src, lengths, copy_ids: rows.append(len(src)) or original(src, lengths, copy_ids),
-    )
+    monkeypatch.setattr(translator.model, "encode", lambda batch: rows.append(len(batch.src)) or original(batch))
     translator.translate(LINES)
     assert sum(rows) == len(FILLED)
     monkeypatch.setattr(translator.model, "encode", None)
@@ -129,7 +126,7 @@ def test_many_short_lines_are_searched_in_parts(monkeypatch):
     translator = make(beam_size=2)
     whole, sizes, original = translator.translate(LINES), [], translator._search_batch
     monkeypatch.setattr(translator, "_search_batch", lambda some: sizes.append(len(some)) or original(some))
-    monkeypatch.setattr("seq2seq.translator._MOST_SCORES", 2 * 2 * translator.tokenizers.tgt.size)
+    monkeypatch.setattr("seq2seq.translator._MAX_SCORES", 2 * 2 * translator.tokenizers.tgt.size)
     assert translator.translate(LINES) == whole
     assert max(sizes) == 2
     assert sum(sizes) == len(FILLED)
@@ -307,13 +304,13 @@ def follow(translator: Translator, line: str, found: Translation) -> tuple[list[
     copied = [
         tokenizer.size + own.index(piece) if piece in own else tokenizer.id(piece) for piece in found.source_pieces
     ]
-    copy_ids = torch.tensor([[*copied, EOS]]) if model.copies else None
-    decoding = model.encode(torch.tensor([[*src, EOS]]), torch.tensor([len(src) + 1]), copy_ids)
+    batch = collate([src], [[]], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=[copied] if model.copies else None)
+    decoding = model.encode(batch)
     log_probs, weights, last = [], [], BOS
     with torch.no_grad():
         for token in [*target_ids(translator, found), EOS]:
-            given, decoding = model.step(torch.tensor([last]), decoding)
-            log_probs.append(float(given[0, token]))
+            next_token, decoding = model.step(torch.tensor([last]), decoding)
+            log_probs.append(float(next_token.at(torch.tensor([[token]]))))
             weights.append(decoding.weights[0, : len(src)])
             last = token
     return log_probs, torch.stack(weights)
@@ -485,7 +482,7 @@ def test_copying_between_two_vocabularies(kind):
     with torch.no_grad():
         model.pointer.gate.bias.fill_(-1e4)
     search = dataclasses.replace(SEARCH, min_length=1)
-    translator = Translator(model, Tokenizers(src, tgt), search, max_source_length=50)
+    translator = Translator(model, Tokenizers(src, tgt), search)
     lines = ["the small dog , too !", "a zebra☃☃ sees men .", "Ωmega"]
     for line, ((found,), text) in zip(
         lines, zip(translator.search(lines), translator.translate(lines), strict=True), strict=True
@@ -573,7 +570,7 @@ def test_a_saved_translator_translates_alike(options, tmp_path):
     for path in (tmp_path, str(tmp_path / "model")):
         loaded = Translator.load(path, device="cpu")
         assert loaded.search_config == SEARCH
-        assert loaded.max_source_length == 3
+        assert loaded.model.max_source_length == 3
         assert not loaded.model.training
         assert loaded.translate(LINES) == translator.translate(LINES)
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
-from unittest import mock
 
 import numpy as np
 import torch
 
 from seq2seq.config import ModelConfig, TrainConfig
 from seq2seq.data.batching import Batch, collate
-from seq2seq.layers.decoder import Decoder
-from seq2seq.layers.distribution import Distribution
-from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 from seq2seq.model import Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 from seq2seq.training.optimizer import make_optimizer
@@ -90,24 +85,6 @@ class Updates:
         if self.model.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
-
-
-@contextmanager
-def by_steps() -> Iterator[None]:
-    """The plain path: unrolled step by step, all logits at once."""
-
-    def forward(self: Seq2Seq, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
-        forced = self._force(batch)
-        distribution = Distribution(self.readout(forced.features), self.readout.banned, forced.copying)
-        smoothed, nll = smoothed_nll(distribution.target(forced.target), smoothing)
-        coverage = forced.features.new_zeros(0)
-        if coverage_weight:
-            coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility).flatten()
-            coverage = coverage.index_select(0, batch.real)
-        return total_loss(smoothed, nll, coverage, coverage_weight=coverage_weight, tokens=batch.target_tokens)
-
-    with mock.patch.object(Decoder, "fuses", False), mock.patch.object(Seq2Seq, "forward", forward):
-        yield
 
 
 def machine() -> dict[str, object]:

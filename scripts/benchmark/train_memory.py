@@ -23,7 +23,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import KINDS, Size, Updates, by_steps, machine, make_batch, make_model
+from common import KINDS, Size, Updates, machine, make_batch, make_model
+
+from seq2seq.layers.fast import plain_layers
 
 HIDDEN = 512
 WAYS = ("fused", "steps")
@@ -32,7 +34,7 @@ WAYS = ("fused", "steps")
 def own_peak(way: str, arguments: argparse.Namespace) -> int:
     """Bytes, measured in this process, which must be a fresh one."""
     updates = Updates(make_model(arguments.kind, Size(HIDDEN, vocabulary=arguments.vocabulary)))
-    with by_steps() if way == "steps" else nullcontext():
+    with plain_layers() if way == "steps" else nullcontext():
         before = 0
         for rows, source, target in ((2, 3, 3), (arguments.rows, arguments.source, arguments.target)):
             options = {"kind": arguments.kind, "vocabulary": arguments.vocabulary}

@@ -22,9 +22,10 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from common import KINDS, Size, Updates, by_steps, machine, make_batch, make_model
+from common import KINDS, Size, Updates, machine, make_batch, make_model
 
 from seq2seq.data.batching import Batch, plan_epoch
+from seq2seq.layers.fast import plain_layers
 from seq2seq.training.precision import TYPES
 
 SIZES = {"S": Size(256), "M": Size(512), "G": Size(1024, embedding=1024, layers=4, vocabulary=32000)}  # G: GNMT's
@@ -96,7 +97,7 @@ def measure(name: str, kind: str, arguments: argparse.Namespace) -> dict[str, ob
     for _ in range(arguments.runs):
         for title, way in ways.items():
             found[title].append(way())
-        with by_steps():
+        with plain_layers():
             found["steps"].append(updates.speed(batches))
         found["floor"].append(tokens / (count / products_rate(size, tokens // len(batches), arguments)))
     row: dict[str, object] = {"size": name, "kind": kind}

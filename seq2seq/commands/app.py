@@ -283,7 +283,7 @@ def plot(
         except ImportError as error:
             raise ValueError(f'plot needs matplotlib ({error}); pip install "seq2seq[plot]"') from error
         from seq2seq.config import SearchConfig, from_container
-        from seq2seq.model import copied_places
+        from seq2seq.searchable import copied_positions
 
         kind = check_format(output)
         if target is not None and beam_size is not None:
@@ -295,7 +295,7 @@ def plot(
         translator.search_config = from_container(SearchConfig, changed, "search.")
         found, provenance = translator.trace(text, target)
         copies = translator.model.copies
-        copied_from = copied_places(provenance.copied)
+        copied_from = copied_positions(provenance.copied)
         score = f"score {found.score:.3f}, log P {found.log_prob:.2f}"
         picture = Picture(
             src_pieces=[*found.source_pieces, "</s>"],

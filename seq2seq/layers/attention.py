@@ -1,7 +1,12 @@
 """Attention over the encoder's values: additive, dot, general, scaled dot, or none; each with or without coverage.
 
-One order for every kind (Luong et al. 2015, See et al. 2017): the query is the current decoder state s_t. The additive
-energy is that of Bahdanau et al. 2015 in this order. Holds parameters only; what belongs to a sentence is in ``Memory``.
+For every kind the query is the current decoder state s_t (Luong et al. 2015, See et al. 2017); the additive energy is
+that of Bahdanau et al. 2015 with this query. An attention works in three steps, each a method: energies, log-weights,
+context. A kind overrides the step that it changes, and callers use no other way in. The log-weights are normalised over
+the real positions and finite there, which copying and coverage rely on. Attentions hold parameters only; tensors of a
+sentence are in ``Memory``.
+
+Shapes: Q queries of one sentence, the K hypotheses of a beam, T steps of a known target, or 1 inside a recurrence.
 """
 
 from __future__ import annotations
@@ -15,73 +20,48 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MAX_FERTILITY = 2.0  # N of Tu et al. 2016, the value of their experiments
-MIN_FERTILITY = 1e-4  # where the sigmoid underflows, coverage would be infinite
+MIN_FERTILITY = 1e-4  # keeps coverage finite where the sigmoid underflows
 MASKED = torch.finfo(torch.float32).min  # an energy or log-weight whose weight is 0
 
 
 class Memory(NamedTuple):
-    """What stays constant while a sentence is decoded. What a model does not use is 0 wide."""
+    """The encoded source, constant while a sentence is decoded. A tensor that a model does not use has width 0."""
 
     values: Tensor  # (B, S, M)
     keys: Tensor  # (B, S, A)
     mask: Tensor  # (B, S), True = real
-    summary: Tensor  # (B, M), the top encoder layer's final h of each direction
-    fertility: Tensor  # (B, S), how often a position is to be looked at: what coverage is divided by
-    copy_keys: Tensor  # (B, S, A), of the attention for copying
-    copy_ids: Tensor  # (B, S), the target id of each source piece; from V on those of the sentence's own pieces
+    summary: Tensor  # (B, M), final states of the top encoder layer
+    fertility: Tensor  # (B, S), by which coverage is divided; (B, 0) without coverage
+    copy_keys: Tensor  # (B, S, A), keys of the attention used for copying
+    copy_ids: Tensor  # (B, S), target id of each source piece; from V on for pieces outside the vocabulary
 
-    def select(self, rows: Tensor) -> Memory:
-        """The memory of some rows, in that order."""
-        return Memory(*(tensor.index_select(0, rows) for tensor in self))
+    def select(self, sentences: Tensor) -> Memory:
+        """Return the memory of some sentences, in that order."""
+        return Memory(*(tensor.index_select(0, sentences) for tensor in self))
 
 
 def masked_log_softmax(energies: Tensor, mask: Tensor) -> Tensor:
-    """Log-weights over the real positions, in fp32 at least: (B, S), (B, S) -> (B, S); ``MASKED`` elsewhere."""
+    """Normalise energies (B, Q, S) over the real positions of mask (B, S), in fp32 at least; ``MASKED`` at padding."""
     energies = energies.to(torch.promote_types(energies.dtype, torch.float32))
-    return torch.log_softmax(energies.masked_fill(~mask, MASKED), dim=-1).masked_fill(~mask, MASKED)
-
-
-class NoAttention(nn.Module):
-    """The context is the encoder's summary at every step (Cho et al. 2014)."""
-
-    coverage = "none"
-
-    def __init__(self, query_size: int, memory_size: int, attention_size: int, coverage: str = "none") -> None:
-        super().__init__()
-        if coverage != "none":
-            raise ValueError(
-                f"model.coverage={coverage} needs an attention, but model.attention is none; "
-                "set model.attention=additive or model.coverage=none"
-            )
-
-    def coverage_parameters(self) -> list[nn.Parameter]:
-        """None."""
-        return []
-
-    def keys(self, values: Tensor) -> Tensor:
-        """Nothing is compared: (B, S, M) -> (B, S, 0)."""
-        return values[:, :, :0]
-
-    def fertility(self, values: Tensor) -> Tensor:
-        """Nothing is covered: (B, S, M) -> (B, 0)."""
-        return values[:, :0, 0]
-
-    def forward(self, query: Tensor, memory: Memory, coverage: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the summary (B, M) and log-weights of ``MASKED`` (B, S)."""
-        return memory.summary, torch.full_like(memory.mask, MASKED, dtype=torch.float32)
+    padding = ~mask.unsqueeze(1)
+    return torch.log_softmax(energies.masked_fill(padding, MASKED), dim=-1).masked_fill(padding, MASKED)
 
 
 class Attention(nn.Module):
-    """What the kinds share: coverage, weights from energies, context from weights.
+    """Base of all kinds: coverage, weights from energies, context from weights.
 
-    Coverage is what earlier steps gave each position (See et al. 2017, section 2.3): ``sum`` of their weights, or that
-    divided by the position's ``fertility`` N sigmoid(U h_j), N = 2 (Tu et al. 2016, eq. 9). Its weights start at 0, so
-    a model begins as the one without coverage.
+    Coverage is the sum of the weights of the earlier steps (See et al. 2017, section 2.3): ``sum``, or that sum divided by
+    the position's ``fertility`` N sigmoid(U h_j), N = 2 (Tu et al. 2016, eq. 9). Its weights start at 0, so a model starts
+    as the same model without coverage.
 
     Args:
+        memory_size: M.
         coverage: none, sum or fertility.
-        coverage_size: width in which coverage enters; 1: it is added to the energies.
+        coverage_size: width in which coverage enters; 1 if it is added to the energies.
     """
+
+    kind = ""  # its name in ATTENTIONS; set by make_attention
+    attends = True  # whether its weights show where the model looks
 
     def __init__(self, memory_size: int, coverage: str, coverage_size: int = 1) -> None:
         super().__init__()
@@ -91,28 +71,16 @@ class Attention(nn.Module):
         if coverage == "fertility":
             self.fertility_energy = nn.Linear(memory_size, 1, bias=False)
 
-    scale = 1.0  # of the products of query and keys
-
-    @property
-    def query_weight(self) -> Tensor | None:
-        """What the query is multiplied by: (A, H), or None."""
-        return None
-
-    @property
-    def energy_weight(self) -> Tensor | None:
-        """v of additive energies: (A,), or None for products."""
-        return None
-
     def coverage_parameters(self) -> list[nn.Parameter]:
-        """Those that act only through coverage."""
+        """Return the parameters that act through coverage alone."""
         return [p for name, p in self.named_parameters() if name.startswith(("coverage", "fertility"))]
 
     def keys(self, values: Tensor) -> Tensor:
-        """Project the values once a sentence: (B, S, M) -> (B, S, A)."""
+        """Project the values, once a sentence: (B, S, M) -> (B, S, A)."""
         raise TypeError("Attention is abstract; use one of ATTENTIONS")
 
     def fertility(self, values: Tensor) -> Tensor:
-        """What coverage is divided by: (B, S, M) -> (B, S), or (B, 0) without coverage."""
+        """Return the divisor of coverage: (B, S, M) -> (B, S), or (B, 0) without coverage."""
         if self.coverage == "none":
             return values[:, :0, 0]
         if self.coverage == "sum":
@@ -120,30 +88,57 @@ class Attention(nn.Module):
         return (MAX_FERTILITY * torch.sigmoid(self.fertility_energy(values).squeeze(2))).clamp(min=MIN_FERTILITY)
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
-        """Compare: (B, H), (B, S, A), (B, S) -> (B, S)."""
+        """Compare queries with keys: (B, Q, H), (B, S, A), (B, Q, S) -> (B, Q, S)."""
         raise TypeError("Attention is abstract; use one of ATTENTIONS")
 
-    def forward(self, query: Tensor, memory: Memory, coverage: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at the source.
+    def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+        """Return normalised log-weights (B, Q, S) in fp32 at least; ``MASKED`` at padding.
 
         Args:
-            query: decoder state s_t (B, H).
-            coverage: of the steps before this one, (B, S), or (B, 0).
-
-        Returns:
-            context (B, M); log-weights (B, S), in fp32 at least.
+            query: decoder states (B, Q, H).
+            keys: of ``keys`` (B, S, A).
+            mask: (B, S), True = real.
+            coverage: of the steps before this one (B, Q, S), or (B, Q, 0).
         """
-        log_weights = masked_log_softmax(self.energies(query, memory.keys, coverage), memory.mask)
-        weights = log_weights.exp().to(memory.values.dtype)
-        # (B, 1, S) @ (B, S, M) -> (B, M)
-        return torch.bmm(weights.unsqueeze(1), memory.values).squeeze(1), log_weights
+        return masked_log_softmax(self.energies(query, keys, coverage), mask)
+
+    def context(self, log_weights: Tensor, memory: Memory) -> Tensor:
+        """Sum the values by their weights: (B, Q, S) -> (B, Q, M)."""
+        return torch.bmm(log_weights.exp().to(memory.values.dtype), memory.values)
+
+
+class NoAttention(Attention):
+    """Gives the encoder's summary as the context at every step (Cho et al. 2014)."""
+
+    attends = False
+
+    def __init__(self, query_size: int, memory_size: int, attention_size: int, coverage: str = "none") -> None:
+        super().__init__(memory_size, "none")
+        if coverage != "none":
+            raise ValueError(
+                f"model.coverage={coverage} requires an attention, but model.attention is none; "
+                "set model.attention=additive or model.coverage=none"
+            )
+
+    def keys(self, values: Tensor) -> Tensor:
+        """Return no keys: (B, S, M) -> (B, S, 0)."""
+        return values[:, :, :0]
+
+    def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+        """Return ``MASKED`` everywhere: no position has weight."""
+        shape = (*query.shape[:2], mask.shape[1])
+        return torch.full(shape, MASKED, dtype=torch.float32, device=query.device)
+
+    def context(self, log_weights: Tensor, memory: Memory) -> Tensor:
+        """Return the summary for every query: (B, Q, M)."""
+        return memory.summary.unsqueeze(1).expand(-1, log_weights.shape[1], -1)
 
 
 class _Product(Attention):
     """Energies that are products of query and keys."""
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
-        energies = torch.bmm(keys, query.unsqueeze(2)).squeeze(2)
+        energies = torch.bmm(query, keys.transpose(1, 2))  # (B, Q, A) @ (B, A, S)
         return energies if self.coverage == "none" else energies + self.coverage_weight * coverage
 
 
@@ -154,11 +149,12 @@ class Dot(_Product):
         super().__init__(memory_size, coverage)
         if query_size != memory_size:
             raise ValueError(
-                f"model.attention=dot needs states of one width, but the decoder has {query_size} and the encoder "
+                f"model.attention=dot requires states of one width, but the decoder has {query_size} and the encoder "
                 f"{memory_size}; set model.encoder_hidden_size={query_size} or model.attention=general"
             )
 
     def keys(self, values: Tensor) -> Tensor:
+        """Return the values themselves."""
         return values
 
 
@@ -170,6 +166,7 @@ class General(_Product):
         self.key = nn.Linear(memory_size, query_size, bias=False)
 
     def keys(self, values: Tensor) -> Tensor:
+        """Compute W h_j."""
         return self.key(values)
 
 
@@ -182,11 +179,8 @@ class ScaledDot(_Product):
         self.key = nn.Linear(memory_size, attention_size, bias=False)
         self.scale = 1 / math.sqrt(attention_size)
 
-    @property
-    def query_weight(self) -> Tensor:
-        return self.query.weight
-
     def keys(self, values: Tensor) -> Tensor:
+        """Compute U h_j."""
         return self.key(values)
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
@@ -202,25 +196,18 @@ class Additive(Attention):
         self.key = nn.Linear(memory_size, attention_size)
         self.energy = nn.Linear(attention_size, 1, bias=False)
 
-    @property
-    def query_weight(self) -> Tensor:
-        return self.query.weight
-
-    @property
-    def energy_weight(self) -> Tensor:
-        return self.energy.weight[0]
-
     def keys(self, values: Tensor) -> Tensor:
+        """Compute U h_j."""
         return self.key(values)
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
-        compared = self.query(query).unsqueeze(1) + keys  # (B, 1, A) + (B, S, A)
+        compared = self.query(query).unsqueeze(2) + keys.unsqueeze(1)  # (B, Q, 1, A) + (B, 1, S, A)
         if self.coverage != "none":
-            compared = torch.addcmul(compared, coverage.to(keys.dtype).unsqueeze(2), self.coverage_weight)
-        return F.linear(torch.tanh(compared), self.energy.weight).squeeze(2)
+            compared = torch.addcmul(compared, coverage.to(keys.dtype).unsqueeze(3), self.coverage_weight)
+        return F.linear(torch.tanh(compared), self.energy.weight).squeeze(3)
 
 
-ATTENTIONS: dict[str, Callable[[int, int, int, str], NoAttention | Attention]] = {
+ATTENTIONS: dict[str, Callable[[int, int, int, str], Attention]] = {
     "none": NoAttention,
     "dot": Dot,
     "general": General,
@@ -231,7 +218,7 @@ ATTENTIONS: dict[str, Callable[[int, int, int, str], NoAttention | Attention]] =
 
 def make_attention(
     kind: str, *, query_size: int, memory_size: int, attention_size: int, coverage: str = "none"
-) -> NoAttention | Attention:
+) -> Attention:
     """Make the attention of that name.
 
     Raises:
@@ -239,4 +226,6 @@ def make_attention(
     """
     if kind not in ATTENTIONS:
         raise ValueError(f"model.attention must be one of {', '.join(ATTENTIONS)}, but is {kind}")
-    return ATTENTIONS[kind](query_size, memory_size, attention_size, coverage)
+    attention = ATTENTIONS[kind](query_size, memory_size, attention_size, coverage)
+    attention.kind = kind
+    return attention

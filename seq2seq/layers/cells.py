@@ -1,7 +1,7 @@
-"""One time step of the four recurrent cells, and a stack of them over a packed (B, L, W) state.
+"""One time step of the recurrent cells, and a stack of them over a packed (B, L, W) state.
 
 The gates are ordered as in torch's layers (LSTM: i f g o; GRU: r z n), so weights can be exchanged with ``nn.LSTM``,
-``nn.GRU`` and ``nn.RNN``. What a step adds to its input projection is only the part that depends on the past: the
+``nn.GRU`` and ``nn.RNN``. A step takes the projected input and adds only the part that depends on the last state, so a
 caller projects known inputs for all time steps at once.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.layers.dropout import drop, drop_weight, make_mask
+from seq2seq.layers.fast.cells import FAST_CELLS, FastCell
 
 Parts = tuple[Tensor, ...]  # of a packed state: (h,), or (h, c) for the LSTM; each (B, H)
 
@@ -42,7 +44,7 @@ def _rnn_relu(gates: Tensor, state: Parts, masked: Tensor, weight: Tensor, bias:
 
 
 class Cell(NamedTuple):
-    """A kind of cell.
+    """A kind of recurrent cell.
 
     ``step(gates, state, masked, weight, bias)`` maps the projected input (B, G*H), the parts of the state (B, H), its h
     after recurrent dropout (B, H) and the h-to-h parameters (G*H, H), (G*H,) to the parts of the next state.
@@ -52,21 +54,22 @@ class Cell(NamedTuple):
     gates: int  # G
     parts: int  # W / H
     layer: Callable[..., nn.RNNBase]  # torch's layer with the same formula
+    fast: FastCell | None = None  # the in-place step and its backward; None: layers of this cell run plain
 
 
 CELLS = {
-    "rnn_tanh": Cell(_rnn_tanh, 1, 1, lambda *a, **k: nn.RNN(*a, nonlinearity="tanh", **k)),
-    "rnn_relu": Cell(_rnn_relu, 1, 1, lambda *a, **k: nn.RNN(*a, nonlinearity="relu", **k)),
-    "gru": Cell(_gru, 3, 1, nn.GRU),
-    "lstm": Cell(_lstm, 4, 2, nn.LSTM),
+    "rnn_tanh": Cell(_rnn_tanh, 1, 1, partial(nn.RNN, nonlinearity="tanh"), FAST_CELLS["rnn_tanh"]),
+    "rnn_relu": Cell(_rnn_relu, 1, 1, partial(nn.RNN, nonlinearity="relu"), FAST_CELLS["rnn_relu"]),
+    "gru": Cell(_gru, 3, 1, nn.GRU, FAST_CELLS["gru"]),
+    "lstm": Cell(_lstm, 4, 2, nn.LSTM, FAST_CELLS["lstm"]),
 }
 
 
 def find_cell(name: str) -> Cell:
-    """Look a cell up by name.
+    """Return the cell of that name.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no such cell.
     """
     if name not in CELLS:
         raise ValueError(f"model.cell must be one of {', '.join(CELLS)}, but is {name}")
@@ -76,10 +79,10 @@ def find_cell(name: str) -> Cell:
 def init_recurrent(name: str, weight_ih: Tensor, weight_hh: Tensor, biases: Sequence[Tensor]) -> None:
     """Initialise the weights of one layer in place.
 
-    Gated cells: all uniform in [-0.1, 0.1] (Luong et al. 2015). On Multi30k (``experiment=multi30k_small``, two seeds)
-    the validation loss per token after 500 updates is 3.3 so, and 3.6 with Glorot and orthogonal weights, whether the
-    forget gate starts open or not. Plain cells, which have nothing but their weights to carry a gradient far: Glorot
-    (Glorot & Bengio 2010) and orthogonal (Saxe et al. 2014), ReLU at the identity (Le et al. 2015).
+    Gated cells: uniform in [-0.1, 0.1] (Luong et al. 2015). On Multi30k (``experiment=multi30k_small``, two seeds) this
+    gives a validation loss per token of 3.3 after 500 updates; Glorot and orthogonal weights give 3.6, whether the
+    forget gate starts open or not. Cells without gates depend on their weights alone to carry a gradient over many
+    steps: Glorot (Glorot & Bengio 2010) and orthogonal (Saxe et al. 2014), ReLU at the identity (Le et al. 2015).
     """
     init_inputs(name, weight_ih)
     if find_cell(name).gates > 1:
@@ -92,12 +95,12 @@ def init_recurrent(name: str, weight_ih: Tensor, weight_hh: Tensor, biases: Sequ
 
 
 def init_inputs(name: str, weight: Tensor) -> None:
-    """Initialise in place what maps an input to the gates; see ``init_recurrent``."""
+    """Initialise in place a weight that maps an input to the gates; see ``init_recurrent``."""
     nn.init.uniform_(weight, -0.1, 0.1) if find_cell(name).gates > 1 else nn.init.xavier_uniform_(weight)
 
 
-class Prepared(NamedTuple):
-    """What stays the same over all steps of one batch: weights after weight drop and the locked masks."""
+class StepConstants(NamedTuple):
+    """The weights after weight drop and the locked dropout masks: the same for all steps of one batch."""
 
     weights: list[Tensor]  # per layer, (G*H, H)
     recurrent: list[Tensor | None]  # per layer, (B, H): on h before the h-to-h product
@@ -105,7 +108,7 @@ class Prepared(NamedTuple):
 
 
 class StackedCell(nn.Module):
-    """One time step of L layers.
+    """Applies one time step of L layers.
 
     >>> stack = StackedCell("gru", input_size=8, hidden_size=16, num_layers=2)
     >>> gates = stack.project(torch.zeros(3, 8))
@@ -150,11 +153,11 @@ class StackedCell(nn.Module):
             init_recurrent(cell, linear.weight, weight, [linear.bias, bias])
 
     def project(self, inputs: Tensor) -> Tensor:
-        """The part of the first layer's gates that its input makes: (..., input_size) -> (..., G*H)."""
+        """Project inputs to the first layer's gates: (..., input_size) -> (..., G*H)."""
         return self.inputs[0](inputs)
 
-    def prepare(self, rows: int) -> Prepared:
-        """Draw the masks for one batch of ``rows`` sentences; without effect in evaluation."""
+    def prepare(self, rows: int) -> StepConstants:
+        """Draw the masks for one batch of ``rows`` sequences; none in evaluation mode."""
         layers = range(len(self.inputs))
         weights = [drop_weight(weight, self.weight_drop, self.training) for weight in self.weight_hh]
 
@@ -163,13 +166,13 @@ class StackedCell(nn.Module):
                 return [None for _ in layers]
             return [make_mask((rows, self.hidden_size), p, weights[0]) for _ in layers]
 
-        return Prepared(weights, masks(self.recurrent_dropout), masks(self.dropout if self.locked else 0.0))
+        return StepConstants(weights, masks(self.recurrent_dropout), masks(self.dropout if self.locked else 0.0))
 
-    def forward(self, gates: Tensor, hidden: Tensor, prepared: Prepared) -> tuple[Tensor, Tensor]:
+    def forward(self, gates: Tensor, hidden: Tensor, constants: StepConstants) -> tuple[Tensor, Tensor]:
         """Advance all layers by one step.
 
         Args:
-            gates: (B, G*H) from ``project``, plus whatever else enters the first layer.
+            gates: (B, G*H) from ``project``, plus any other input of the first layer.
             hidden: (B, L, W) packed states.
 
         Returns:
@@ -179,12 +182,12 @@ class StackedCell(nn.Module):
         output = gates
         for layer, state in enumerate(hidden.unbind(dim=1)):
             if layer > 0:
-                below = self._drop_between(output, prepared.between[layer])
+                below = self._drop_between(output, constants.between[layer])
                 gates = self.inputs[layer](below)
             parts = state.split(self.hidden_size, dim=-1)
-            mask = prepared.recurrent[layer]
+            mask = constants.recurrent[layer]
             masked = parts[0] if mask is None else parts[0] * mask
-            parts = self.cell.step(gates, parts, masked, prepared.weights[layer], self.bias_hh[layer])
+            parts = self.cell.step(gates, parts, masked, constants.weights[layer], self.bias_hh[layer])
             states.append(torch.cat(parts, dim=-1))
             output = parts[0] + below if self.residual and layer > 0 else parts[0]
         return output, torch.stack(states, dim=1)
@@ -196,7 +199,7 @@ class StackedCell(nn.Module):
 
 
 def uniform_(weight: Tensor, std: float) -> Tensor:
-    """Fill in place, uniform around 0 with that standard deviation."""
+    """Fill in place with uniform values of mean 0 and standard deviation ``std``."""
     bound = math.sqrt(3) * std
     with torch.no_grad():
         return weight.uniform_(-bound, bound)

@@ -1,38 +1,40 @@
-"""The attention decoder: how it starts, one step, all steps of a known target, and the readout.
+"""The recurrent attention decoder: its first state, one step, and all steps of a known target.
 
-One step serves training and search. Order (See et al. 2017): s_t = cell([x_t; c_{t-1}], s_{t-1}), then s_t looks at the
-source and gives c_t. The readout is never fed back, so in training it runs once over all steps.
+The same step serves training and search. Order (See et al. 2017): s_t = cell([x_t; c_{t-1}], s_{t-1}), then s_t attends
+to the source and gives c_t. The readout is never fed back, so in training it runs once over all steps.
+
+In search K hypotheses of a sentence share its memory: the N = B*K rows of a state belong to the B sentences of the memory
+in order, K each.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from seq2seq.layers.attention import MASKED, Additive, Attention, Dot, General, Memory, NoAttention, ScaledDot
-from seq2seq.layers.cells import Prepared, StackedCell, init_inputs, uniform_
-from seq2seq.layers.dropout import SequenceDropout
+from seq2seq.layers import fast
+from seq2seq.layers.attention import MASKED, Attention, Memory
+from seq2seq.layers.cells import StackedCell, StepConstants, init_inputs
 from seq2seq.layers.encoder import Encoded
-from seq2seq.layers.fast import decoder as fused
+from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, FastUnroll, UnrollOptions, UnrollWeights
 
 
 class DecoderState(NamedTuple):
-    """What changes with every token."""
+    """The state after a token; batch first."""
 
-    hidden: Tensor  # (B, L, W), packed
-    context: Tensor  # (B, M)
-    log_weights: Tensor  # (B, S), where the last step looked
-    coverage: Tensor  # (B, S), where all steps until now looked; (B, 0) without coverage
+    hidden: Tensor  # (N, L, W), packed
+    context: Tensor  # (N, M)
+    log_weights: Tensor  # (N, S), attention of the last step
+    coverage: Tensor  # (N, S), of all steps so far; (N, 0) without coverage
 
     def select(self, rows: Tensor) -> DecoderState:
-        """The state of some rows, in that order."""
+        """Return the state of some rows, in that order."""
         return DecoderState(*(tensor.index_select(0, rows) for tensor in self))
 
 
-class Trace(NamedTuple):
+class Unrolled(NamedTuple):
     """All steps of a known target."""
 
     outputs: Tensor  # (B, T, H)
@@ -40,179 +42,87 @@ class Trace(NamedTuple):
     log_weights: Tensor  # (B, T, S)
 
 
-class Decoder(nn.Module):
-    """A stack of cells fed with the last token and the last context, and an attention.
+class RecurrentDecoder(nn.Module):
+    """A stack of cells whose input is the last token and the last context, and an attention.
 
     Args:
+        bridge: maps ``Encoded`` to the first packed state.
         stack: its input is the embedding alone; the context enters by a projection of its own, so that the embeddings
             of a known target are projected once for all steps.
         memory_size: M.
     """
 
-    def __init__(self, stack: StackedCell, attention: NoAttention | Attention, *, memory_size: int) -> None:
+    def __init__(self, bridge: nn.Module, stack: StackedCell, attention: Attention, *, memory_size: int) -> None:
         super().__init__()
+        self.bridge = bridge
         self.stack = stack
         self.attention = attention
         self.context_gates = nn.Linear(memory_size, stack.cell.gates * stack.hidden_size, bias=False)
         init_inputs(stack.cell_name, self.context_gates.weight)
 
-    def start(self, hidden: Tensor, memory: Memory) -> DecoderState:
-        """The state before the first token: no weights yet, and no context unless it is the constant summary."""
-        context = memory.summary if isinstance(self.attention, NoAttention) else torch.zeros_like(memory.summary)
+    def start(self, encoded: Encoded, memory: Memory) -> DecoderState:
+        """Return the state before the first token. The context is zero, or the constant summary without attention."""
+        context = torch.zeros_like(memory.summary) if self.attention.attends else memory.summary
         log_weights = torch.full_like(memory.mask, MASKED, dtype=torch.float32)
-        return DecoderState(hidden, context, log_weights, torch.zeros_like(memory.fertility))
+        return DecoderState(self.bridge(encoded), context, log_weights, torch.zeros_like(memory.fertility))
 
-    def step(
-        self, gates: Tensor, state: DecoderState, memory: Memory, prepared: Prepared
-    ) -> tuple[Tensor, DecoderState]:
-        """Advance by one token.
+    def step(self, embedded: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState]:
+        """Advance by one token: embeddings (N, E) -> outputs s_t (N, H) and the next state."""
+        gates = self.stack.project(embedded)
+        return self._advance(gates, state, memory, self.stack.prepare(len(embedded)))
 
-        Args:
-            gates: (B, G*H), ``stack.project`` of the token's embedding.
-
-        Returns:
-            output s_t (B, H); the next state.
-        """
-        gates = gates + self.context_gates(state.context)
-        output, hidden = self.stack(gates, state.hidden, prepared)
-        context, log_weights = self.attention(output, memory, state.coverage)
-        coverage = state.coverage
-        if self.attention.coverage != "none":
-            coverage = coverage + log_weights.exp() / memory.fertility
-        return output, DecoderState(hidden, context, log_weights, coverage)
-
-    def unroll(self, embedded: Tensor, state: DecoderState, memory: Memory) -> Trace:
-        """Take the same step for every token of a known target: embedded (B, T, E)."""
-        prepared = self.stack.prepare(embedded.shape[0])
-        if self.fuses:
-            return self._unroll_fused(embedded, state, memory, prepared)
-        return self._unroll_by_steps(embedded, state, memory, prepared)
-
-    @property
-    def fuses(self) -> bool:
-        """Whether ``fused`` knows this decoder: one layer, and its attention."""
-        return len(self.stack.inputs) == 1 and type(self.attention) in (Additive, Dot, General, ScaledDot)
-
-    def _unroll_by_steps(self, embedded: Tensor, state: DecoderState, memory: Memory, prepared: Prepared) -> Trace:
+    def unroll(self, embedded: Tensor, state: DecoderState, memory: Memory) -> Unrolled:
+        """Advance over all tokens of a known target: (B, T, E)."""
+        constants = self.stack.prepare(embedded.shape[0])
+        if self.has_fast_twin and fast.enabled():
+            return self._unroll_fast(embedded, state, memory, constants)
         outputs, contexts, log_weights = [], [], []
         for gates in self.stack.project(embedded).unbind(dim=1):
-            output, state = self.step(gates, state, memory, prepared)
+            output, state = self._advance(gates, state, memory, constants)
             outputs.append(output)
             contexts.append(state.context)
             log_weights.append(state.log_weights)
-        return Trace(torch.stack(outputs, dim=1), torch.stack(contexts, dim=1), torch.stack(log_weights, dim=1))
+        return Unrolled(torch.stack(outputs, dim=1), torch.stack(contexts, dim=1), torch.stack(log_weights, dim=1))
 
-    def _unroll_fused(self, embedded: Tensor, state: DecoderState, memory: Memory, prepared: Prepared) -> Trace:
-        attention = self.attention
-        assert isinstance(attention, Attention)
-        weights = fused.Weights(
-            hidden=prepared.weights[0],
+    @property
+    def has_fast_twin(self) -> bool:
+        """Whether ``layers.fast`` can unroll this decoder: one layer, and twins of its cell and attention."""
+        return (
+            len(self.stack.inputs) == 1 and self.stack.cell.fast is not None and self.attention.kind in FAST_ATTENTIONS
+        )
+
+    def _advance(
+        self, gates: Tensor, state: DecoderState, memory: Memory, constants: StepConstants
+    ) -> tuple[Tensor, DecoderState]:
+        """Advance by one token, whose embedding is projected to gates (N, G*H)."""
+        gates = gates + self.context_gates(state.context)
+        output, hidden = self.stack(gates, state.hidden, constants)
+        queries = (len(memory.mask), -1)  # (N, ...) -> (B, K, ...)
+        coverage = state.coverage.unflatten(0, queries)
+        log_weights = self.attention.log_weights(output.unflatten(0, queries), memory.keys, memory.mask, coverage)
+        context = self.attention.context(log_weights, memory)
+        if self.attention.coverage != "none":
+            coverage = coverage + log_weights.exp() / memory.fertility.unsqueeze(1)
+        return output, DecoderState(hidden, context.flatten(0, 1), log_weights.flatten(0, 1), coverage.flatten(0, 1))
+
+    def _unroll_fast(self, embedded: Tensor, state: DecoderState, memory: Memory, constants: StepConstants) -> Unrolled:
+        cell = self.stack.cell.fast
+        assert cell is not None
+        attention = FAST_ATTENTIONS[self.attention.kind](self.attention)
+        weights = UnrollWeights(
+            hidden=constants.weights[0],
             bias=self.stack.bias_hh[0],
             context=self.context_gates.weight,
-            query=attention.query_weight,
-            energy=attention.energy_weight,
-            coverage=None if attention.coverage == "none" else attention.coverage_weight,
-            recurrent_mask=prepared.recurrent[0],
+            query=attention.query,
+            energy=attention.energy,
+            coverage=None if self.attention.coverage == "none" else self.attention.coverage_weight,
+            recurrent_mask=constants.recurrent[0],
         )
-        kind = fused.Kind(self.stack.cell_name, attention.energy_weight is not None, attention.scale)
-        gates = self.stack.project(embedded.transpose(0, 1).contiguous())  # step after step, as they are read
+        options = UnrollOptions(cell, attention.energy is not None, attention.scale)
+        gates = self.stack.project(embedded.transpose(0, 1).contiguous())  # (T, B, G*H), in the order of the steps
         tensors = (gates, state.hidden[:, 0], state.context, memory.values, memory.keys)
         with torch.autocast(embedded.device.type, enabled=False):  # steps are too small to gain by half precision
             gates, hidden, context, values, keys = (tensor.to(weights.hidden.dtype) for tensor in tensors)
             fertility = memory.fertility.to(weights.hidden.dtype)
-            traced = fused.Unroll.apply(kind, gates, hidden, context, values, keys, memory.mask, fertility, *weights)
-        return Trace(*traced)
-
-
-class Readout(nn.Module):
-    """Logits from s_t and c_t: V' (V [s_t; c_t] + b) + b' (See et al. 2017, eq. 4).
-
-    Args:
-        embedding_size: E, the width before the output layer, so that its weights can be the embeddings.
-        banned: ids that are never produced; their logits are set so low that their probability is 0.
-    """
-
-    def __init__(
-        self,
-        *,
-        output_size: int,
-        memory_size: int,
-        embedding_size: int,
-        vocab_size: int,
-        banned: tuple[int, ...],
-        dropout: float = 0.0,
-        locked: bool = False,
-    ) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(output_size + memory_size, embedding_size)
-        self.dropout = SequenceDropout(dropout, locked=locked)
-        self.logits = nn.Linear(embedding_size, vocab_size)
-        nn.init.xavier_uniform_(self.hidden.weight)
-        nn.init.zeros_(self.hidden.bias)
-        uniform_(self.logits.weight, 1 / math.sqrt(embedding_size))
-        nn.init.zeros_(self.logits.bias)
-        self.banned: Tensor
-        self.register_buffer("banned", torch.tensor(banned), persistent=False)
-
-    def features(self, outputs: Tensor, contexts: Tensor) -> Tensor:
-        """(B, T, H), (B, T, M) -> (B, T, E), what the output layer sees."""
-        return self.dropout(self.hidden(torch.cat((outputs, contexts), dim=-1)))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(..., E) -> (..., V)."""
-        logits: Tensor = self.logits(features)
-        return logits.index_fill_(-1, self.banned, max(-1e9, torch.finfo(logits.dtype).min))
-
-
-class Bridge(nn.Module):
-    """How the encoder starts the decoder; depths and widths may differ.
-
-    ``linear``: h = tanh(W h_backward_1) of the top encoder layer (Bahdanau et al. 2015, section A.2.2; the forward
-    state of a unidirectional encoder). ``mean``: the same from the mean of the values (Sennrich et al. 2017, Nematus).
-    ``last``: layer l takes the final states of encoder layer l, or of the top one, both directions side by side.
-    ``zero``: nothing is handed on. The LSTM's cell is handed on by a map of its own, without tanh since it is unbounded.
-    """
-
-    def __init__(
-        self, kind: str, *, stack: StackedCell, num_layers: int, memory_size: int, direction_size: int, parts: int
-    ) -> None:
-        super().__init__()
-        if kind not in ("linear", "last", "mean", "zero"):
-            raise ValueError(f"model.bridge must be one of linear, last, mean, zero, but is {kind}")
-        if kind == "last" and memory_size != stack.hidden_size:
-            raise ValueError(
-                f"model.bridge=last hands states on as they are, but the encoder is {memory_size} wide and the decoder "
-                f"{stack.hidden_size}; set model.encoder_hidden_size={stack.hidden_size} or model.bridge=linear"
-            )
-        self.kind = kind
-        self.num_layers = num_layers
-        self.hidden_size = stack.hidden_size
-        self.parts = parts
-        size = {"linear": direction_size, "mean": memory_size}.get(kind)
-        maps = [nn.Linear(size, num_layers * stack.hidden_size) for _ in range(parts) if size]
-        self.maps = nn.ModuleList(maps)
-        for linear in maps:
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
-
-    def forward(self, encoded: Encoded) -> Tensor:
-        """The decoder's first packed state (B, L, W)."""
-        rows = encoded.values.shape[0]
-        if self.kind == "zero":
-            return encoded.values.new_zeros(rows, self.num_layers, self.hidden_size * self.parts)
-        if self.kind == "last":
-            layers = [min(layer, encoded.final.shape[1] - 1) for layer in range(self.num_layers)]
-            final = torch.stack([encoded.final[:, layer] for layer in layers], dim=1)  # (B, L, D, W)
-            # (B, L, D, P, H/D) -> (B, L, P, D, H/D): h of both directions, then c of both
-            return final.unflatten(3, (self.parts, -1)).transpose(2, 3).flatten(2)
-        if self.kind == "mean":
-            real = encoded.mask.unsqueeze(2)
-            mean = (encoded.values * real).sum(dim=1) / real.sum(dim=1)
-            sources = [mean] * self.parts
-        else:
-            sources = list(encoded.final[:, -1, -1].chunk(self.parts, dim=-1))
-        h, *c = [
-            linear(source).unflatten(1, (self.num_layers, self.hidden_size))
-            for linear, source in zip(self.maps, sources, strict=True)
-        ]
-        return torch.cat((torch.tanh(h), *c), dim=-1)
+            unrolled = FastUnroll.apply(options, gates, hidden, context, values, keys, memory.mask, fertility, *weights)
+        return Unrolled(*unrolled)

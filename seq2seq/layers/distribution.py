@@ -1,36 +1,36 @@
-"""The distribution of the next token, with or without copying: one object, a view for training and one for search.
+"""The distribution of the next token, with or without copying.
 
-Everything is computed in log space. See et al. 2017, eq. 9: P(w) = p_gen P_vocab(w) + (1 - p_gen) sum of a_i over the
-positions i where the source has w. The vocabulary is extended by the source's own pieces, whose ids start at V; no
-(B, S, V) tensor is made.
+Computed in log space and differentiated by autograd. See et al. 2017, eq. 9: P(w) = p_gen P_vocab(w) + (1 - p_gen) times
+the sum of a_i over the positions i where the source has w. The vocabulary is extended by the source pieces that it lacks,
+whose ids start at V. There is no (B, S, V) tensor. Training uses the fast twin ``layers.fast.output``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NEVER = -float("inf")  # the log-probability of what cannot be
+NEVER = -float("inf")  # the log-probability of an impossible token
 
 
 class Copying(NamedTuple):
-    """What a source offers."""
+    """The copy weights of R rows."""
 
     gate: Tensor | None  # (R,), p_gen = sigmoid(gate); None: one softmax over vocabulary and positions (Gu et al. 2016)
     energies: Tensor  # (R, S), the finite minimum at padding; log-weights are energies too
     ids: Tensor  # (R, S), the target id of every source piece
 
     def select(self, rows: slice) -> Copying:
-        """What is offered to some rows."""
+        """Return the copy weights of some rows."""
         return Copying(None if self.gate is None else self.gate[rows], self.energies[rows], self.ids[rows])
 
 
 class Route(NamedTuple):
-    """By which way a target token comes: natural logs of probabilities."""
+    """The two ways to produce a target token, as natural log-probabilities."""
 
     generated: Tensor  # (R,), p_gen P_vocab(target)
     copied: Tensor  # (R,), (1 - p_gen) times the weight of the positions that hold it
@@ -38,15 +38,15 @@ class Route(NamedTuple):
 
 
 class TargetProb(NamedTuple):
-    """What is known of a target token."""
+    """The probability of given target tokens."""
 
     log_prob: Tensor  # (R,)
-    uniform: Tensor  # (R,), mean over the vocabulary of log P_vocab, without the ids that are never produced
+    uniform: Tensor  # (R,), mean of log P_vocab over the vocabulary without the banned ids; for label smoothing
     route: Route | None  # with copying
 
     @staticmethod
-    def join(parts: Sequence[TargetProb]) -> TargetProb:
-        """The rows of all parts, one behind the other."""
+    def concatenate(parts: Sequence[TargetProb]) -> TargetProb:
+        """Concatenate the rows of all parts."""
         log_probs, uniforms, routes = zip(*parts, strict=True)
         route = Route(*(torch.cat(some) for some in zip(*routes, strict=True))) if routes[0] else None
         return TargetProb(torch.cat(log_probs), torch.cat(uniforms), route)
@@ -60,80 +60,51 @@ class Distribution(NamedTuple):
     copying: Copying | None = None
 
     def target(self, target: Tensor) -> TargetProb:
-        """The view for training and scoring: what happens to the target ids (R,)."""
-        known = target < self.logits.shape[1]
-        gold, log_sum, mean = _VocabTerms.apply(self.logits, target.where(known, 0), self.banned)
-        generated = gold - log_sum
+        """Return the probability of the target ids (R,)."""
+        size = self.logits.shape[1]
+        known = target < size
+        log_vocab = torch.log_softmax(as_fp32(self.logits), dim=1)
+        prior = log_vocab.new_full((size,), 1 / (size - self.banned.numel())).index_fill(0, self.banned, 0.0)
+        uniform = log_vocab @ prior
+        generated = log_vocab.gather(1, target.where(known, 0).unsqueeze(1)).squeeze(1)
         if self.copying is None:
-            return TargetProb(generated, mean - log_sum, None)
-        gate, log_weights = self._gate_and_log_weights(log_sum)
+            return TargetProb(generated, uniform, None)
+        gate, log_weights = self._gate_and_log_weights()
         match = self.copying.ids == target.unsqueeze(1)
         # a logsumexp over nothing is minus infinity, and its masked gradient an exact zero
         copied = F.logsigmoid(-gate) + log_weights.masked_fill(~match, NEVER).logsumexp(dim=1)
         generated = F.logsigmoid(gate) + generated.masked_fill(~known, NEVER)
-        route = Route(generated, copied, gate)
-        return TargetProb(torch.logaddexp(generated, copied), mean - log_sum, route)
+        return TargetProb(torch.logaddexp(generated, copied), uniform, Route(generated, copied, gate))
 
     def log_probs(self, size: int) -> Tensor:
-        """The view for search: all of the extended vocabulary, (R, size); what is never produced has minus infinity.
+        """Return log-probabilities over the extended vocabulary, (R, size); minus infinity for the banned ids.
 
         Args:
-            size: V and as many more as a source of the batch has own pieces.
+            size: V plus the largest number of source pieces outside the vocabulary in one sentence of the batch.
         """
-        logits = wide(self.logits)
-        log_probs = torch.log_softmax(logits, dim=1)
-        log_sum = logits.amax(dim=1) - log_probs.amax(dim=1)
-        log_probs = log_probs.index_fill(1, self.banned, NEVER)
+        log_probs = torch.log_softmax(as_fp32(self.logits), dim=1).index_fill(1, self.banned, NEVER)
         if self.copying is None:
             return log_probs
-        gate, log_weights = self._gate_and_log_weights(log_sum)
+        gate, log_weights = self._gate_and_log_weights()
         ids = self.copying.ids
         log_probs = F.pad(log_probs + F.logsigmoid(gate).unsqueeze(1), (0, size - log_probs.shape[1]), value=NEVER)
         top = log_weights.amax(dim=1, keepdim=True)
         mass = torch.zeros_like(log_probs).scatter_add(1, ids, (log_weights - top).exp())
-        copied = mass.gather(1, ids).log() + top + F.logsigmoid(-gate).unsqueeze(1)  # (R, S), positions of one id alike
+        copied = mass.gather(1, ids).log() + top + F.logsigmoid(-gate).unsqueeze(1)  # (R, S), equal where ids are equal
         return log_probs.scatter(1, ids, torch.logaddexp(log_probs.gather(1, ids), copied))
 
-    def _gate_and_log_weights(self, log_sum: Tensor) -> tuple[Tensor, Tensor]:
-        """From what the vocabulary's logits sum to: gate (R,), log-weights (R, S)."""
+    def _gate_and_log_weights(self) -> tuple[Tensor, Tensor]:
+        """Return gate (R,) and log-weights (R, S).
+
+        One softmax over vocabulary and positions equals a gate of log Z_vocab - log Z_copy between two softmaxes.
+        """
         assert self.copying is not None
-        gate, energies = self.copying.gate, wide(self.copying.energies)
-        if gate is None:  # one softmax over both is a gate between two: sigmoid(log Z_vocab - log Z_copy)
-            gate = log_sum - torch.logsumexp(energies, dim=1)
-        return wide(gate), torch.log_softmax(energies, dim=1)
+        gate, energies = self.copying.gate, as_fp32(self.copying.energies)
+        if gate is None:
+            gate = as_fp32(self.logits).logsumexp(dim=1) - energies.logsumexp(dim=1)
+        return as_fp32(gate), torch.log_softmax(energies, dim=1)
 
 
-def wide(tensor: Tensor) -> Tensor:
-    """In fp32 at least."""
+def as_fp32(tensor: Tensor) -> Tensor:
+    """Convert half precision to fp32; leave fp32 and fp64 as they are."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-class _VocabTerms(torch.autograd.Function):
-    """The target's logit, the logsumexp and the mean of each row in one go.
-
-    The logits are (R, V) large, and autograd would pass over them a dozen times.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, banned: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits = wide(logits)
-        largest, place = logits.max(dim=1, keepdim=True)
-        prior = logits.new_full((logits.shape[1],), 1 / (logits.shape[1] - banned.numel())).index_fill_(0, banned, 0.0)
-        gold = logits.gather(1, target.unsqueeze(1)).squeeze(1)
-        mean = logits @ prior
-        probs = torch.softmax(logits, dim=1)
-        log_sum = (largest - probs.gather(1, place).log()).squeeze(1)  # the largest probability never underflows
-        ctx.save_for_backward(probs, target, prior)
-        ctx.set_materialize_grads(False)
-        return gold, log_sum, mean
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor | None) -> tuple[Tensor, None, None]:
-        probs, target, prior = ctx.saved_tensors
-        gold, log_sum, mean = outer
-        gradient = probs * (0.0 if log_sum is None else log_sum.unsqueeze(1))
-        if gold is not None:
-            gradient.scatter_add_(1, target.unsqueeze(1), gold.unsqueeze(1))
-        if mean is not None:
-            gradient.addr_(mean, prior)
-        return gradient, None, None

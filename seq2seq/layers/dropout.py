@@ -1,7 +1,7 @@
 """Four dropouts: ordinary, locked (one mask over time), of whole words, and on weights.
 
 Locked: Gal & Ghahramani 2016 (arXiv 1512.05287). Of words: Sennrich et al. 2016 (arXiv 1606.02891). Weight drop: Merity
-et al. 2018 (arXiv 1708.02182). All of them scale what they keep by 1/(1-p), and none acts in evaluation.
+et al. 2018 (arXiv 1708.02182). All scale the kept elements by 1/(1-p), and none acts in evaluation mode.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 
 def make_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
-    """Draw a mask: entries 0 or 1/(1-p), in the type and on the device of ``like``; p is met to the nearest 2^-16.
+    """Draw a mask with entries 0 or 1/(1-p), with the dtype and device of ``like``; p is rounded to a multiple of 2^-16.
 
-    Four entries share a random number of 64 bits: on a CPU three times as fast as a uniform number for each.
+    Four entries share a random number of 64 bits, which on a CPU is three times as fast as one uniform number each.
     """
     count, dropped = math.prod(shape), min(round(p * 2**16), 2**16 - 1)
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)
@@ -33,12 +33,12 @@ def drop(tensor: Tensor, p: float) -> Tensor:
 
 
 def drop_weight(weight: Tensor, p: float, training: bool) -> Tensor:
-    """DropConnect: zero single weights with probability p; one mask for whatever uses the result."""
+    """Zero single weights with probability p (DropConnect); every use of the result shares the mask."""
     return drop(weight, p) if training and p > 0 else weight
 
 
 class SequenceDropout(nn.Module):
-    """Dropout on a (B, T, D) sequence.
+    """Drops elements of a (B, T, D) sequence.
 
     Args:
         p: probability that an element is zeroed.
@@ -62,7 +62,7 @@ class SequenceDropout(nn.Module):
 
 
 class WordDropout(nn.Module):
-    """Dropout of whole vectors of a (B, T, D) sequence, at every place anew: a word dropped is read as nothing.
+    """Drops whole vectors of a (B, T, D) sequence, independently at each position; a dropped word becomes zeros.
 
     Args:
         p: probability that a word is dropped.

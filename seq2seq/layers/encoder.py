@@ -1,35 +1,46 @@
-"""The recurrent encoder: uni- or bidirectional layers over sentences of different lengths.
+"""The recurrent encoder: uni- or bidirectional layers over sources of different lengths.
 
-On a GPU torch's own layers (cuDNN) run it, over packed sequences. On a CPU ``recurrence`` does, which is sooner there,
-and wherever recurrent dropout masks h between the steps of a sentence. Imports nothing of the decoder: how a summary
-starts it is the bridge's matter.
+Each layer runs in one of three ways with the same results: by torch's own layer (cuDNN) on a GPU; by the fast twin
+``layers.fast.encoder`` on a CPU, where it is faster, and wherever recurrent dropout masks h between the steps; or step by
+step for cells without a twin.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seq2seq.layers import fast
 from seq2seq.layers.cells import find_cell, init_recurrent
 from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
-from seq2seq.layers.fast.encoder import Recur, Weights
+from seq2seq.layers.fast.encoder import FastRecurrence, RecurrentWeights
+
+
+class Source(Protocol):
+    """The part of a batch that an encoder reads beside the embedded pieces."""
+
+    @property
+    def src_lengths(self) -> Tensor:
+        """Real positions of each row, at least 1: (B,), on the CPU."""
 
 
 class Encoded(NamedTuple):
-    """What the encoder knows of a batch."""
+    """The output of an encoder."""
 
     values: Tensor  # (B, S, M)
     mask: Tensor  # (B, S), True = real
-    final: Tensor  # (B, L, D, W), the packed state after the last real step of each of D directions
+    summary: Tensor  # (B, M), one vector for the whole source
+    final: Tensor | None  # (B, L, D, W), packed states after the last real step of D directions; None: not recurrent
 
 
-class Encoder(nn.Module):
-    """L recurrent layers, each over the one below.
+class RecurrentEncoder(nn.Module):
+    """Applies L recurrent layers, each over the one below.
 
     Args:
+        input_size: E.
         hidden_size: M, of both directions together.
         dropout: between layers.
         residual: add a layer's input to its output where the widths agree and it is not the first.
@@ -50,7 +61,6 @@ class Encoder(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        self.cell_name = cell
         self.cell = find_cell(cell)
         self.directions = 2 if bidirectional else 1
         if hidden_size % self.directions:
@@ -83,30 +93,38 @@ class Encoder(nn.Module):
     def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse")[: self.directions]
 
-    def forward(self, embedded: Tensor, lengths: Tensor) -> Encoded:
-        """Read the source.
-
-        Args:
-            embedded: (B, S, E).
-            lengths: (B,) real positions of each row, at least 1, on the CPU.
-        """
+    def forward(self, embedded: Tensor, source: Source) -> Encoded:
+        """Encode embedded pieces (B, S, E); ``source`` holds their lengths."""
+        lengths = source.src_lengths
         positions = torch.arange(embedded.shape[1], device=embedded.device)
         mask = positions < lengths.to(embedded.device, non_blocking=True).unsqueeze(1)
         values = embedded
-        final = []
-        dropping = self.training and self.recurrent_dropout > 0
-        by_hand = dropping or not embedded.is_cuda
+        states = []
         for number, layer in enumerate(self.layers):
             below = self.dropout(values) if number > 0 else values
-            values, state = (self._by_hand if by_hand else self._by_torch)(layer, below, lengths)
+            values, state = self._run(layer, below, lengths)
             if self.residual and number > 0:
                 values = values + below * mask.unsqueeze(2)
-            final.append(state)
-        return Encoded(values, mask, torch.stack(final, dim=1))
+            states.append(state)
+        final = torch.stack(states, dim=1)
+        summary = final[:, -1, :, : self.direction_size].flatten(1)  # (B, D, M/D) -> (B, M)
+        return Encoded(values, mask, summary, final)
 
-    def _by_torch(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Run one layer: (B, S, I) -> (B, S, M) with zeros at padding, and the final state (B, D, W)."""
-        is_sorted = bool((lengths[1:] <= lengths[:-1]).all())  # else rows are moved, which a GPU would wait for
+    def _run(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Run one layer: (B, S, I) -> values (B, S, M), 0 at padding, and the final states (B, D, W)."""
+        if sequence.is_cuda and not (self.training and self.recurrent_dropout > 0):
+            return self._run_torch(layer, sequence, lengths)
+        weights = self._weights(layer, len(sequence))
+        with torch.autocast(sequence.device.type, enabled=False):
+            sequence, lengths = sequence.to(weights.ih.dtype), lengths.to(sequence.device, non_blocking=True)
+            if self.cell.fast is None or not fast.enabled():
+                return self._run_steps(sequence, lengths, weights)
+            values, final = FastRecurrence.apply(self.cell.fast, sequence, lengths, *weights)
+            return values, final
+
+    def _run_torch(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Run torch's layer over a packed sequence."""
+        is_sorted = bool((lengths[1:] <= lengths[:-1]).all())  # otherwise rows are moved, and a GPU waits for that
         dropped = {}
         if self.training and self.weight_drop > 0:
             names = [f"weight_hh_l0{suffix}" for suffix in self._suffixes]
@@ -119,8 +137,8 @@ class Encoder(nn.Module):
         values, _ = pad_packed_sequence(output, batch_first=True, total_length=sequence.shape[1])
         return values, state.transpose(0, 1)
 
-    def _by_hand(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, with one recurrent dropout mask a sentence where there is one."""
+    def _weights(self, layer: nn.Module, rows: int) -> RecurrentWeights:
+        """Stack the parameters of the directions, and draw the masks of weight drop and recurrent dropout."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         ih, hh, bias_ih, bias_hh = (
             torch.stack([getattr(layer, f"{name}_l0{suffix}") for suffix in self._suffixes]) for name in names
@@ -128,12 +146,25 @@ class Encoder(nn.Module):
         hh = torch.stack([drop_weight(weight, self.weight_drop, self.training) for weight in hh])
         mask = None
         if self.training and self.recurrent_dropout > 0:
-            shape = (sequence.shape[0], self.direction_size)
+            shape = (rows, self.direction_size)
             mask = torch.stack([make_mask(shape, self.recurrent_dropout, ih) for _ in self._suffixes])
-        with torch.autocast(sequence.device.type, enabled=False):
-            weights = Weights(ih, hh, bias_ih, bias_hh, mask)
-            traced = Recur.apply(
-                self.cell_name, sequence.to(ih.dtype), lengths.to(sequence.device, non_blocking=True), *weights
-            )
-        values, final = traced
-        return values, final
+        return RecurrentWeights(ih, hh, bias_ih, bias_hh, mask)
+
+    def _run_steps(self, sequence: Tensor, lengths: Tensor, weights: RecurrentWeights) -> tuple[Tensor, Tensor]:
+        """Run step by step, each direction over its own order; padded steps leave the state as it was."""
+        B, S, _ = sequence.shape
+        values, final = [], []
+        for d in range(self.directions):
+            gates = nn.functional.linear(sequence, weights.ih[d], weights.bias_ih[d])  # (B, S, G*H)
+            state = sequence.new_zeros(B, self.direction_size * self.cell.parts)
+            outputs = [state[:, : self.direction_size]] * S
+            for t in reversed(range(S)) if d else range(S):
+                parts = state.split(self.direction_size, dim=1)
+                masked = parts[0] if weights.mask is None else parts[0] * weights.mask[d]
+                parts = self.cell.step(gates[:, t], parts, masked, weights.hh[d], weights.bias_hh[d])
+                real = (t < lengths).unsqueeze(1)
+                state = torch.where(real, torch.cat(parts, dim=1), state)
+                outputs[t] = parts[0].masked_fill(~real, 0.0)
+            values.append(torch.stack(outputs, dim=1))
+            final.append(state)
+        return torch.cat(values, dim=2), torch.stack(final, dim=1)

@@ -1,18 +1,23 @@
-"""Copying from the source: where to copy from, and whether to (See et al. 2017; Gu et al. 2016)."""
+"""Copying from the source: where to copy from, and whether to copy (See et al. 2017; Gu et al. 2016)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from seq2seq.layers.attention import MASKED, Attention, Memory, masked_log_softmax
+from seq2seq.layers.attention import MASKED, Attention, Memory
 
 
 class Pointer(nn.Module):
     """p_gen = sigmoid(w_c . c_t + w_s . s_t + w_x . x_t + b), and the weights to copy by (See et al. 2017, eq. 8).
 
     Args:
-        attention: one of its own, without coverage; None: the weights of the decoder's attention.
+        output_size: H.
+        memory_size: M.
+        embedding_size: E.
+        attention: a separate attention for copying, without coverage; None: the decoder's weights.
     """
 
     def __init__(
@@ -25,46 +30,50 @@ class Pointer(nn.Module):
         nn.init.zeros_(self.gate.bias)
 
     def keys(self, values: Tensor) -> Tensor:
-        """Project the values once a sentence: (B, S, M) -> (B, S, A)."""
+        """Project the values, once a sentence: (B, S, M) -> (B, S, A); width 0 if no separate attention needs keys."""
         return values[:, :, :0] if self.attention is None else self.attention.keys(values)
 
     def forward(
         self, outputs: Tensor, contexts: Tensor, embedded: Tensor, log_weights: Tensor, memory: Memory
     ) -> tuple[Tensor | None, Tensor]:
-        """Point, for T steps at once.
+        """Compute the copy weights of Q outputs a sentence: T steps in training, the K hypotheses of a beam in search.
 
         Args:
-            outputs, contexts, embedded: s_t (B, T, H), c_t (B, T, M), x_t (B, T, E).
-            log_weights: (B, T, S) of the decoder's attention.
+            outputs: s_t (B, Q, H).
+            contexts: c_t (B, Q, M).
+            embedded: x_t (B, Q, E).
+            log_weights: of the decoder's attention (B, Q, S).
 
         Returns:
-            gate (B, T), or None where one softmax covers vocabulary and positions; energies (B, T, S).
+            gate (B, Q), or None where one softmax covers vocabulary and positions; energies (B, Q, S).
         """
         gate = self.gate(torch.cat((outputs, contexts, embedded), dim=-1)).squeeze(-1)
         if self.attention is None:
             return gate, log_weights
-        steps = [
-            masked_log_softmax(self.attention.energies(output, memory.copy_keys, memory.mask[:, :0]), memory.mask)
-            for output in outputs.unbind(dim=1)
-        ]
-        return gate, torch.stack(steps, dim=1)
+        no_coverage = log_weights[:, :, :0]
+        return gate, self.attention.log_weights(outputs, memory.copy_keys, memory.mask, no_coverage)
 
 
 class CopyNet(nn.Module):
     """psi(x_j) = tanh(W h_j) . s_t beside the logits in one softmax (Gu et al. 2016, eq. 8), without selective read."""
 
-    def __init__(self, *, output_size: int, memory_size: int) -> None:
+    def __init__(
+        self, *, output_size: int, memory_size: int, embedding_size: int, attention: Attention | None = None
+    ) -> None:
         super().__init__()
         self.key = nn.Linear(memory_size, output_size)
 
     def keys(self, values: Tensor) -> Tensor:
-        """Project the values once a sentence: (B, S, M) -> (B, S, H)."""
+        """Project the values, once a sentence: (B, S, M) -> (B, S, H)."""
         return torch.tanh(self.key(values))
 
     def forward(
         self, outputs: Tensor, contexts: Tensor, embedded: Tensor, log_weights: Tensor, memory: Memory
     ) -> tuple[Tensor | None, Tensor]:
-        """As ``Pointer``."""
-        energies = torch.bmm(outputs, memory.copy_keys.transpose(1, 2))  # (B, T, H) @ (B, H, S)
+        """Compute the copy energies; arguments and results as for ``Pointer``."""
+        energies = torch.bmm(outputs, memory.copy_keys.transpose(1, 2))  # (B, Q, H) @ (B, H, S)
         energies = energies.to(torch.promote_types(energies.dtype, torch.float32))
         return None, energies.masked_fill(~memory.mask.unsqueeze(1), MASKED)
+
+
+POINTERS: dict[str, Callable[..., Pointer | CopyNet]] = {"pointer": Pointer, "copynet": CopyNet}

@@ -1,44 +1,44 @@
-"""Batched beam search; with one slot it is greedy search.
+"""Batched beam search; with a beam of one it is greedy search.
 
-A beam has K slots. Each step takes the best K continuations of a sentence; one that ends with eos is finished, keeps
-its slot and is never extended, so the search of a sentence ends when every slot is finished (Bahdanau et al. 2015's
-shrinking beam). What a sentence gets depends on that sentence alone. At its maximum length only eos is allowed, so
-every hypothesis ends with eos and its log-probability is that of the whole sentence.
+A beam has K slots. Each step takes the best K continuations of a sentence. A continuation that ends with eos is finished,
+keeps its slot and is never extended, so the search of a sentence ends when every slot is finished (the shrinking beam of
+Bahdanau et al. 2015). The result for a sentence depends on that sentence alone. At its maximum length only eos is
+allowed, so every hypothesis ends with eos and its log-probability is that of the whole sentence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from seq2seq.search.next_token import NextToken
 from seq2seq.search.penalties import Penalties
 
-NEVER = -float("inf")
 
-
-class State(Protocol):
-    """What the step function carries from token to token; one row per hypothesis."""
+class SearchState(Protocol):
+    """The state that the step function carries from token to token: R sentences with K hypotheses each, N = R*K rows."""
 
     @property
     def weights(self) -> Tensor:
-        """Where the last step looked (N, S); asked for penalties alone."""
+        """Attention weights of the last step (N, S); read for penalties only."""
 
     @property
     def mask(self) -> Tensor:
-        """Which positions count (N, S), True = real; asked for penalties alone."""
+        """Source positions that penalties count (R, S), True = real; read for penalties only."""
 
     def reorder(self: S, rows: Tensor) -> S:
-        """New row i is old row ``rows[i]`` of the same sentence."""
+        """Return the state whose row i is the old row ``rows[i]``, of the same sentence; every sentence gets K rows."""
 
-    def select(self: S, rows: Tensor) -> S:
-        """New row i is old row ``rows[i]``; sentences may leave."""
+    def keep(self: S, sentences: Tensor) -> S:
+        """Return the state of some of the R sentences, in that order, with all their rows."""
 
 
-S = TypeVar("S", bound=State)
-Step = Callable[[Tensor, S], tuple[Tensor, S]]  # last tokens (N,), state -> log-probabilities (N, V), state
+S = TypeVar("S", bound=SearchState)
+StepFunction = Callable[[Tensor, S], tuple[NextToken, S]]  # last tokens (N,), state -> next token of N rows, state
 
 
 class Hypothesis(NamedTuple):
@@ -48,11 +48,11 @@ class Hypothesis(NamedTuple):
     log_prob: float  # natural log of P(ids), eos included
     score: float  # log_prob / len(ids)**length_penalty, minus the penalties
     token_log_probs: list[float]  # one per id; they sum to log_prob
-    cut: bool  # eos was forced by the maximum length, though something else was likelier
+    cut: bool  # eos was forced by the maximum length, although another token was more probable
 
 
-class Search(NamedTuple):
-    """What to look for."""
+class SearchOptions(NamedTuple):
+    """Options of a search."""
 
     bos_id: int
     eos_id: int
@@ -64,145 +64,162 @@ class Search(NamedTuple):
 
 
 class _Beams(NamedTuple):
-    """The live part of the search."""
+    """The unfinished hypotheses of R sentences."""
 
     scores: Tensor  # (R, K) sums of log-probabilities; minus infinity in slots that are finished or empty
     ids: Tensor  # (R, K, t)
     log_probs: Tensor  # (R, K, t)
     attended: Tensor  # (R, K, S), sums of weights; (R, K, 0) without penalties
 
-    def take(self, sentences: Tensor, slots: Tensor) -> _Beams:
-        """Pick (R', K') slots of (R', 1) sentences."""
+    @classmethod
+    def start(cls, sentences: int, positions: int, device: torch.device) -> _Beams:
+        """Return beams of one slot without ids."""
+        empty = torch.zeros(sentences, 1, 0, device=device)
+        attended = torch.zeros(sentences, 1, positions, device=device)
+        return cls(torch.zeros(sentences, 1, device=device), empty.long(), empty, attended)
+
+    def select(self, sentences: Tensor, slots: Tensor) -> _Beams:
+        """Return slots (R', K') of sentences (R', 1)."""
         return _Beams(*(tensor[sentences, slots] for tensor in self))
 
 
+class _Candidates(NamedTuple):
+    """The best next tokens of every slot."""
+
+    log_probs: Tensor  # (R, K, C)
+    ids: Tensor  # (R, K, C)
+    forced: Tensor  # (R, K), eos is forced here although another token is more probable
+
+
 @torch.no_grad()
-def beam_search(step: Step[S], state: S, max_lengths: Sequence[int], search: Search) -> list[list[Hypothesis]]:
+def beam_search(
+    step: StepFunction[S], state: S, max_lengths: Sequence[int], options: SearchOptions
+) -> list[list[Hypothesis]]:
     """Search every sentence of a batch.
 
     Args:
-        step: maps the last tokens and the state to the log-probabilities of the next.
+        step: maps the last tokens and the state to the distribution of the next token and the next state.
         state: one row per sentence.
         max_lengths: per sentence, ids with eos, at least 1.
 
     Returns:
-        Per sentence its hypotheses, best score first: ``beam_size`` of them, or fewer if there are no more to be had.
+        Per sentence its hypotheses, best score first: ``beam_size`` of them, or fewer if no more exist.
     """
-    count = len(max_lengths)
-    found: list[list[Hypothesis]] = [[] for _ in range(count)]
-    if not count:
+    found: list[list[Hypothesis]] = [[] for _ in max_lengths]
+    if not found:
         return found
-    numbers = list(range(count))  # of the sentences still searched
-    tokens = torch.full((count,), search.bos_id)
+    sentences = list(range(len(found)))  # that are still searched
+    tokens = torch.full((len(found),), options.bos_id)
     beams: _Beams | None = None
-    mask = state.mask if search.penalties else None  # (B, S)
+    mask = state.mask if options.penalties else None  # (B, S)
     for length in range(1, max(max_lengths) + 1):
-        log_probs, state = step(tokens, state)
+        next_token, state = step(tokens, state)
+        free = [options.beam_size - len(found[number]) for number in sentences]
+        at_limit = [max_lengths[number] == length for number in sentences]
+        candidates = _candidates(next_token, at_limit, length, max(free), options)
         if beams is None:
-            device = log_probs.device
-            empty = torch.zeros(count, 1, 0, device=device)
-            attended = empty if mask is None else torch.zeros(count, 1, mask.shape[1], device=device)
-            beams = _Beams(torch.zeros(count, 1, device=device), empty.long(), empty, attended)
+            positions = 0 if mask is None else mask.shape[1]
+            beams = _Beams.start(len(found), positions, candidates.log_probs.device)
         rows, width = beams.scores.shape
-        log_probs = log_probs.view(rows, width, -1)
-        last = [max_lengths[number] == length for number in numbers]
-        log_probs, forced = _restrict(log_probs, last, length, search)
-        free = [search.beam_size - len(found[number]) for number in numbers]
         if mask is not None:
             beams = beams._replace(attended=beams.attended + state.weights.view(rows, width, -1))
-        beams, parents = _advance(beams, log_probs, free)
-        ended = _finish(beams, mask, numbers, found, forced.gather(1, parents), search)
-        scores = beams.scores.masked_fill(ended, NEVER)
-        beams = beams._replace(scores=scores)
-        alive = [row for row, some in enumerate((scores > NEVER).any(dim=1).tolist()) if some]
+        beams, parents = _advance(beams, candidates, free)
+        ended = _finish(beams, mask, sentences, found, candidates.forced.gather(1, parents), options)
+        beams = beams._replace(scores=beams.scores.masked_fill(ended, -inf))
+        alive = [row for row, some in enumerate((beams.scores > -inf).any(dim=1).tolist()) if some]
         if not alive:
             break
-        sentences = torch.tensor(alive, device=scores.device).unsqueeze(1)  # (R', 1)
-        slots = torch.arange(scores.shape[1], device=scores.device).unsqueeze(0)  # (1, K)
-        old_rows = (sentences * width + parents[sentences, slots]).flatten()
-        stay = len(alive) == rows and width == scores.shape[1]
-        state = state.reorder(old_rows) if stay else state.select(old_rows)
-        beams = beams.take(sentences, slots)
-        numbers = [numbers[row] for row in alive]
+        first_rows = width * torch.arange(rows, device=parents.device).unsqueeze(1)
+        state = state.reorder((first_rows + parents).flatten())
+        if len(alive) < rows:
+            kept = torch.tensor(alive, device=parents.device)
+            state = state.keep(kept)
+            beams = _Beams(*(tensor[kept] for tensor in beams))
+            sentences = [sentences[row] for row in alive]
         tokens = beams.ids[:, :, -1].flatten()
     for hypotheses in found:
         hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
     return found
 
 
-def _restrict(log_probs: Tensor, last: Sequence[bool], length: int, search: Search) -> tuple[Tensor, Tensor]:
-    """No eos before the minimum length unless nothing else is possible; nothing but eos at the maximum, which wins.
+def _candidates(
+    next_token: NextToken, at_limit: Sequence[bool], length: int, count: int, options: SearchOptions
+) -> _Candidates:
+    """Find the best next tokens of every slot.
+
+    Up to the minimum length eos is banned unless it is the only possible token. At its maximum length, which takes
+    precedence, a sentence has no candidate but eos.
 
     Args:
-        log_probs: (R, width, V).
-        last: which of the R sentences have come to their maximum length.
-
-    Returns:
-        The log-probabilities (R, width, V); and where eos is forced, though something else is likelier (R, width).
+        at_limit: which of the R sentences have reached their maximum length.
+        length: of the hypotheses with the next token.
+        count: candidates per slot, C, or fewer if there are no more ids.
     """
-    eos, never = torch.zeros(2, log_probs.shape[-1], dtype=torch.bool, device=log_probs.device)
-    eos[search.eos_id] = True
-    if search.never_id is not None:
-        never[search.never_id] = True
-    ends = torch.tensor(last, device=log_probs.device).view(-1, 1, 1)
-    if length <= search.min_length:
-        others = (log_probs.masked_fill(eos | never, NEVER) > NEVER).any(dim=-1, keepdim=True)
-        log_probs = log_probs.masked_fill(eos & others & ~ends, NEVER)
-    log_probs = log_probs.masked_fill(never, NEVER)
-    if not any(last):
-        return log_probs, torch.zeros_like(log_probs[..., 0], dtype=torch.bool)
-    forced = ends.squeeze(2) & (log_probs.argmax(dim=-1) != search.eos_id)
-    return log_probs.masked_fill(~eos & ends, NEVER), forced
+    never = () if options.never_id is None else (options.never_id,)
+    needs_end = length <= options.min_length
+    log_probs, ids = next_token.best(count, (*never, options.eos_id) if needs_end else never)  # (N, C)
+    forced = torch.zeros_like(ids[:, 0], dtype=torch.bool)
+    if needs_end or any(at_limit):
+        ends = torch.full_like(ids[:, :1], options.eos_id)
+        end_log_probs = next_token.at(ends)  # (N, 1)
+        limit = torch.tensor(at_limit, device=ids.device).repeat_interleave(len(ids) // len(at_limit)).unsqueeze(1)
+        forced = (limit & (log_probs[:, :1] > end_log_probs)).squeeze(1)
+        only_end = limit | (log_probs[:, :1] == -inf) if needs_end else limit  # (N, 1)
+        log_probs = log_probs.masked_fill(only_end, -inf)
+        log_probs = torch.cat((torch.where(only_end, end_log_probs, log_probs[:, :1]), log_probs[:, 1:]), dim=1)
+        ids = ids.masked_fill(only_end, options.eos_id)
+    per_sentence = (len(at_limit), -1)
+    return _Candidates(*(tensor.unflatten(0, per_sentence) for tensor in (log_probs, ids, forced)))
 
 
-def _advance(beams: _Beams, log_probs: Tensor, free: Sequence[int]) -> tuple[_Beams, Tensor]:
+def _advance(beams: _Beams, candidates: _Candidates, free: Sequence[int]) -> tuple[_Beams, Tensor]:
     """Take the best continuations of every sentence, as many as it has free slots.
 
     Args:
-        log_probs: (R, width, V).
-        free: of each of the R sentences, slots not yet finished.
+        free: of each of the R sentences, slots that are not finished.
 
     Returns:
         The beams one id longer, with K slots; and the old slot of each (R, K).
     """
-    rows, width, vocab = log_probs.shape
-    most = max(free)
-    totals = (beams.scores.unsqueeze(2) + log_probs).flatten(1)  # (R, width, V) -> (R, width*V)
-    scores, chosen = totals.topk(min(most, width * vocab), dim=1)
+    width = candidates.ids.shape[2]
+    totals = (beams.scores.unsqueeze(2) + candidates.log_probs).flatten(1)  # (R, K, C) -> (R, K*C)
+    scores, chosen = totals.topk(min(max(free), totals.shape[1]), dim=1)
     ranks = torch.arange(scores.shape[1], device=scores.device)
-    scores = scores.masked_fill(ranks >= torch.tensor(free, device=scores.device).unsqueeze(1), NEVER)
-    parents, ids = chosen // vocab, chosen % vocab
-    sentences = torch.arange(rows, device=scores.device).unsqueeze(1)
-    old = beams.take(sentences, parents)
-    return _Beams(
-        scores,
-        torch.cat((old.ids, ids.unsqueeze(2)), dim=2),
-        torch.cat((old.log_probs, log_probs[sentences, parents, ids].unsqueeze(2)), dim=2),
-        old.attended,
-    ), parents
+    scores = scores.masked_fill(ranks >= torch.tensor(free, device=scores.device).unsqueeze(1), -inf)
+    parents = chosen // width
+    sentences = torch.arange(len(scores), device=scores.device).unsqueeze(1)
+    old = beams.select(sentences, parents)
+    ids = candidates.ids.flatten(1).gather(1, chosen).unsqueeze(2)
+    log_probs = candidates.log_probs.flatten(1).gather(1, chosen).unsqueeze(2)
+    longer = (torch.cat((old.ids, ids), dim=2), torch.cat((old.log_probs, log_probs), dim=2))
+    return _Beams(scores, *longer, old.attended), parents
 
 
 def _finish(
     beams: _Beams,
     mask: Tensor | None,
-    numbers: list[int],
+    sentences: list[int],
     found: list[list[Hypothesis]],
     forced: Tensor,
-    search: Search,
+    options: SearchOptions,
 ) -> Tensor:
-    """Collect the hypotheses that have just ended, by force or not (R, K); return where they stand (R, K)."""
-    ended = (beams.ids[:, :, -1] == search.eos_id) & (beams.scores > NEVER)
+    """Append the hypotheses that have just ended to ``found``; return which slots they are (R, K).
+
+    Args:
+        forced: slots whose eos was forced (R, K).
+    """
+    ended = (beams.ids[:, :, -1] == options.eos_id) & (beams.scores > -inf)
     places = ended.nonzero()
     if len(places):
         rows, slots = places.unbind(1)
-        finished = beams.take(rows, slots)
+        finished = beams.select(rows, slots)
         length = finished.ids.shape[1]
-        scores = finished.scores / length**search.length_penalty
+        scores = finished.scores / length**options.length_penalty
         if mask is not None:
-            sentences = torch.tensor(numbers, device=rows.device)[rows]
-            scores = scores - search.penalties(finished.attended, mask[sentences])
+            numbers = torch.tensor(sentences, device=rows.device)[rows]
+            scores = scores - options.penalties(finished.attended, mask[numbers])
         cut = forced[rows, slots]
         lists = (t.tolist() for t in (rows, finished.ids, finished.scores, scores, finished.log_probs, cut))
         for row, ids, log_prob, score, token_log_probs, was_cut in zip(*lists, strict=True):
-            found[numbers[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, was_cut))
+            found[sentences[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, was_cut))
     return ended

@@ -1,4 +1,4 @@
-"""Penalties on a finished hypothesis for how it looked at its source; they rank, and change no log-probability."""
+"""Penalties on a finished hypothesis for its attention to the source; they change the rank, not the log-probability."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, finfo
 
 
 class Penalties(NamedTuple):
-    """How much is taken from a score; true if anything is."""
+    """Weights of the penalties that are subtracted from a score; true if any is above 0."""
 
     coverage: float = 0.0  # beta of - sum_i log min(sum_t a_i^t, 1) (Wu et al. 2016, eq. 14)
     summary: float = 0.0  # beta of sum_i max(sum_t a_i^t, 1) - 1 (Gehrmann et al. 2018, section 4.2)
@@ -17,14 +17,14 @@ class Penalties(NamedTuple):
         return self.coverage > 0 or self.summary > 0
 
     def __call__(self, attended: Tensor, mask: Tensor) -> Tensor:
-        """What is taken from each score.
+        """Compute the penalty of each hypothesis.
 
         Args:
             attended: (N, S), the sum of the weights of all steps.
             mask: (N, S), True = real; nothing else counts.
 
         Returns:
-            (N,), at least 0 and finite
+            (N,), at least 0 and finite.
         """
         too_little = -attended.clamp(finfo(attended.dtype).tiny, 1).log()
         too_much = attended.clamp(min=1) - 1

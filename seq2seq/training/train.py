@@ -80,7 +80,7 @@ def train(config: Config) -> None:
     trainer = Trainer(config, run, model, precision, tokenizers, rows, valid, display)
     model_dir.save_settings(run / "last", settings, tokenizers)
     display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
-    if not model.decoder.fuses:
+    if not model.decoder.has_fast_twin:
         display.say(
             "the decoder is trained step by step; it would be sooner with model.decoder_layers=1 and an attention, "
             f"but here are model.decoder_layers={config.model.decoder_layers} and model.attention={config.model.attention}"
@@ -102,9 +102,11 @@ def _score_test(pairs: Sequence[Pair], run: Path, device: torch.device, metrics:
     translator = Translator.load(run, device=device.type)
     translator.warns = False
     sources = [pair.src for pair in pairs]
-    if long := _count_long(sources, translator.tokenizers, translator.max_source_length):
+    if long := _count_long(sources, translator.tokenizers, translator.model.max_source_length):
         done = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
-        display.say(f"{long:,} of the test sources are {done} data.max_source_length={translator.max_source_length}")
+        display.say(
+            f"{long:,} of the test sources are {done} data.max_source_length={translator.model.max_source_length}"
+        )
     hypotheses = translator.translate(sources)
     model_dir.write(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
     scores = evaluate.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))

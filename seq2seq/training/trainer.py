@@ -87,9 +87,7 @@ class Trainer:
             self.progress = load_state(run / "last", self.parts, self.data)
         claim_run(run, config)  # from here on nothing is refused
         self.metrics = Metrics(run / "metrics.jsonl", self.progress.metrics_size)
-        self.translator = Translator(
-            self.kept, tokenizers, config.search, max_source_length=config.data.max_source_length, warns=False
-        )
+        self.translator = Translator(self.kept, tokenizers, config.search, warns=False)
         self.saved_at = self.progress.update
         self.made: Made | None = None
         self.norm = math.nan
@@ -102,7 +100,7 @@ class Trainer:
             self.display.say(f"starting behind update {progress.update:,}, epoch {progress.epoch + 1}")
         self._try_largest()
         if self.profile:
-            self.model.passed = self.profile.passed
+            self.model.part_ended = self.profile.passed
         self.display.start(progress.update, config.max_updates)
         with stop_signals() as signals:
             try:

@@ -1,4 +1,4 @@
-"""Attention: every kind by hand on small numbers, coverage, the masked softmax, and what is computed only once."""
+"""Attention: every kind by hand on small numbers, coverage, the masked softmax, and keys computed once a sentence."""
 
 from __future__ import annotations
 
@@ -39,9 +39,16 @@ def remember(attention, values: torch.Tensor, mask: torch.Tensor | None = None) 
     return Memory(values, attention.keys(values), mask, values[:, -1], fertility, values[:, :, :0], nothing)
 
 
+def attend(attention, query: torch.Tensor, memory: Memory, coverage: torch.Tensor | None = None):
+    """Context and log-weights of one query a sentence."""
+    coverage = UNCOVERED[: len(query)] if coverage is None else coverage
+    log_weights = attention.log_weights(query.unsqueeze(1), memory.keys, memory.mask, coverage.unsqueeze(1))
+    return attention.context(log_weights, memory).squeeze(1), log_weights.squeeze(1)
+
+
 def look(attention, query: torch.Tensor, memory: Memory, coverage: torch.Tensor | None = None):
-    """Context and weights."""
-    context, log_weights = attention(query, memory, UNCOVERED[: len(query)] if coverage is None else coverage)
+    """Context and weights of one query a sentence."""
+    context, log_weights = attend(attention, query, memory, coverage)
     return context, log_weights.exp()
 
 
@@ -90,8 +97,8 @@ def test_energies_weights_and_context_by_hand(kind):
     memory = remember(attention, torch.tensor([[[1.0, 0.0], [0.5, 3.0]]]))
     query = torch.tensor([[2.0, -1.0]])
     first, second = HAND[kind]
-    energies = attention.energies(query, memory.keys, UNCOVERED[:1])
-    assert energies.tolist()[0] == pytest.approx([first, second], rel=1e-5)
+    energies = attention.energies(query.unsqueeze(1), memory.keys, UNCOVERED[:1].unsqueeze(1))
+    assert energies.tolist()[0][0] == pytest.approx([first, second], rel=1e-5)
     context, weights = look(attention, query, memory)
     share = 1 / (1 + math.exp(second - first))
     assert weights.tolist()[0] == pytest.approx([share, 1 - share], rel=1e-4, abs=1e-6)
@@ -133,7 +140,7 @@ def test_a_row_without_a_source_gives_zeros_also_backwards(kind, coverage):
     values, query = torch.randn(B, S, M, requires_grad=True), torch.randn(B, H, requires_grad=True)
     memory = remember(attention, values, mask)
     covered = torch.rand(B, memory.fertility.shape[1]) / memory.fertility
-    context, log_weights = attention(query, memory, covered)
+    context, log_weights = attend(attention, query, memory, covered)
     weights = log_weights.exp()
     assert log_weights.isfinite().all()
     assert torch.equal(weights[1], torch.zeros(S))
@@ -149,15 +156,15 @@ def test_a_row_without_a_source_gives_zeros_also_backwards(kind, coverage):
 def test_the_masked_softmax_survives_large_energies(size):
     energies = torch.tensor([[size, 0.0, -size], [-size, -size, size]])
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    log_weights = masked_log_softmax(energies, mask)
+    log_weights = masked_log_softmax(energies.unsqueeze(1), mask).squeeze(1)
     assert log_weights.exp().tolist() == [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]
     assert log_weights[1, 2] == MASKED
     assert not log_weights.isnan().any()
 
 
 def test_log_weights_are_kept_where_the_weights_underflow():
-    log_weights = masked_log_softmax(torch.tensor([[0.0, -500.0, -500.0]]), torch.tensor([[True, True, False]]))
-    assert log_weights.tolist() == [[0.0, -500.0, MASKED]]
+    log_weights = masked_log_softmax(torch.tensor([[[0.0, -500.0, -500.0]]]), torch.tensor([[True, True, False]]))
+    assert log_weights.tolist() == [[[0.0, -500.0, MASKED]]]
 
 
 @pytest.mark.parametrize("coverage", ["none", *COVERAGES])
@@ -175,8 +182,8 @@ def test_the_softmax_is_fp32_under_bfloat16(kind, coverage):
 
 
 def test_the_softmax_of_bfloat16_energies_is_that_of_the_same_numbers_in_fp32():
-    energies = torch.randn(2, 50).bfloat16()
-    expected = torch.softmax(energies.float(), dim=1)
+    energies = torch.randn(2, 3, 50).bfloat16()
+    expected = torch.softmax(energies.float(), dim=2)
     found = masked_log_softmax(energies, torch.ones(2, 50, dtype=torch.bool))
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.exp(), expected, rtol=1e-6, atol=0)
@@ -195,9 +202,28 @@ def test_keys_come_from_the_memory_and_are_not_computed_again(kind, monkeypatch)
     again = look(attention, query, memory)
     assert torch.equal(again[0], context)
     assert torch.equal(again[1], weights)
-    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # R17
+    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # memory is never changed
     other = memory._replace(keys=memory.keys.flip(1))
     assert not torch.allclose(look(attention, query, other)[1], weights)
+
+
+@pytest.mark.parametrize(
+    ("kind", "coverage"), [("none", "none"), *((k, c) for k in KINDS for c in ("none", *COVERAGES))]
+)
+def test_several_queries_of_a_sentence_share_its_memory(kind, coverage):
+    attention = covering(kind, coverage)
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True, False, False, False]])
+    memory = remember(attention, torch.randn(B, S, M), mask)
+    queries = torch.randn(B, 3, H)
+    covered = torch.rand(B, 3, memory.fertility.shape[1])
+    log_weights = attention.log_weights(queries, memory.keys, memory.mask, covered)
+    context = attention.context(log_weights, memory)
+    assert log_weights.shape == (B, 3, S)
+    assert context.shape == (B, 3, M)
+    for number in range(3):
+        expected = attend(attention, queries[:, number], memory, covered[:, number])
+        torch.testing.assert_close(context[:, number], expected[0])
+        torch.testing.assert_close(log_weights[:, number], expected[1])
 
 
 @pytest.mark.parametrize("kind", ["general", "scaled_dot", "additive"])
@@ -232,7 +258,7 @@ def test_memory_select_takes_rows_of_everything():
 
 def test_dot_refuses_different_widths():
     message = (
-        "model.attention=dot needs states of one width, but the decoder has 3 and the encoder 8; "
+        "model.attention=dot requires states of one width, but the decoder has 3 and the encoder 8; "
         "set model.encoder_hidden_size=3 or model.attention=general"
     )
     with pytest.raises(ValueError, match=message):
@@ -248,7 +274,7 @@ def test_the_base_class_is_abstract():
     with pytest.raises(TypeError, match="Attention is abstract"):
         Attention(M, "none").keys(torch.zeros(1, 1, 1))
     with pytest.raises(TypeError, match="Attention is abstract"):
-        Attention(M, "none").energies(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 0))
+        Attention(M, "none").energies(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1, 0))
 
 
 # Coverage
@@ -269,7 +295,8 @@ def test_coverage_enters_the_energies_by_its_formula(kind):
     else:
         set_(attention.coverage_weight, [-0.5])
         expected = [HAND[kind][0] - 0.5 * 0.5, HAND[kind][1] - 0.5 * 2.0]
-    assert attention.energies(query, keys, coverage).tolist()[0] == pytest.approx(expected, rel=1e-5)
+    found = attention.energies(query.unsqueeze(1), keys, coverage.unsqueeze(1))
+    assert found.tolist()[0][0] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("coverage", COVERAGES)
@@ -361,7 +388,7 @@ def test_coverage_parameters_are_those_that_are_there_for_coverage_alone(kind):
 @pytest.mark.parametrize("coverage", COVERAGES)
 def test_no_attention_refuses_coverage(coverage):
     message = (
-        f"model.coverage={coverage} needs an attention, but model.attention is none; "
+        f"model.coverage={coverage} requires an attention, but model.attention is none; "
         "set model.attention=additive or model.coverage=none"
     )
     with pytest.raises(ValueError, match=message):

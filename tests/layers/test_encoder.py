@@ -1,18 +1,30 @@
-"""The encoder: padding, the final state, the two ways to run it, residual connections and dropout."""
+"""The encoder: padding, the final state, the three ways to run it, residual connections and dropout."""
 
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from seq2seq.layers import encoder as encoder_module
 from seq2seq.layers.cells import CELLS
-from seq2seq.layers.encoder import Encoded, Encoder
+from seq2seq.layers.encoder import Encoded, RecurrentEncoder
+from seq2seq.layers.fast import plain_layers
 
 E, M = 5, 8
+
+
+class Lengths(NamedTuple):
+    """A source of which only the lengths are known."""
+
+    src_lengths: torch.Tensor
+
+
 LENGTHS = torch.tensor([3, 6, 1, 4])
+SOURCE = Lengths(LENGTHS)
 B, S = 4, 6
 SHAPES = [pytest.param(*shape, id=f"{shape[0]}-{shape[1]}-{'bi' if shape[2] else 'uni'}")
           for shape in itertools.product(CELLS, (1, 2), (True, False))]  # fmt: skip
@@ -24,8 +36,10 @@ def _seed():
     torch.manual_seed(1)
 
 
-def make(cell: str = "gru", num_layers: int = 2, bidirectional: bool = True, **options) -> Encoder:
-    encoder = Encoder(cell, input_size=E, hidden_size=M, num_layers=num_layers, bidirectional=bidirectional, **options)
+def make(cell: str = "gru", num_layers: int = 2, bidirectional: bool = True, **options) -> RecurrentEncoder:
+    encoder = RecurrentEncoder(
+        cell, input_size=E, hidden_size=M, num_layers=num_layers, bidirectional=bidirectional, **options
+    )
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
             if "bias" in name:
@@ -43,13 +57,13 @@ def close(a: Encoded, b: Encoded, rows: slice = slice(None)) -> None:
 def test_padding_does_not_matter(cell, num_layers, bidirectional):
     encoder = make(cell, num_layers, bidirectional).eval()
     embedded = torch.randn(B, S, E)
-    encoded = encoder(embedded, LENGTHS)
+    encoded = encoder(embedded, SOURCE)
     assert encoded.mask.tolist() == [[t < length for t in range(S)] for length in LENGTHS.tolist()]
     other = torch.where(encoded.mask.unsqueeze(2), embedded, torch.full_like(embedded, 1e4))
-    again = encoder(other, LENGTHS)
+    again = encoder(other, SOURCE)
     assert torch.equal(again.values, encoded.values)
     assert torch.equal(again.final, encoded.final)
-    longer = encoder(torch.cat((embedded, torch.randn(B, 3, E)), dim=1), LENGTHS)
+    longer = encoder(torch.cat((embedded, torch.randn(B, 3, E)), dim=1), SOURCE)
     assert longer.values.shape == (B, S + 3, M)
     close(encoded, longer)
     assert not longer.values[~longer.mask].any()
@@ -59,7 +73,7 @@ def test_padding_does_not_matter(cell, num_layers, bidirectional):
 def test_each_sentence_is_as_alone_and_the_final_state_is_the_last_real_one(cell, num_layers, bidirectional):
     encoder = make(cell, num_layers, bidirectional).eval()
     embedded = torch.randn(B, S, E)
-    encoded = encoder(embedded, LENGTHS)
+    encoded = encoder(embedded, SOURCE)
     assert encoded.final.shape == (B, num_layers, 1 + bidirectional, encoder.direction_size * CELLS[cell].parts)
     for row, length in enumerate(LENGTHS.tolist()):
         values = embedded[row : row + 1, :length]
@@ -77,18 +91,20 @@ def test_each_sentence_is_as_alone_and_the_final_state_is_the_last_real_one(cell
 
 @EVERY_SHAPE
 @pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
-def test_the_recurrence_equals_torchs_layer(cell, num_layers, bidirectional, recurrent_dropout, monkeypatch):
-    by_hand = make(cell, num_layers, bidirectional, recurrent_dropout=recurrent_dropout)
-    by_torch = make(cell, num_layers, bidirectional)
-    by_torch.load_state_dict(by_hand.state_dict())
+@pytest.mark.parametrize("way", ["torch", "plain"])
+def test_the_ways_to_run_a_layer_agree(cell, num_layers, bidirectional, recurrent_dropout, way, monkeypatch):
+    fast_twin = make(cell, num_layers, bidirectional, recurrent_dropout=recurrent_dropout)
+    other = make(cell, num_layers, bidirectional, recurrent_dropout=recurrent_dropout)
+    other.load_state_dict(fast_twin.state_dict())
     monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: torch.ones(shape))
-    monkeypatch.setattr(by_hand, "_by_torch", None)
-    monkeypatch.setattr(by_torch, "_by_hand", by_torch._by_torch)
+    if way == "torch":
+        monkeypatch.setattr(other, "_run", other._run_torch)
     embedded = torch.randn(B, S, E)
     outcomes = []
-    for encoder in (by_hand, by_torch):
+    for encoder in (fast_twin, other):
         inputs = embedded.clone().requires_grad_()
-        encoded = encoder(inputs, LENGTHS)
+        with plain_layers() if encoder is other else nullcontext():
+            encoded = encoder(inputs, SOURCE)
         weights = torch.linspace(-1, 1, encoded.values.numel()).view_as(encoded.values)
         ((encoded.values * weights).sum() + encoded.final.square().sum()).backward()
         outcomes.append((encoded, inputs.grad, dict(encoder.named_parameters())))
@@ -109,7 +125,7 @@ def test_states_that_grow_over_padding_do_no_harm():
         layer.weight_ih_l0[:, 0] = -1.0
     embedded = torch.zeros(2, 257, E)
     embedded[1, :, 0] = 9.0  # keeps the longer one at 0, while the padding of the other grows beyond all bounds
-    encoder(embedded, torch.tensor([3, 257])).values.sum().backward()
+    encoder(embedded, Lengths(torch.tensor([3, 257]))).values.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
 
 
@@ -122,7 +138,7 @@ def test_the_backward_by_hand_is_the_gradient(cell, num_layers, bidirectional, r
     def read(embedded: torch.Tensor, *parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(2)  # the same masks every time
         names = [name for name, _ in encoder.named_parameters()]
-        encoded = torch.func.functional_call(encoder, dict(zip(names, parameters, strict=True)), (embedded, LENGTHS))
+        encoded = torch.func.functional_call(encoder, dict(zip(names, parameters, strict=True)), (embedded, SOURCE))
         return encoded.values, encoded.final
 
     assert torch.autograd.gradcheck(read, (embedded, *encoder.parameters()), fast_mode=True)
@@ -138,11 +154,11 @@ def test_recurrent_dropout_draws_one_mask_for_each_layer_and_direction_once_a_ba
     original = encoder_module.make_mask
     monkeypatch.setattr(encoder_module, "make_mask", spy)
     encoder = make("lstm", recurrent_dropout=0.5)
-    encoder(torch.randn(B, S, E), LENGTHS)
+    encoder(torch.randn(B, S, E), SOURCE)
     assert [tuple(mask.shape) for mask in drawn] == [(B, M // 2)] * 4  # not one for every step
     assert any(not torch.equal(drawn[0][0], drawn[0][row]) for row in range(1, B))
     drawn.clear()
-    encoder.eval()(torch.randn(B, S, E), LENGTHS)
+    encoder.eval()(torch.randn(B, S, E), SOURCE)
     assert not drawn
 
 
@@ -152,7 +168,7 @@ def test_the_recurrent_mask_is_the_same_at_every_step(cell, monkeypatch):
     monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: mask)
     encoder = make(cell, 1, False, recurrent_dropout=0.5)
     embedded, lengths = torch.randn(B, S, E), torch.full((B,), S)
-    values = encoder(embedded, lengths).values
+    values = encoder(embedded, Lengths(lengths)).values
     (layer,) = encoder.layers
     parts = tuple(torch.zeros(B, M) for _ in range(encoder.cell.parts))
     for t in range(S):
@@ -177,12 +193,12 @@ def test_dropout_acts_in_training_only(cell, options):
     dropping, plain = make(cell, **options), make(cell)
     plain.load_state_dict(dropping.state_dict())
     embedded = torch.randn(B, S, E)
-    expected = plain(embedded, LENGTHS)
-    first, second = dropping(embedded, LENGTHS), dropping(embedded, LENGTHS)
+    expected = plain(embedded, SOURCE)
+    first, second = dropping(embedded, SOURCE), dropping(embedded, SOURCE)
     assert not torch.allclose(first.values, expected.values)
     assert not torch.allclose(first.values, second.values)
     assert not first.values[~first.mask].any()
-    assert torch.equal(dropping.eval()(embedded, LENGTHS).values, expected.values)
+    assert torch.equal(dropping.eval()(embedded, SOURCE).values, expected.values)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -196,13 +212,13 @@ def test_weight_drop_uses_one_mask_on_each_h_to_h_matrix_and_its_gradient_agrees
     monkeypatch.setattr(encoder_module, "drop_weight", drop)
     encoder, plain = make(cell, 1, weight_drop=0.5), make(cell, 1)
     embedded = torch.randn(B, S, E)
-    encoded = encoder(embedded, LENGTHS)
+    encoded = encoder(embedded, SOURCE)
     assert len(masks) == 2  # a direction each
     plain.load_state_dict(encoder.state_dict())
     with torch.no_grad():
         plain.layers[0].weight_hh_l0 *= masks[0]
         plain.layers[0].weight_hh_l0_reverse *= masks[1]
-    expected = plain(embedded, LENGTHS)
+    expected = plain(embedded, SOURCE)
     close(encoded, expected)
     encoded.values.square().sum().backward()
     expected.values.square().sum().backward()
@@ -222,8 +238,8 @@ def test_residual_adds_the_layer_below_to_all_but_the_first(bidirectional, recur
     plain.load_state_dict(residual.state_dict())
     lower.load_state_dict({name: residual.state_dict()[name] for name in lower.state_dict()})
     embedded = torch.randn(B, S, E)
-    summed = residual(embedded, LENGTHS)
-    expected = plain(embedded, LENGTHS).values + lower(embedded, LENGTHS).values
+    summed = residual(embedded, SOURCE)
+    expected = plain(embedded, SOURCE).values + lower(embedded, SOURCE).values
     torch.testing.assert_close(summed.values, expected)
     assert not summed.values[~summed.mask].any()
 
@@ -234,8 +250,8 @@ def test_an_odd_width_cannot_be_halved():
         "change it or set model.bidirectional=false"
     )
     with pytest.raises(ValueError, match=message):
-        Encoder("gru", input_size=E, hidden_size=7, num_layers=1)
-    assert Encoder("gru", input_size=E, hidden_size=7, num_layers=1, bidirectional=False).direction_size == 7
+        RecurrentEncoder("gru", input_size=E, hidden_size=7, num_layers=1)
+    assert RecurrentEncoder("gru", input_size=E, hidden_size=7, num_layers=1, bidirectional=False).direction_size == 7
 
 
 def test_an_unknown_cell_is_refused_with_the_list():

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from seq2seq.layers.attention import ATTENTIONS, MASKED, Attention, Memory, make_attention
+from seq2seq.layers.attention import ATTENTIONS, MASKED, Attention, Memory, make_attention, masked_log_softmax
 from seq2seq.layers.pointer import CopyNet, Pointer
 
 B, T, S, H, M, E, A = 3, 2, 4, 6, 6, 3, 5
@@ -28,6 +28,10 @@ def pointer(attention: Attention | None = None) -> Pointer:
     made = Pointer(output_size=H, memory_size=M, embedding_size=E, attention=attention)
     torch.nn.init.normal_(made.gate.bias)
     return made
+
+
+def copynet(memory_size: int = M) -> CopyNet:
+    return CopyNet(output_size=H, memory_size=memory_size, embedding_size=E)
 
 
 def remember(made: Pointer | CopyNet) -> Memory:
@@ -74,9 +78,26 @@ def test_a_separate_attention_has_weights_of_its_own(kind):
     assert (energies.exp() == 0).any(dim=1).logical_not().equal(memory.mask)
     assert (energies.exp() - given[3].exp()).abs().max() > 1e-2
     for t in range(T):  # as that attention would look, with the same query
-        same = memory._replace(keys=memory.copy_keys)
-        _, expected = made.attention(given[0][:, t], same, torch.zeros(B, 0))
-        torch.testing.assert_close(energies[:, t], expected)
+        query = given[0][:, t : t + 1]
+        expected = made.attention.log_weights(query, memory.copy_keys, memory.mask, torch.zeros(B, 1, 0))
+        torch.testing.assert_close(energies[:, t : t + 1], expected)
+
+
+def test_a_separate_attention_is_asked_for_its_log_weights():
+    class WithPrior(type(separate())):
+        """An attention with a prior on the first position."""
+
+        def log_weights(self, query, keys, mask, coverage):
+            prior = torch.zeros(S).index_fill(0, torch.tensor(0), 3.0)
+            return masked_log_softmax(self.energies(query, keys, coverage) + prior, mask)
+
+    plain, with_prior = pointer(separate()), pointer(WithPrior(H, M, A))
+    with_prior.load_state_dict(plain.state_dict())
+    given, memory = steps(), remember(plain)
+    (_, without), (_, found) = plain(*given, memory), with_prior(*given, memory)
+    several = LENGTHS > 1
+    assert (found[several, :, 0] > without[several, :, 0] + 0.1).all()
+    torch.testing.assert_close(found.exp().sum(dim=2), torch.ones(B, T))
 
 
 def test_a_separate_attention_learns_and_the_decoders_does_not_through_it():
@@ -89,7 +110,7 @@ def test_a_separate_attention_learns_and_the_decoders_does_not_through_it():
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("make", [lambda: pointer(separate()), lambda: CopyNet(output_size=H, memory_size=M)])
+@pytest.mark.parametrize("make", [lambda: pointer(separate()), lambda: copynet()])
 def test_keys_are_projected_once_a_sentence(make, monkeypatch):
     made, given = make(), steps()
     memory = remember(made)
@@ -98,13 +119,13 @@ def test_keys_are_projected_once_a_sentence(make, monkeypatch):
     monkeypatch.setattr(made, "keys", None)
     monkeypatch.setattr(getattr(made, "attention", made).key, "forward", None)
     assert torch.equal(made(*given, memory)[1], expected)
-    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # R17
+    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # memory is never changed
     other = memory._replace(copy_keys=memory.copy_keys.flip(2))
     assert not torch.allclose(made(*given, other)[1], expected)
 
 
 def test_copynet_is_gus_equation_8():
-    made, given = CopyNet(output_size=H, memory_size=M), steps()
+    made, given = copynet(), steps()
     memory = remember(made)
     gate, energies = made(*given, memory)
     assert gate is None
@@ -118,13 +139,11 @@ def test_copynet_is_gus_equation_8():
 
 
 def test_copynet_may_have_a_memory_of_another_width():
-    made = CopyNet(output_size=H, memory_size=8)
+    made = copynet(8)
     assert made.keys(torch.randn(B, S, 8)).shape == (B, S, H)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: pointer(), lambda: pointer(separate("dot")), lambda: CopyNet(output_size=H, memory_size=M)]
-)
+@pytest.mark.parametrize("make", [lambda: pointer(), lambda: pointer(separate("dot")), lambda: copynet()])
 def test_energies_are_fp32_under_bfloat16(make):
     made = make().bfloat16()
     memory = remember(pointer())
@@ -142,9 +161,7 @@ def test_energies_are_fp32_under_bfloat16(make):
     assert gate is None or gate.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: pointer(), lambda: pointer(separate()), lambda: CopyNet(output_size=H, memory_size=M)]
-)
+@pytest.mark.parametrize("make", [lambda: pointer(), lambda: pointer(separate()), lambda: copynet()])
 def test_one_step_at_a_time_gives_the_same(make):
     made, given = make(), steps()
     memory = remember(made)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from seq2seq.search.beam import Hypothesis, Search, beam_search
+from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
+from seq2seq.search.next_token import LogProbs
 from seq2seq.search.penalties import Penalties
 
 PAD, BOS, EOS = 0, 2, 3
@@ -24,14 +25,17 @@ class Toy(NamedTuple):
     sentence: torch.Tensor  # (N,)
     path: torch.Tensor  # (N,), a number below HISTORIES
     weights: torch.Tensor  # (N, S), most of it on position ``path % S``
-    mask: torch.Tensor  # (N, S)
+    mask: torch.Tensor  # (R, S)
 
     def reorder(self, rows: torch.Tensor) -> Toy:
-        assert torch.equal(self.sentence[rows], self.sentence)  # hypotheses stay with their sentence
-        return self.select(rows)
+        beam = len(rows) // len(self.mask)
+        sentences = self.sentence.view(len(self.mask), -1)[:, 0]
+        assert torch.equal(self.sentence[rows], sentences.repeat_interleave(beam))  # hypotheses keep their sentence
+        return Toy(self.sentence[rows], self.path[rows], self.weights[rows], self.mask)
 
-    def select(self, rows: torch.Tensor) -> Toy:
-        return Toy(*(tensor[rows] for tensor in self))
+    def keep(self, sentences: torch.Tensor) -> Toy:
+        rows = torch.arange(len(self.sentence)).view(len(self.mask), -1)[sentences].flatten()
+        return Toy(self.sentence[rows], self.path[rows], self.weights[rows], self.mask[sentences])
 
 
 class Chain:
@@ -44,10 +48,11 @@ class Chain:
         self.table = torch.log_softmax(logits, dim=-1)  # of (sentence, path, last, next)
         self.rows: list[int] = []  # how many each step had
 
-    def step(self, tokens: torch.Tensor, state: Toy) -> tuple[torch.Tensor, Toy]:
+    def step(self, tokens: torch.Tensor, state: Toy) -> tuple[LogProbs, Toy]:
         self.rows.append(len(tokens))
         path = (3 * state.path + tokens) % HISTORIES
-        return self.table[state.sentence, path, tokens], state._replace(path=path, weights=self.looks(path))
+        table = self.table[state.sentence, path, tokens]
+        return LogProbs(table), state._replace(path=path, weights=self.looks(path))
 
     def looks(self, path: torch.Tensor) -> torch.Tensor:
         """Weights over all positions: 0.7 at ``path % S``, the others 0.1."""
@@ -62,7 +67,7 @@ class Chain:
         self, sentences: list[int], limits: list[int], lengths: list[int] | None = None, **options
     ) -> list[list[Hypothesis]]:
         options = {"beam_size": 3, "length_penalty": 0.0} | options
-        return beam_search(self.step, self.start(sentences, lengths), limits, Search(BOS, EOS, **options))
+        return beam_search(self.step, self.start(sentences, lengths), limits, SearchOptions(BOS, EOS, **options))
 
     def follow(self, sentence: int, ids: list[int]) -> tuple[list[float], list[int]]:
         """Log-probability and path of every id."""
@@ -345,17 +350,17 @@ def test_penalties_of_nothing_change_nothing_and_nobody_asks_where_the_step_look
         def reorder(self, rows: torch.Tensor) -> Blind:
             return Blind(self.toy.reorder(rows))
 
-        def select(self, rows: torch.Tensor) -> Blind:
-            return Blind(self.toy.select(rows))
+        def keep(self, sentences: torch.Tensor) -> Blind:
+            return Blind(self.toy.keep(sentences))
 
-    def step(tokens: torch.Tensor, state: Blind) -> tuple[torch.Tensor, Blind]:
-        log_probs, toy = chain.step(tokens, state.toy)
-        return log_probs, Blind(toy)
+    def step(tokens: torch.Tensor, state: Blind) -> tuple[LogProbs, Blind]:
+        next_token, toy = chain.step(tokens, state.toy)
+        return next_token, Blind(toy)
 
     chain = Chain()
     expected = chain.search([0, 1], [4, 4])
     assert chain.search([0, 1], [4, 4], penalties=Penalties(0.0, 0.0)) == expected
-    assert beam_search(step, Blind(chain.start([0, 1])), [4, 4], Search(BOS, EOS, 3, 0.0)) == expected
+    assert beam_search(step, Blind(chain.start([0, 1])), [4, 4], SearchOptions(BOS, EOS, 3, 0.0)) == expected
 
 
 def test_the_first_token_is_bos():
@@ -366,7 +371,7 @@ def test_the_first_token_is_bos():
         return chain.step(tokens, state)
 
     chain = Chain()
-    beam_search(step, chain.start([0, 1]), [3, 3], Search(BOS, EOS, 2))
+    beam_search(step, chain.start([0, 1]), [3, 3], SearchOptions(BOS, EOS, 2))
     assert seen[0] == [BOS, BOS]
     assert all(BOS not in tokens for tokens in seen[1:])
 
@@ -380,8 +385,8 @@ def test_no_gradient_is_kept():
     chain.table.requires_grad_()
 
     def step(tokens, state):
-        log_probs, state = chain.step(tokens, state)
-        assert not log_probs.requires_grad
-        return log_probs, state
+        next_token, state = chain.step(tokens, state)
+        assert not next_token.log_probs().requires_grad
+        return next_token, state
 
-    assert beam_search(step, chain.start([0]), [3], Search(BOS, EOS, 2))[0]
+    assert beam_search(step, chain.start([0]), [3], SearchOptions(BOS, EOS, 2))[0]

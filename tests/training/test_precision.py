@@ -11,6 +11,7 @@ from small_runs import assert_same_run, config_of, everything, metrics_of, write
 from seq2seq.config import ModelConfig, TrainConfig
 from seq2seq.data.batching import collate
 from seq2seq.model import Seq2Seq
+from seq2seq.text.tokenizer import BOS, EOS, PAD
 from seq2seq.training.optimizer import make_optimizer
 from seq2seq.training.precision import Precision
 from seq2seq.training.train import train
@@ -55,8 +56,9 @@ def test_log_probabilities_are_fp32_and_sum_to_one_in_half_precision() -> None:
     torch.manual_seed(1)
     model = Seq2Seq(ModelConfig(embedding_size=32, hidden_size=32), src_size=50, tgt_size=50, shared=True).eval()
     with torch.no_grad(), Precision("bf16", CPU).autocast():
-        decoding = model.encode(torch.tensor([[4, 5, 3]]), torch.tensor([3]))
-        log_probs, decoding = model.step(torch.tensor([2]), decoding)
+        decoding = model.encode(collate([[4, 5]], [[]], pad_id=PAD, bos_id=BOS, eos_id=EOS))
+        next_token, decoding = model.step(torch.tensor([BOS]), decoding)
+    log_probs = next_token.log_probs()
     assert log_probs.dtype == decoding.state.log_weights.dtype == torch.float32
     assert log_probs.exp().sum().item() == pytest.approx(1, abs=1e-5)
     assert decoding.weights.sum().item() == pytest.approx(1, abs=1e-5)

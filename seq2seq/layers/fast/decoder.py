@@ -1,52 +1,112 @@
-"""All steps of a known target with a backward of its own; the numbers of single steps, sooner.
+"""Fast twin of the teacher-forced decoder unroll: one layer with its attention.
 
-What autograd would keep of every step is recomputed or never made: the (B, S, A) of additive energies exists once, the
-gradients of all weights are one matrix product over all steps instead of one a step, and the keys' gradient is summed in
-place. Forward keeps (T, B, .) states, gates, weights and coverage. The formulas are those of ``cells`` and ``attention``,
-differentiated by hand.
+Same results as stepping, faster and with less memory. Forward keeps per step the state, the gates, the log-weights and
+the coverage. The (B, S, A) tensor of additive energies exists once and is recomputed in backward; the gradients of all
+weights are one matrix product over all steps; the gradient of the keys is accumulated in place.
+
+Step t computes, with h and c_ctx the output and context of the step before (m: mask of recurrent dropout)::
+
+    x_t = W_e y_t + W_h (m * h_{t-1}) + W_c ctx_{t-1} + b          h_t, cell_t = cell(x_t, h_{t-1}, cell_{t-1})
+    q_t = scale * Q h_t                                           (Q = identity for dot and general)
+    e_ti = v . tanh(q_t + k_i + w cov_ti)   or   q_t . k_i + w cov_ti
+    a_t = softmax(e_t)          ctx_t = sum_i a_ti v_i            cov_{t+1} = cov_t + a_t / fertility
+
+Backward, from the last step to the first, with dX the gradient of the loss with respect to X::
+
+    dctx_t += W_c^T dx_{t+1}                     da_t = values dctx_t + dcov_{t+1} / fertility
+    dlog_t = (gradient of log a_t) + a_t * da_t  de_t = dlog_t - a_t * sum(dlog_t)
+    additive: s = 1 - tanh^2                     dq_t = v * sum_i de_ti s_i     dk_i += de_ti v * s_i
+              dv += sum_i de_ti tanh_i           dcov_t += de_ti (s_i . (v * w))
+    product:  dq_t = sum_i de_ti k_i             dk_i = sum_t de_ti q_t         dcov_t += de_t w
+    dh_t = (gradient of h_t) + W_h^T dx_{t+1} * m + scale * Q^T dq_t,  then the cell's own backward gives dx_t
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from seq2seq.layers.attention import MASKED
-from seq2seq.layers.fast.cells import CELLS, Step, tanh_slope
+from seq2seq.layers.fast.cells import FastCell, StepTensors, tanh_slope
 
 
-class Kind(NamedTuple):
-    """What is no tensor."""
+class UnrollOptions(NamedTuple):
+    """Non-tensor options of the unroll."""
 
-    cell: str
+    cell: FastCell
     additive: bool  # energies compare by tanh, else by products
-    scale: float  # of these products
+    scale: float  # of the products of query and keys
 
 
-class Weights(NamedTuple):
-    """Parameters of one decoder layer and its attention. None: there is no such thing."""
+class UnrollWeights(NamedTuple):
+    """Parameters of one decoder layer and its attention; None if there is no such parameter."""
 
     hidden: Tensor  # (G*H, H), h to h
     bias: Tensor  # (G*H,)
     context: Tensor  # (G*H, M)
     query: Tensor | None  # (A, H)
-    energy: Tensor | None  # (A,), of additive energies
+    energy: Tensor | None  # (A,), v of additive energies
     coverage: Tensor | None  # (A,) or (1,)
-    recurrent_mask: Tensor | None  # (B, H), of recurrent dropout; constant
+    recurrent_mask: Tensor | None  # (B, H), of recurrent dropout; has no gradient
 
 
-class Unroll(torch.autograd.Function):
-    """(kind, gates (T, B, G*H), hidden (B, W), context (B, M), values, keys, mask, fertility, *weights) -> the ``Trace``.
+class FastAttention(NamedTuple):
+    """The parameters of an attention that the unroll reads."""
 
-    Gates come step after step, as they are read; other shapes are those of ``Memory`` and ``Trace``.
+    query: Tensor | None = None  # (A, H); None: the query is the state itself
+    energy: Tensor | None = None  # (A,) of additive energies; None: energies are products
+    scale: float = 1.0
+
+
+FAST_ATTENTIONS: dict[str, Callable[[Any], FastAttention]] = {  # from an attention of that name
+    "additive": lambda attention: FastAttention(attention.query.weight, attention.energy.weight[0]),
+    "dot": lambda attention: FastAttention(),
+    "general": lambda attention: FastAttention(),
+    "scaled_dot": lambda attention: FastAttention(attention.query.weight, scale=attention.scale),
+}
+
+
+class _Saved(NamedTuple):
+    """Tensors that backward reads. T steps; index t+1 of inputs, outputs, cells and coverage follows step t."""
+
+    values: Tensor  # (B, S, M)
+    keys: Tensor  # (B, S, A)
+    mask: Tensor  # (B, S)
+    fertility: Tensor  # (B, S), or (B, 0) without coverage
+    inputs: Tensor  # (T+1, B, H+M), the last output after recurrent dropout, and the last context
+    outputs: Tensor  # (T+1, B, H)
+    cells: Tensor  # (T+1, B, H), or (T+1, B, 0)
+    gates: Tensor  # (T, B, G*H)
+    hidden_gates: Tensor  # (T, B, G*H) of a cell that keeps them separate, else empty
+    log_weights: Tensor  # (T, B, S)
+    coverage: Tensor  # (T+1, B, S), or (T+1, B, 0)
+
+    def step(self, t: int) -> StepTensors:
+        """The tensors of the cell at step t."""
+        return StepTensors(
+            self.gates[t],
+            self.hidden_gates[t],
+            self.outputs[t],
+            self.cells[t],
+            self.outputs[t + 1],
+            self.cells[t + 1],
+        )
+
+
+class FastUnroll(torch.autograd.Function):
+    """Unrolls the decoder over a known target.
+
+    (options, gates (T, B, G*H), hidden (B, W), context (B, M), values, keys, mask, fertility, *weights) -> the fields of
+    ``Unrolled``. ``gates`` are W_e y_t + b_e, step first; they are not changed. Other shapes are those of ``Memory``.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        kind: Kind,
+        options: UnrollOptions,
         gates: Tensor,
         hidden: Tensor,
         context: Tensor,
@@ -56,156 +116,187 @@ class Unroll(torch.autograd.Function):
         fertility: Tensor,
         *flat: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        weights = Weights(*flat)  # type: ignore[arg-type]
-        (T, B, _), S, H = gates.shape, keys.shape[1], weights.hidden.shape[1]
-        step, _, apart, _ = CELLS[kind.cell]
-        activations = gates + (0 if apart else weights.bias)
-        # what each step sees: the last output, dropped if it is, and the last context
-        seen = gates.new_empty(T + 1, B, H + context.shape[1])
-        contexts = seen[:, :, H:]
-        outputs = seen[:, :, :H] if weights.recurrent_mask is None else gates.new_empty(T + 1, B, H)
-        cells = gates.new_empty(T + 1, B, hidden.shape[1] - H)
-        outputs[0], cells[0], contexts[0] = hidden[:, :H], hidden[:, H:], context
-        h = gates.new_empty(T, B, gates.shape[2] if apart else 0)
-        log_weights, coverage = gates.new_empty(T, B, S), gates.new_zeros(T + 1, *fertility.shape)
-        room = torch.empty_like(keys) if kind.additive else keys
+        weights = UnrollWeights(*flat)  # type: ignore[arg-type]
+        (T, B, _), S, H, cell = gates.shape, keys.shape[1], weights.hidden.shape[1], options.cell
+        inputs = gates.new_empty(T + 1, B, H + context.shape[1])
+        contexts = inputs[:, :, H:]
+        saved = _Saved(
+            *(values, keys, mask, fertility, inputs),
+            outputs=inputs[:, :, :H] if weights.recurrent_mask is None else gates.new_empty(T + 1, B, H),
+            cells=gates.new_empty(T + 1, B, hidden.shape[1] - H),
+            gates=gates + (0 if cell.separate else weights.bias),
+            hidden_gates=gates.new_empty(T, B, gates.shape[2] if cell.separate else 0),
+            log_weights=gates.new_empty(T, B, S),
+            coverage=gates.new_zeros(T + 1, *fertility.shape),
+        )
+        saved.outputs[0], saved.cells[0], contexts[0] = hidden[:, :H], hidden[:, H:], context
+        buffer = torch.empty_like(keys) if options.additive else keys
         both = torch.cat((weights.hidden, weights.context), dim=1).T
         for t in range(T):
             if weights.recurrent_mask is not None:
-                torch.mul(outputs[t], weights.recurrent_mask, out=seen[t, :, :H])
-            if apart:
-                torch.addmm(weights.bias, seen[t, :, :H], weights.hidden.T, out=h[t])
-                activations[t].addmm_(contexts[t], weights.context.T)
+                torch.mul(saved.outputs[t], weights.recurrent_mask, out=inputs[t, :, :H])
+            if cell.separate:
+                torch.addmm(weights.bias, inputs[t, :, :H], weights.hidden.T, out=saved.hidden_gates[t])
+                saved.gates[t].addmm_(contexts[t], weights.context.T)
             else:
-                activations[t].addmm_(seen[t], both)
-            step(Step(activations[t], h[t], outputs[t], cells[t], outputs[t + 1], cells[t + 1]))
-            query = _query(kind, weights, outputs[t + 1])
-            if kind.additive:
-                assert weights.energy is not None
-                energies = (_compare(weights, query, keys, coverage[t], room) @ weights.energy).view(B, S)
-            else:
-                energies = torch.bmm(keys, query.unsqueeze(2)).squeeze(2)
-                if weights.coverage is not None:
-                    energies.addcmul_(weights.coverage, coverage[t])
-            torch.log_softmax(energies.masked_fill_(~mask, MASKED), dim=1, out=log_weights[t])
-            looked = log_weights[t].masked_fill_(~mask, MASKED).exp()
-            contexts[t + 1] = torch.bmm(looked.unsqueeze(1), values).squeeze(1)  # slow into a part of rows
+                saved.gates[t].addmm_(inputs[t], both)
+            cell.forward(saved.step(t))
+            query = _query(options, weights, saved.outputs[t + 1])
+            energies = _energies(options, weights, query, keys, saved.coverage[t], buffer)
+            torch.log_softmax(energies.masked_fill_(~mask, MASKED), dim=1, out=saved.log_weights[t])
+            attended = saved.log_weights[t].masked_fill_(~mask, MASKED).exp()
+            contexts[t + 1] = torch.bmm(attended.unsqueeze(1), values).squeeze(1)  # slow into a part of rows
             if weights.coverage is not None:
-                coverage[t + 1] = coverage[t] + looked / fertility
-        ctx.kind, ctx.absent = kind, [weight is None for weight in weights]
-        ctx.save_for_backward(
-            *(values, keys, mask, fertility, seen, outputs, cells, activations, h, log_weights, coverage),
-            *(weight for weight in weights if weight is not None),
-        )
-        return outputs[1:].transpose(0, 1), contexts[1:].transpose(0, 1), log_weights.transpose(0, 1)
+                saved.coverage[t + 1] = saved.coverage[t] + attended / fertility
+        ctx.options, ctx.absent = options, [weight is None for weight in weights]
+        ctx.save_for_backward(*saved, *(weight for weight in weights if weight is not None))
+        return tuple(steps.transpose(0, 1) for steps in (saved.outputs[1:], contexts[1:], saved.log_weights))  # type: ignore[return-value]
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        kind, (*saved,) = ctx.kind, ctx.saved_tensors
-        values, keys, mask, fertility, seen, outputs, cells, activations, h, log_weights, coverage = saved[:11]
-        present = iter(saved[11:])
-        weights = Weights(*(None if absent else next(present) for absent in ctx.absent))  # type: ignore[arg-type]
+        tensors = ctx.saved_tensors
+        saved, present = _Saved(*tensors[: len(_Saved._fields)]), iter(tensors[len(_Saved._fields) :])
+        weights = UnrollWeights(*(None if absent else next(present) for absent in ctx.absent))  # type: ignore[arg-type]
         d_outputs, d_contexts, d_log_weights = (gradient.transpose(0, 1) for gradient in outer)
-        (_, step_back, apart, _), H = CELLS[kind.cell], outputs.shape[2]
-        looked, queries = log_weights.exp(), _query(kind, weights, outputs[1:])
-        d_gates = torch.empty_like(activations)
-        d_hidden_gates = torch.empty_like(activations) if apart else d_gates
-        all_d_contexts, d_energies = (
-            seen.new_empty(*log_weights.shape[:2], values.shape[2]),
-            torch.empty_like(log_weights),
-        )
-        both = torch.cat((weights.hidden, weights.context), dim=1)
-        d_queries = keys.new_empty(*log_weights.shape[:2], keys.shape[2])
-        d_keys, d_fertility = torch.zeros_like(keys), torch.zeros_like(fertility)
-        d_energy = None if weights.energy is None else torch.zeros_like(weights.energy)
-        d_coverage = None if weights.coverage is None else torch.zeros_like(weights.coverage)
-        room = torch.empty_like(keys) if kind.additive else keys
-        d_output, d_cell, d_context = (torch.zeros_like(steps[0]) for steps in (outputs, cells, all_d_contexts))
-        d_covered = torch.zeros_like(fertility)
-        for t in reversed(range(len(looked))):
-            # the context, the weights it was made with, and what they add to coverage
-            torch.add(d_context, d_contexts[t], out=all_d_contexts[t])
-            d_looked = torch.bmm(values, all_d_contexts[t].unsqueeze(2)).squeeze(2)
-            if weights.coverage is not None:
-                d_looked += d_covered / fertility
-                d_fertility -= d_covered * looked[t] / fertility.square()
-            d_log = torch.addcmul(d_log_weights[t], d_looked, looked[t]).masked_fill_(~mask, 0.0)
-            torch.addcmul(d_log, looked[t], d_log.sum(dim=1, keepdim=True), value=-1, out=d_energies[t])
-            # the energies
-            if kind.additive:
-                assert weights.energy is not None
-                assert d_energy is not None
-                compared = _compare(weights, queries[t], keys, coverage[t], room)
-                d_energy.addmv_(compared.T, d_energies[t].flatten())
-                slopes = tanh_slope(room, out=room)  # their factor v is left to the end
-                d_keys.addcmul_(d_energies[t].unsqueeze(2), slopes)
-                if weights.coverage is None:
-                    torch.bmm(d_energies[t].unsqueeze(1), slopes, out=d_queries[t].unsqueeze(1))
-                    d_queries[t].mul_(weights.energy)
-                else:
-                    assert d_coverage is not None
-                    two = torch.bmm(torch.stack((d_energies[t], d_energies[t] * coverage[t]), dim=1), slopes)
-                    torch.mul(two[:, 0], weights.energy, out=d_queries[t])
-                    d_coverage += two[:, 1].sum(dim=0)
-                    through = slopes @ (weights.energy * weights.coverage)
-                    d_covered = d_covered + d_energies[t] * through
-            else:
-                torch.bmm(d_energies[t].unsqueeze(1), keys, out=d_queries[t].unsqueeze(1))
-                if weights.coverage is not None:
-                    assert d_coverage is not None
-                    d_coverage += (d_energies[t] * coverage[t]).sum()
-                    d_covered = d_covered + d_energies[t] * weights.coverage
-            # the cell
-            d_query = d_queries[t].mul_(kind.scale)
-            d_output = d_output + d_outputs[t] + (d_query if weights.query is None else d_query @ weights.query)
-            step = Step(activations[t], h[t], outputs[t], cells[t], outputs[t + 1], cells[t + 1])
-            d_h, direct, d_cell = step_back(step, d_output, d_cell, d_gates[t])
-            if apart:
-                d_hidden_gates[t] = d_h
-                d_output, d_context = d_h @ weights.hidden, d_gates[t] @ weights.context
-            else:
-                d_output, d_context = (d_gates[t] @ both).split((H, values.shape[2]), dim=1)
-            d_output = d_output if weights.recurrent_mask is None else d_output * weights.recurrent_mask
-            d_output = d_output if direct is None else d_output + direct
-        # what all steps share: one product each
-        if kind.additive:
+        unroll = _Backward(ctx.options, weights, saved)
+        for t in reversed(range(len(saved.log_weights))):
+            unroll.weights_backward(t, d_contexts[t], d_log_weights[t])
+            unroll.energies_backward(t)
+            unroll.cell_backward(t, d_outputs[t])
+        return unroll.gradients()
+
+
+class _Backward:
+    """Buffers and steps of the backward pass; ``d_x`` is the gradient of the loss with respect to x."""
+
+    def __init__(self, options: UnrollOptions, weights: UnrollWeights, saved: _Saved) -> None:
+        self.options, self.weights, self.saved = options, weights, saved
+        steps, batch, _ = saved.log_weights.shape
+        self.attended = saved.log_weights.exp()
+        self.queries = _query(options, weights, saved.outputs[1:])
+        self.d_gates = torch.empty_like(saved.gates)
+        self.d_hidden_gates = torch.empty_like(saved.gates) if options.cell.separate else self.d_gates
+        self.d_contexts = saved.inputs.new_empty(steps, batch, saved.values.shape[2])
+        self.d_energies = torch.empty_like(saved.log_weights)
+        self.d_queries = saved.keys.new_empty(steps, batch, saved.keys.shape[2])
+        self.d_keys, self.d_fertility = torch.zeros_like(saved.keys), torch.zeros_like(saved.fertility)
+        self.d_energy = None if weights.energy is None else torch.zeros_like(weights.energy)
+        self.d_coverage_weight = None if weights.coverage is None else torch.zeros_like(weights.coverage)
+        self.buffer = torch.empty_like(saved.keys) if options.additive else saved.keys
+        self.both = torch.cat((weights.hidden, weights.context), dim=1)
+        # gradients that the later step hands to the earlier one
+        self.d_output, self.d_cell = torch.zeros_like(saved.outputs[0]), torch.zeros_like(saved.cells[0])
+        self.d_context, self.d_coverage = torch.zeros_like(self.d_contexts[0]), torch.zeros_like(saved.fertility)
+
+    def weights_backward(self, t: int, d_context: Tensor, d_log_weights: Tensor) -> None:
+        """Go from the context and the coverage of the next step back to the energies."""
+        saved, attended = self.saved, self.attended[t]
+        torch.add(self.d_context, d_context, out=self.d_contexts[t])
+        d_attended = torch.bmm(saved.values, self.d_contexts[t].unsqueeze(2)).squeeze(2)
+        if self.weights.coverage is not None:
+            d_attended += self.d_coverage / saved.fertility
+            self.d_fertility -= self.d_coverage * attended / saved.fertility.square()
+        d_log = torch.addcmul(d_log_weights, d_attended, attended).masked_fill_(~saved.mask, 0.0)
+        torch.addcmul(d_log, attended, d_log.sum(dim=1, keepdim=True), value=-1, out=self.d_energies[t])
+
+    def energies_backward(self, t: int) -> None:
+        """Go from the energies back to query, keys, coverage and the attention's parameters."""
+        d_energies, coverage = self.d_energies[t], self.saved.coverage[t]
+        if self.options.additive:
+            self._additive_backward(t)
+            return
+        torch.bmm(d_energies.unsqueeze(1), self.saved.keys, out=self.d_queries[t].unsqueeze(1))
+        if self.weights.coverage is not None:
+            assert self.d_coverage_weight is not None
+            self.d_coverage_weight += (d_energies * coverage).sum()
+            self.d_coverage = self.d_coverage + d_energies * self.weights.coverage
+
+    def _additive_backward(self, t: int) -> None:
+        weights, d_energies, coverage = self.weights, self.d_energies[t], self.saved.coverage[t]
+        assert weights.energy is not None
+        assert self.d_energy is not None
+        compared = _compare(weights, self.queries[t], self.saved.keys, coverage, self.buffer)
+        self.d_energy.addmv_(compared.T, d_energies.flatten())
+        slopes = tanh_slope(self.buffer, out=self.buffer)  # d_keys is multiplied by v at the end
+        self.d_keys.addcmul_(d_energies.unsqueeze(2), slopes)
+        if weights.coverage is None:
+            torch.bmm(d_energies.unsqueeze(1), slopes, out=self.d_queries[t].unsqueeze(1))
+            self.d_queries[t].mul_(weights.energy)
+            return
+        assert self.d_coverage_weight is not None
+        two = torch.bmm(torch.stack((d_energies, d_energies * coverage), dim=1), slopes)
+        torch.mul(two[:, 0], weights.energy, out=self.d_queries[t])
+        self.d_coverage_weight += two[:, 1].sum(dim=0)
+        self.d_coverage = self.d_coverage + d_energies * (slopes @ (weights.energy * weights.coverage))
+
+    def cell_backward(self, t: int, d_output: Tensor) -> None:
+        """Go from the output back through the cell to the last output, cell and context."""
+        weights, cell = self.weights, self.options.cell
+        d_query = self.d_queries[t].mul_(self.options.scale)
+        d_output = self.d_output + d_output + (d_query if weights.query is None else d_query @ weights.query)
+        d_h, direct, self.d_cell = cell.backward(self.saved.step(t), d_output, self.d_cell, self.d_gates[t])
+        if cell.separate:
+            self.d_hidden_gates[t] = d_h
+            d_last, self.d_context = d_h @ weights.hidden, self.d_gates[t] @ weights.context
+        else:
+            d_last, self.d_context = (self.d_gates[t] @ self.both).split(
+                (weights.hidden.shape[1], weights.context.shape[1]), dim=1
+            )
+        d_last = d_last if weights.recurrent_mask is None else d_last * weights.recurrent_mask
+        self.d_output = d_last if direct is None else d_last + direct
+
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """Finish with one product over all steps for each weight; in the order of ``FastUnroll``'s arguments."""
+        weights, saved = self.weights, self.saved
+        d_keys = self.d_keys
+        if self.options.additive:
             assert weights.energy is not None
             d_keys.mul_(weights.energy)
-            if d_coverage is not None:
-                d_coverage.mul_(weights.energy)
+            if self.d_coverage_weight is not None:
+                self.d_coverage_weight.mul_(weights.energy)
         else:
-            d_keys = torch.bmm(d_energies.permute(1, 2, 0), queries.transpose(0, 1))
-        d_values = torch.bmm(looked.permute(1, 2, 0), all_d_contexts.transpose(0, 1))
-        flat_gates, flat_hidden_gates = d_gates.flatten(0, 1), d_hidden_gates.flatten(0, 1)
-        last_outputs, last_contexts = seen[:-1].flatten(0, 1).split((H, values.shape[2]), dim=1)
-        return (
-            None,
-            d_gates,
-            torch.cat((d_output, d_cell), dim=1),
-            d_context,
-            d_values,
-            d_keys,
-            None,
-            d_fertility,
-            flat_hidden_gates.T @ last_outputs,
-            flat_hidden_gates.sum(dim=0),
-            flat_gates.T @ last_contexts,
-            None if weights.query is None else d_queries.flatten(0, 1).T @ outputs[1:].flatten(0, 1),
-            d_energy,
-            d_coverage,
-            None,
+            d_keys = torch.bmm(self.d_energies.permute(1, 2, 0), self.queries.transpose(0, 1))
+        d_values = torch.bmm(self.attended.permute(1, 2, 0), self.d_contexts.transpose(0, 1))
+        flat_gates, flat_hidden_gates = self.d_gates.flatten(0, 1), self.d_hidden_gates.flatten(0, 1)
+        widths = (weights.hidden.shape[1], weights.context.shape[1])
+        last_outputs, last_contexts = saved.inputs[:-1].flatten(0, 1).split(widths, dim=1)
+        d_query = None
+        if weights.query is not None:
+            d_query = self.d_queries.flatten(0, 1).T @ saved.outputs[1:].flatten(0, 1)
+        d_weights = UnrollWeights(
+            hidden=flat_hidden_gates.T @ last_outputs,
+            bias=flat_hidden_gates.sum(dim=0),
+            context=flat_gates.T @ last_contexts,
+            query=d_query,
+            energy=self.d_energy,
+            coverage=self.d_coverage_weight,
+            recurrent_mask=None,
         )
+        d_hidden = torch.cat((self.d_output, self.d_cell), dim=1)
+        d_memory = (d_values, d_keys, None, self.d_fertility)
+        return (None, self.d_gates, d_hidden, self.d_context, *d_memory, *d_weights)
 
 
-def _query(kind: Kind, weights: Weights, output: Tensor) -> Tensor:
-    """(..., H) -> (..., A), as far as keys are to be multiplied by it."""
+def _query(options: UnrollOptions, weights: UnrollWeights, output: Tensor) -> Tensor:
+    """Project outputs to queries: (..., H) -> (..., A)."""
     query = output if weights.query is None else output @ weights.query.T
-    return query if kind.scale == 1 else query * kind.scale
+    return query if options.scale == 1 else query * options.scale
 
 
-def _compare(weights: Weights, query: Tensor, keys: Tensor, coverage: Tensor, room: Tensor) -> Tensor:
-    """tanh(W s_t + U h_j + w_c c_j), written to ``room`` (B, S, A) and seen as (B*S, A)."""
-    torch.add(keys, query.unsqueeze(1), out=room)
+def _energies(
+    options: UnrollOptions, weights: UnrollWeights, query: Tensor, keys: Tensor, coverage: Tensor, buffer: Tensor
+) -> Tensor:
+    """Compare one query a sentence with its keys: (B, A), (B, S, A), (B, S) -> (B, S)."""
+    if options.additive:
+        assert weights.energy is not None
+        return (_compare(weights, query, keys, coverage, buffer) @ weights.energy).view(keys.shape[:2])
+    energies = torch.bmm(keys, query.unsqueeze(2)).squeeze(2)
+    return energies if weights.coverage is None else energies.addcmul_(weights.coverage, coverage)
+
+
+def _compare(weights: UnrollWeights, query: Tensor, keys: Tensor, coverage: Tensor, buffer: Tensor) -> Tensor:
+    """Compute tanh(W s_t + U h_j + w_c c_j) in ``buffer`` (B, S, A); return a (B*S, A) view of it."""
+    torch.add(keys, query.unsqueeze(1), out=buffer)
     if weights.coverage is not None:
-        room.addcmul_(coverage.unsqueeze(2), weights.coverage)
-    return room.tanh_().flatten(0, 1)
+        buffer.addcmul_(coverage.unsqueeze(2), weights.coverage)
+    return buffer.tanh_().flatten(0, 1)

@@ -1,8 +1,24 @@
-"""The output layer and its loss in one: logits live in a room that stays in cache, and are never all there at once.
+"""Fast twin of the output layer with its loss: the (R, V) logits are never in memory as a whole.
 
-For every slice of rows the logits are made, turned into the gradient of the loss, and used up in the products that give
-the gradients of features and weights. Memory does not grow with rows times vocabulary. The formulas are those of
-``Distribution.target`` and ``smoothed_nll``, and a test equates them.
+Rows are processed in slices. The logits of a slice are computed in a buffer that fits the cache, turned into the gradient
+of the loss in place, and used up by the products that give the gradients of features and weights. Memory does not grow
+with rows times vocabulary. The results are those of ``Distribution.target`` and ``smoothed_nll``.
+
+For one row with logits l, target y, Z = sum_v exp(l_v), e = smoothing, u_v = 1/|allowed| (0 for banned ids), and with
+copying p_gen = sigmoid(g), log M = logsumexp of the energies where the source holds y, log T = logsumexp of all energies::
+
+    log P = logaddexp(logsigmoid(g) + l_y - log Z,  logsigmoid(-g) + log M - log T)      (without copying l_y - log Z)
+    loss  = -(1-e) log P - e sum_v u_v (l_v - log Z)
+    r     = p_gen P_vocab(y) / P                  the share of the probability that generating contributes; 1 without copying
+    d loss / d l_v = ((1-e) k + e) exp(l_v)/Z - (1-e) r [v = y] - e u_v
+
+where k = r with a gate of its own. CopyNet has one softmax over vocabulary and positions, g = log Z - log T, through
+which log Z acts once more: k = p_gen. With ``scale`` = ((1-e) k + e)/Z the first term is scale * exp(l_v); the row is
+multiplied by ``scale`` where it is narrow, in the products. The gold term enters the buffer divided by ``scale``, except
+where the scale may underflow (CopyNet without smoothing, copy energies far above the logits): there the gold term has
+products of its own, so that it is not lost.
+
+    d loss / d g = (1-e) (p_gen - r)    d loss / d log M = (1-e) (r - 1)    d loss / d log T = (1-e) (1 - k)
 """
 
 from __future__ import annotations
@@ -13,50 +29,61 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.layers.distribution import NEVER, Copying, wide
+from seq2seq.layers.distribution import NEVER, Copying, as_fp32
 
-ROWS = 256  # of a slice on a CPU; fewer are slower products, more leave the cache
-TINY = 1e-36  # what divides at least
-ROOM = 2**25  # logits of a slice where no cache would hold it, on a GPU or to tell of targets: 128 MiB
+SLICE_ROWS = 256  # of a slice on a CPU; fewer make slower products, more leave the cache
+MIN_SCALE = 1e-36  # the gold term is divided by at least this
+MAX_LOGITS = 2**25  # logits of a slice on a GPU, or where targets are scored: 128 MiB in fp32
+BANNED_LOGIT = -1e9  # so low that the probability is 0, and finite
 
 
 class CopyTerms(NamedTuple):
-    """What copying brings to the loss of R target tokens; energies are as in ``Copying``."""
+    """The terms of the loss that depend on copying, for R target tokens; energies as in ``Copying``."""
 
     gate: Tensor | None  # (R,), p_gen = sigmoid(gate); None: one softmax over vocabulary and positions
-    matched: Tensor  # (R,), logsumexp of the energies where the source has the target, minus infinity without any
-    total: Tensor  # (R,), logsumexp of all energies
+    matched: Tensor  # (R,), log M: logsumexp of the energies where the source holds the target, or minus infinity
+    total: Tensor  # (R,), log T: logsumexp of all energies
 
 
 def output_loss(
     layer: nn.Linear, features: Tensor, target: Tensor, copying: Copying | None, *, banned: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Loss and NLL of R target tokens, summed; the NLL has no gradient.
+    """Compute loss and negative log-likelihood of R target tokens, summed; the latter has no gradient.
 
-    The products are made in the type of ``features``, all else in fp32 at least.
+    Products are computed in the dtype of ``features``, everything else in fp32 at least.
 
     Args:
-        layer: from features (R, E) to logits (R, V).
-        target: (R,), ids of the extended vocabulary.
+        layer: maps features (R, E) to logits (R, V).
+        target: ids of the extended vocabulary (R,).
         banned: ids that are never produced.
         smoothing: e of (1-e) NLL + e mean_v(-log P_vocab(v)).
     """
-    terms = (None, None, None) if copying is None else _copy_terms(copying, target)
+    terms = (None, None, None) if copying is None else copy_terms(copying, target)
     with torch.autocast(features.device.type, enabled=False):
-        loss, nll = OutputLoss.apply(features, layer.weight, layer.bias, target, banned, smoothing, *terms)
+        loss, nll = FastOutputLoss.apply(features, layer.weight, layer.bias, target, banned, smoothing, *terms)
     return loss, nll
 
 
-def _copy_terms(copying: Copying, target: Tensor) -> CopyTerms:
-    energies = wide(copying.energies)
+def copy_terms(copying: Copying, target: Tensor) -> CopyTerms:
+    """Reduce the energies of each row to the two sums that the loss depends on."""
+    energies = as_fp32(copying.energies)
     elsewhere = copying.ids != target.unsqueeze(1)
     matched = energies.masked_fill(elsewhere, NEVER).logsumexp(dim=1)
-    gate = None if copying.gate is None else wide(copying.gate)
+    gate = None if copying.gate is None else as_fp32(copying.gate)
     return CopyTerms(gate, matched, energies.logsumexp(dim=1))
 
 
-class OutputLoss(torch.autograd.Function):
-    """(features (R, E), weight (V, E), bias (V,), target (R,), banned, e, gate, matched, total) -> total loss, NLL.
+class _RowTerms(NamedTuple):
+    """The terms of the loss of a slice of rows (R,)."""
+
+    log_prob: Tensor
+    generated_share: Tensor  # r
+    vocab_share: Tensor  # k
+    d_copy: Tensor | None  # (3, R), gradients of gate, matched and total, without the factor 1-e
+
+
+class FastOutputLoss(torch.autograd.Function):
+    """(features (R, E), weight (V, E), bias (V,), target (R,), banned, e, gate, matched, total) -> loss, NLL.
 
     Sums over the rows: (1-e) NLL + e mean_v(-log P_vocab(v)), and the NLL alone, which has no gradient.
     """
@@ -70,28 +97,23 @@ class OutputLoss(torch.autograd.Function):
         target: Tensor,
         banned: Tensor,
         smoothing: float,
-        gate: Tensor | None,
-        matched: Tensor | None,
-        total: Tensor | None,
+        *copy: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         R, V = features.shape[0], weight.shape[0]
-        d_features, d_weight, d_bias = torch.empty_like(features), torch.zeros_like(weight), torch.zeros_like(bias)
+        gate, matched, total = copy
+        terms = None if matched is None or total is None else CopyTerms(gate, matched, total)
+        may_underflow = terms is not None and gate is None and not smoothing  # the scale, beside the gold term
+        gradients = _Gradients(features, weight, bias)
         d_copy = weight.new_zeros(3, R)  # gate, matched, total
         loss, nll = weight.new_zeros(()), weight.new_zeros(())
-        halved, typed = features.dtype != weight.dtype, weight.to(features.dtype)
-        prior = weight.new_full((V,), 1 / (V - banned.numel())).index_fill_(0, banned, 0.0)
-        mean_weight, mean_bias = prior @ weight, prior @ bias  # of the mean logit: no logits are needed for it
-        most = max(ROWS, ROOM // V) if features.is_cuda else ROWS
-        room = weight.new_empty(min(most, R), V)
+        prior = weight.new_full((V,), 1 / (V - banned.numel())).index_fill_(0, banned, 0.0)  # u
+        mean_weight, mean_bias = prior @ weight, prior @ bias  # give the mean logit of a row without its logits
+        most = max(SLICE_ROWS, MAX_LOGITS // V) if features.is_cuda else SLICE_ROWS
+        buffer = weight.new_empty(min(most, R), V)
         for first in range(0, R, most):
             rows = slice(first, first + most)
-            part = features[rows]
-            logits = room[: len(part)]
-            if halved:
-                torch.add(part @ typed.T, bias, out=logits)
-            else:
-                torch.addmm(bias, part, weight.T, out=logits)
-            logits.index_fill_(1, banned, -1e9)
+            logits = gradients.logits(rows, buffer)
+            logits.index_fill_(1, banned, BANNED_LOGIT)
             known = target[rows] < V
             gold_id = target[rows].where(known, 0).unsqueeze(1)
             top = logits.amax(dim=1, keepdim=True)
@@ -99,42 +121,26 @@ class OutputLoss(torch.autograd.Function):
             gold = logits.gather(1, gold_id).squeeze(1)  # less top
             masses = logits.exp_().sum(dim=1)
             log_sum = masses.log()
-            generated = gold - log_sum
-            made = share = torch.ones_like(gold)
-            if matched is None or total is None:
-                log_prob = generated
-            else:
-                own = gate[rows] if gate is not None else log_sum + top.squeeze(1) - total[rows]
-                generated = generated.masked_fill(~known, NEVER) + F.logsigmoid(own)
-                log_prob = torch.logaddexp(generated, F.logsigmoid(-own) + matched[rows] - total[rows])
-                made, p_gen = (generated - log_prob).exp(), torch.sigmoid(own)  # the share of generating, and its prior
-                # without a gate it is the vocabulary's logsumexp less that of the energies
-                share = made if gate is not None else p_gen
-                d_copy[0, rows], d_copy[1, rows], d_copy[2, rows] = p_gen - made, made - 1, 1 - share
-            nll -= log_prob.sum()
-            loss -= (1 - smoothing) * log_prob.sum()
+            found = _row_terms(gold - log_sum, known, log_sum + top.squeeze(1), terms, rows)
+            if found.d_copy is not None:
+                d_copy[:, rows] = found.d_copy
+            nll -= found.log_prob.sum()
+            loss -= (1 - smoothing) * found.log_prob.sum()
             if smoothing:
-                mean = part.to(weight.dtype) @ mean_weight + mean_bias - top.squeeze(1)
+                mean = features[rows].to(weight.dtype) @ mean_weight + mean_bias - top.squeeze(1)
                 loss -= smoothing * (mean - log_sum).sum()
-            # d loss / d logits = scale exp(logits) - (1-e) made [v = target] - e prior
-            scale = ((1 - smoothing) * share + smoothing) / masses
-            logits.scatter_add_(1, gold_id, ((smoothing - 1) * made / scale.clamp(min=TINY)).unsqueeze(1))
-            d_bias.addmv_(logits.T, scale)
-            if halved:
-                graded = logits.mul_(scale.unsqueeze(1)).to(features.dtype)
-                torch.mm(graded, typed, out=d_features[rows])
-                d_weight += graded.T @ part
-            else:  # rows are scaled where they are narrow
-                torch.mm(logits, weight, out=d_features[rows])
-                d_features[rows] *= scale.unsqueeze(1)
-                d_weight.addmm_(logits.T, part * scale.unsqueeze(1))
-        if smoothing:  # - e prior, the same for every row
-            d_features -= (smoothing * mean_weight).to(features.dtype)
-            d_weight.addr_(prior, features.sum(dim=0, dtype=weight.dtype), alpha=-smoothing)
-            d_bias -= smoothing * R * prior
+            scale = ((1 - smoothing) * found.vocab_share + smoothing) / masses
+            d_gold = (smoothing - 1) * found.generated_share
+            if may_underflow:
+                gradients.add(rows, logits, scale, gold_id.squeeze(1), d_gold)
+            else:
+                logits.scatter_add_(1, gold_id, (d_gold / scale.clamp(min=MIN_SCALE)).unsqueeze(1))
+                gradients.add(rows, logits, scale)
+        if smoothing:
+            gradients.add_prior(prior, mean_weight, smoothing)
         d_copy *= 1 - smoothing
-        ctx.save_for_backward(d_features, d_weight, d_bias, d_copy)
-        ctx.copies, ctx.gated = matched is not None, gate is not None
+        ctx.save_for_backward(gradients.d_features, gradients.d_weight, gradients.d_bias, d_copy)
+        ctx.copies, ctx.gated = terms is not None, gate is not None
         ctx.mark_non_differentiable(nll)
         return loss, nll
 
@@ -147,3 +153,78 @@ class OutputLoss(torch.autograd.Function):
             d_gate if ctx.gated else None,
             *((d_matched, d_total) if ctx.copies else (None, None)),
         )
+
+
+def _row_terms(generated: Tensor, known: Tensor, log_sum: Tensor, terms: CopyTerms | None, rows: slice) -> _RowTerms:
+    """Mix generating and copying.
+
+    Args:
+        generated: log P_vocab(y); where ``known`` is false y is not in the vocabulary.
+        log_sum: log Z.
+        terms: of all rows; None without copying.
+    """
+    if terms is None:
+        ones = torch.ones_like(generated)
+        return _RowTerms(generated, ones, ones, None)
+    matched, total = terms.matched[rows], terms.total[rows]
+    gate = log_sum - total if terms.gate is None else terms.gate[rows]
+    generated = generated.masked_fill(~known, NEVER) + F.logsigmoid(gate)
+    log_prob = torch.logaddexp(generated, F.logsigmoid(-gate) + matched - total)
+    generated_share, p_gen = (generated - log_prob).exp(), torch.sigmoid(gate)
+    vocab_share = p_gen if terms.gate is None else generated_share
+    d_copy = torch.stack((p_gen - generated_share, generated_share - 1, 1 - vocab_share))
+    return _RowTerms(log_prob, generated_share, vocab_share, d_copy)
+
+
+class _Gradients:
+    """Gradients of the output layer and its input, accumulated slice by slice."""
+
+    def __init__(self, features: Tensor, weight: Tensor, bias: Tensor) -> None:
+        self.features, self.weight, self.bias = features, weight, bias
+        self.d_features, self.d_weight = torch.empty_like(features), torch.zeros_like(weight)
+        self.d_bias = torch.zeros_like(bias)
+        self.half = features.dtype != weight.dtype
+        self.typed = weight.to(features.dtype)
+
+    def logits(self, rows: slice, buffer: Tensor) -> Tensor:
+        """Compute the logits of some rows in ``buffer``."""
+        part = self.features[rows]
+        logits = buffer[: len(part)]
+        if self.half:
+            return torch.add(part @ self.typed.T, self.bias, out=logits)
+        return torch.addmm(self.bias, part, self.weight.T, out=logits)
+
+    def add(
+        self,
+        rows: slice,
+        graded: Tensor,
+        scale: Tensor,
+        gold_ids: Tensor | None = None,
+        d_gold: Tensor | None = None,
+    ) -> None:
+        """Add the products with the gradient of the logits, ``scale`` (R,) times ``graded`` (R, V); changes ``graded``.
+
+        Args:
+            gold_ids, d_gold: d_gold (R,) is added to the gradient of these logits (R,), without a division by the scale.
+        """
+        part, d_features = self.features[rows], self.d_features[rows]
+        self.d_bias.addmv_(graded.T, scale)
+        if self.half:
+            half = graded.mul_(scale.unsqueeze(1)).to(self.features.dtype)
+            torch.mm(half, self.typed, out=d_features)
+            self.d_weight += half.T @ part
+        else:  # scaled where rows are narrow
+            torch.mm(graded, self.weight, out=d_features)
+            d_features *= scale.unsqueeze(1)
+            self.d_weight.addmm_(graded.T, part * scale.unsqueeze(1))
+        if gold_ids is not None and d_gold is not None:
+            self.d_bias.index_add_(0, gold_ids, d_gold)
+            self.d_weight.index_add_(0, gold_ids, part.to(d_gold.dtype) * d_gold.unsqueeze(1))
+            d_features += (self.weight[gold_ids] * d_gold.unsqueeze(1)).to(d_features.dtype)
+
+    def add_prior(self, prior: Tensor, mean_weight: Tensor, smoothing: float) -> None:
+        """Add - e u, which is the same for every row."""
+        self.d_features -= (smoothing * mean_weight).to(self.features.dtype)
+        total = self.features.sum(dim=0, dtype=self.weight.dtype)
+        self.d_weight.addr_(prior, total, alpha=-smoothing)
+        self.d_bias -= smoothing * len(self.features) * prior

@@ -1,4 +1,4 @@
-"""The output layer with its loss in one: values and gradients are those of the distribution, and logits are never all there."""
+"""The fast output layer: loss and gradients are those of the distribution, and logits are never all in memory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def gradients(loss: Tensor, layer: nn.Linear, tensors: dict[str, Tensor]) -> tup
 @SMOOTHING
 @pytest.mark.parametrize("rows", [4, R, 100])
 def test_values_and_gradients_are_those_of_the_distribution(copy, smoothing, rows, monkeypatch):
-    monkeypatch.setattr(output, "ROWS", rows)
+    monkeypatch.setattr(output, "SLICE_ROWS", rows)
     layer, tensors, target, ids = make(copy)
     copying = copying_of(tensors, ids)
     logits = layer(tensors["features"]).index_fill(1, BANNED, -1e9)
@@ -69,8 +69,8 @@ def test_gradcheck(copy):
     def total(weight: Tensor, bias: Tensor, features: Tensor, *others: Tensor) -> Tensor:
         named = dict(zip(list(tensors)[1:], others, strict=True))
         copying = copying_of(named, ids)
-        terms = (None, None, None) if copying is None else output._copy_terms(copying, target)
-        return output.OutputLoss.apply(features, weight, bias, target, BANNED, 0.1, *terms)[0]
+        terms = (None, None, None) if copying is None else output.copy_terms(copying, target)
+        return output.FastOutputLoss.apply(features, weight, bias, target, BANNED, 0.1, *terms)[0]
 
     assert torch.autograd.gradcheck(total, (*layer.parameters(), *tensors.values()))
 
@@ -90,6 +90,33 @@ def test_extremes_stay_finite(copy, gate):
     )
     assert loss.isfinite()
     assert all(gradient.isfinite().all() for gradient in gradients(loss, layer, tensors))
+
+
+@pytest.mark.parametrize("above", [10.0, 84.0, 100.0, 500.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("matched", [False, True])
+def test_the_output_layers_gradient_is_the_mixtures_however_large_the_copy_energies(above, smoothing, matched):
+    """CopyNet, copy energies far above the vocabulary's logsumexp: the gradient of the gold logit must not underflow."""
+    layer, features, target = nn.Linear(E, V), torch.randn(R, E), torch.full((R,), 7)
+    ids = torch.full((R, S), 4)
+    ids[0, 0] = 7 if matched else 4
+    outcomes = []
+    for fast in (True, False):
+        dtype = torch.float32 if fast else torch.float64
+        typed, inputs = nn.Linear(E, V).to(dtype), features.to(dtype).requires_grad_()
+        typed.load_state_dict(layer.state_dict())
+        energies = torch.full((R, S), above, dtype=dtype, requires_grad=True)
+        copying = Copying(None, energies, ids)
+        if fast:
+            loss, _ = output.output_loss(typed, inputs, target, copying, banned=BANNED, smoothing=smoothing)
+        else:
+            logits = typed(inputs).index_fill(1, BANNED, -1e9)
+            loss, _ = smoothed_nll(Distribution(logits, BANNED, copying).target(target), smoothing)
+        outcomes.append(torch.autograd.grad(loss, [typed.bias, typed.weight, inputs, energies]))
+    for mine, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(mine.double(), expected, rtol=1e-4, atol=1e-4)
+    gold = (R - matched) * (1 - smoothing)
+    assert above < 84 or outcomes[0][0][7].item() <= -gold + smoothing * R
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-3), (torch.bfloat16, 2e-2)])
@@ -141,7 +168,7 @@ class Largest(TorchDispatchMode):
 
 @COPIES
 def test_memory_does_not_grow_with_rows_times_vocabulary(copy, monkeypatch):
-    monkeypatch.setattr(output, "ROWS", 4)
+    monkeypatch.setattr(output, "SLICE_ROWS", 4)
     layer, tensors, target, ids = make(copy)
     with Largest() as largest:
         output.output_loss(layer, tensors["features"], target, copying_of(tensors, ids), banned=BANNED, smoothing=0.1)[

@@ -1,0 +1,54 @@
+"""The readout: logits of the next token from the decoder's output and context."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.layers.cells import uniform_
+from seq2seq.layers.dropout import SequenceDropout
+
+
+class Readout(nn.Module):
+    """Computes logits from s_t and c_t: V' (V [s_t; c_t] + b) + b' (See et al. 2017, eq. 4).
+
+    Args:
+        output_size: H.
+        memory_size: M.
+        embedding_size: E, the width before the output layer, so that its weights can be those of the embeddings.
+        vocab_size: V.
+        banned: ids that are never produced; their logits are set so low that their probability is 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        output_size: int,
+        memory_size: int,
+        embedding_size: int,
+        vocab_size: int,
+        banned: tuple[int, ...],
+        dropout: float = 0.0,
+        locked: bool = False,
+    ) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(output_size + memory_size, embedding_size)
+        self.dropout = SequenceDropout(dropout, locked=locked)
+        self.logits = nn.Linear(embedding_size, vocab_size)
+        nn.init.xavier_uniform_(self.hidden.weight)
+        nn.init.zeros_(self.hidden.bias)
+        uniform_(self.logits.weight, 1 / math.sqrt(embedding_size))
+        nn.init.zeros_(self.logits.bias)
+        self.banned: Tensor
+        self.register_buffer("banned", torch.tensor(banned), persistent=False)
+
+    def features(self, outputs: Tensor, contexts: Tensor) -> Tensor:
+        """Compute the input of the output layer: (B, T, H), (B, T, M) -> (B, T, E)."""
+        return self.dropout(self.hidden(torch.cat((outputs, contexts), dim=-1)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Compute logits: (..., E) -> (..., V)."""
+        logits: Tensor = self.logits(features)
+        return logits.index_fill_(-1, self.banned, max(-1e9, torch.finfo(logits.dtype).min))

@@ -1,0 +1,50 @@
+"""The distribution of the next token, as search and sampling see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class NextToken(Protocol):
+    """The next token of N rows over V' ids, with views that are computed on demand. Log-probabilities are natural."""
+
+    def best(self, k: int, banned: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities and ids of the k best of each row, best first: (N, k), (N, k).
+
+        There are fewer than k columns if k is above V'. An id of ``banned`` has log-probability minus infinity.
+        """
+
+    def at(self, ids: Tensor) -> Tensor:
+        """Return the log-probabilities of given ids of each row: (N, n) -> (N, n)."""
+
+    def log_probs(self) -> Tensor:
+        """Return all log-probabilities: (N, V')."""
+
+
+class LogProbs(NamedTuple):
+    """The plain ``NextToken``: every log-probability of every row."""
+
+    table: Tensor  # (N, V')
+
+    def best(self, k: int, banned: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """See ``NextToken.best``."""
+        width = self.table.shape[1]
+        log_probs, ids = self.table.topk(min(k + len(banned), width), dim=1)
+        if banned:  # at most len(banned) of the k + len(banned) best are banned
+            refused = torch.isin(ids, torch.tensor(list(banned), device=ids.device))
+            log_probs, order = log_probs.masked_fill(refused, -inf).topk(min(k, width), dim=1)
+            ids = ids.gather(1, order)
+        return log_probs, ids
+
+    def at(self, ids: Tensor) -> Tensor:
+        """See ``NextToken.at``."""
+        return self.table.gather(1, ids)
+
+    def log_probs(self) -> Tensor:
+        """See ``NextToken.log_probs``."""
+        return self.table

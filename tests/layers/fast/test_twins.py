@@ -1,0 +1,233 @@
+"""Every fast twin equals its plain layers: values, gradients, and the losses of a training.
+
+The model with all its twins (encoder, decoder, output layer) is compared with the plain one, for every cell and attention
+of the tables in ``seq2seq.layers.fast``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+import torch
+
+from seq2seq.config import COVERAGES, ModelConfig
+from seq2seq.data.batching import Batch, collate
+from seq2seq.layers.attention import ATTENTIONS, Additive
+from seq2seq.layers.cells import CELLS
+from seq2seq.layers.fast import plain_layers
+from seq2seq.layers.fast.cells import FAST_CELLS
+from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, FastUnroll
+from seq2seq.layers.fast.encoder import FastRecurrence
+from seq2seq.layers.fast.output import FastOutputLoss
+from seq2seq.model import Seq2Seq
+from seq2seq.text.tokenizer import BOS, EOS, PAD
+
+SIZE = 20
+EVERY_TWIN = list(itertools.product(FAST_CELLS, FAST_ATTENTIONS, COVERAGES))
+SHAPES = [((5, 9, 2, 7), (6, 3, 8, 1)), ((3,), (4,)), ((3, 1), (0, 0)), ((1,), (0,))]  # lengths of sources and targets
+DROPPING = {"dropout": 0.2, "recurrent_dropout": 0.3, "weight_drop": 0.3}
+
+
+def make(**options) -> Seq2Seq:
+    torch.manual_seed(1)
+    config = ModelConfig(**({"hidden_size": 12, "embedding_size": 10, "dropout": 0.0} | options))
+    model = Seq2Seq(config, src_size=SIZE, tgt_size=SIZE, shared=True)
+    with torch.no_grad():
+        scale = 0.1 if config.cell == "rnn_relu" else 0.3  # which has no bound
+        for parameter in model.parameters():  # far from its start, where the weights of coverage are 0
+            parameter.add_(scale * torch.randn_like(parameter))
+    return model
+
+
+def batch(src_lengths=(5, 9, 2, 7), tgt_lengths=(6, 3, 8, 1)) -> Batch:
+    numbers = random.Random(1)
+    src, tgt = (
+        [[numbers.randrange(4, SIZE) for _ in range(n)] for n in lengths] for lengths in (src_lengths, tgt_lengths)
+    )
+    return collate(src, tgt, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=src)
+
+
+def outcome(model: Seq2Seq, data: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss, with the same masks every time, and all gradients."""
+    torch.manual_seed(5)
+    model.zero_grad()
+    covers = model.decoder.attention.coverage != "none"
+    loss = model(data, smoothing=0.1, coverage_weight=0.7 if covers else 0.0)
+    loss.total.backward()
+    return loss.total.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def compare(model: Seq2Seq, data: Batch, *, rtol: float, atol: float) -> None:
+    """Check that loss and gradients are those of the plain layers."""
+    loss, gradients = outcome(model, data)
+    with plain_layers():
+        expected, others = outcome(model, data)
+    torch.testing.assert_close(loss, expected, rtol=rtol, atol=0)
+    assert gradients.keys() == others.keys()
+    for name in others:
+        scale = max(1.0, float(others[name].abs().max()))
+        torch.testing.assert_close(gradients[name], others[name], rtol=rtol, atol=scale * atol, msg=name)
+
+
+def test_every_twin_belongs_to_a_kind():
+    assert FAST_CELLS.keys() <= CELLS.keys()
+    assert all(CELLS[name].fast is twin for name, twin in FAST_CELLS.items())
+    assert FAST_ATTENTIONS.keys() <= ATTENTIONS.keys()
+
+
+@pytest.mark.parametrize(("cell", "attention", "coverage"), EVERY_TWIN)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"copy": "pointer", **DROPPING}, {"copy": "copynet", "bidirectional": False, "encoder_layers": 2}],
+    ids=["plain", "copying and dropping", "copynet"],
+)
+def test_loss_and_gradients_are_those_of_the_plain_layers(cell, attention, coverage, options):
+    model = make(cell=cell, attention=attention, coverage=coverage, **options)
+    compare(model, batch(), rtol=1e-4, atol=1e-4)
+    compare(model.double(), batch(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("cell", FAST_CELLS)
+def test_every_shape(shape, cell):
+    for options in ({}, {"copy": "copynet"}, {"copy": "pointer", "copy_attention": "separate"}):
+        compare(make(cell=cell, coverage="sum", **options).double(), batch(*shape), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("cell", "attention", "coverage"), [("lstm", "additive", "fertility"), ("gru", "scaled_dot", "sum")]
+)
+def test_gradcheck(cell, attention, coverage):
+    model = make(cell=cell, attention=attention, coverage=coverage, hidden_size=4, embedding_size=3).double()
+    data = batch((2, 3), (2, 1))
+    names = ["decoder.weight_hh", "decoder.context_gates", "attention"]
+    chosen = [p for n, p in model.named_parameters() if any(name in n for name in names)]
+
+    def total(*_: torch.Tensor) -> torch.Tensor:
+        return model(data, coverage_weight=0.7).total
+
+    assert torch.autograd.gradcheck(total, chosen)
+
+
+def test_a_training_has_the_same_losses():
+    def train() -> list[float]:
+        model = make(copy="pointer", coverage="sum", dropout=0.1)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        losses = []
+        torch.manual_seed(2)
+        for _ in range(50):
+            optimizer.zero_grad()
+            loss = model(batch(), smoothing=0.1, coverage_weight=1.0)
+            (loss.total / loss.tokens).backward()
+            optimizer.step()
+            losses.append(loss.nll.item() / loss.tokens)
+        return losses
+
+    losses = train()
+    with plain_layers():
+        assert losses == pytest.approx(train(), rel=1e-5)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_its_input_is_left_as_it_was():
+    model = make().double()
+    seen = []
+    model.decoder.stack.inputs[0].register_forward_hook(
+        lambda module, inputs, gates: seen.append((gates, gates.clone()))
+    )
+    model(batch((3,), (4,))).total.backward()  # one row: transposing it moves nothing
+    assert all(torch.equal(gates, before) for gates, before in seen)
+
+
+@pytest.mark.parametrize("options", [{"decoder_layers": 2}, {"attention": "none"}])
+def test_a_decoder_without_a_twin_runs_plain(options, monkeypatch):
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("fast")
+
+    monkeypatch.setattr(FastUnroll, "apply", refuse)
+    assert not make(**options).decoder.has_fast_twin
+    make(**options)(batch()).total.backward()
+    with pytest.raises(AssertionError, match="fast"):
+        make()(batch())
+
+
+@pytest.mark.parametrize("twin", [FastUnroll, FastRecurrence, FastOutputLoss])
+def test_plain_layers_use_no_twin(twin, monkeypatch):
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("fast")
+
+    monkeypatch.setattr(twin, "apply", refuse)
+    with plain_layers():
+        make(copy="pointer")(batch()).total.backward()
+    with pytest.raises(AssertionError, match="fast"):
+        make(copy="pointer")(batch())
+
+
+def test_an_encoder_of_a_cell_without_a_twin_runs_plain(monkeypatch):
+    model = make(recurrent_dropout=0.3)
+    loss, gradients = outcome(model, batch())
+    model.encoder.cell = model.encoder.cell._replace(fast=None)
+    model.decoder.stack.cell = model.encoder.cell
+    assert not model.decoder.has_fast_twin
+    monkeypatch.setattr(FastRecurrence, "apply", None)
+    same, others = outcome(model, batch())
+    torch.testing.assert_close(loss, same)
+    for name in others:
+        torch.testing.assert_close(gradients[name], others[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_large_coverage_does_not_spoil_the_gradient():
+    """A place of little fertility is covered thousands of times over: its tanh is flat, and adds nothing."""
+    model = make(coverage="fertility")
+    with torch.no_grad():
+        model.decoder.attention.fertility_energy.weight.mul_(100)
+    _, gradients = outcome(model, batch())
+    with plain_layers():
+        _, others = outcome(model, batch())
+    for name in others:
+        torch.testing.assert_close(gradients[name], others[name], rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_an_attention_that_is_not_in_the_table_runs_plain(monkeypatch):
+    class Doubled(Additive):
+        """Additive energies, twice as large."""
+
+        def energies(self, query, keys, coverage):
+            return 2 * super().energies(query, keys, coverage)
+
+    monkeypatch.setitem(ATTENTIONS, "doubled", Doubled)
+    plain = make()
+    doubled = Seq2Seq(
+        ModelConfig(hidden_size=12, embedding_size=10, dropout=0.0, attention="doubled"),
+        src_size=SIZE,
+        tgt_size=SIZE,
+        shared=True,
+    )
+    doubled.load_state_dict(plain.state_dict())
+    assert plain.decoder.has_fast_twin
+    assert not doubled.decoder.has_fast_twin
+    assert not torch.allclose(plain(batch()).total, doubled(batch()).total)
+
+
+def test_additive_energies_are_not_kept_for_every_step():
+    model = make(attention_size=7)
+    data = batch((9, 9), (30, 30))
+
+    def kept() -> int:
+        """How many (B, S, A) tensors wait for backward."""
+        found: dict[int, torch.Tensor] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.shape in ((2, 10, 7), (2, 1, 10, 7)):
+                found[tensor.data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(data)
+        return len(found)
+
+    assert kept() <= 1  # the keys
+    with plain_layers():
+        assert kept() >= 31
