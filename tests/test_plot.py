@@ -489,7 +489,7 @@ def test_mistakes_of_plot(plain: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert refused(plain, *good, "--target", "dog", "--beam-size", 2) == useless
     blind = save_model(tmp_path / "none", attention="none")
     assert refused(blind, *good) == (
-        "the model has no attention (model.attention is none), so nothing tells where it looked; "
+        "the model has no attention (model.attention is none), so there are no attention weights to show; "
         "choose a model trained with model.attention=additive, dot, general or scaled_dot"
     )
     lost = tmp_path / "no" / "folder.png"

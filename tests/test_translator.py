@@ -66,7 +66,7 @@ def test_one_line_out_for_every_line_in_and_in_order(translator):
 
 def test_a_text_is_no_list_of_lines(translator):
     for method in (translator.translate, translator.search):
-        with pytest.raises(ValueError, match="the lines must be a list of texts, but are one text; put it into a list"):
+        with pytest.raises(ValueError, match="the lines must be a list of texts, but are one text; put the text into a list"):
             method("a b")
 
 
@@ -583,7 +583,7 @@ def test_devices():
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="the device is to be cuda, but torch finds no GPU here; choose cpu or auto"):
+    with pytest.raises(ValueError, match="the device is cuda, but torch finds no GPU here; choose cpu or auto"):
         find_device("cuda")
     assert find_device("auto") == torch.device("cpu")
 
