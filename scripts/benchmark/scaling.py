@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from common import KINDS, Size, Updates, machine, make_batch, make_model
+from machine import machine
+from workload import KINDS, Size, Updates, make_batch, make_model
 
 
 class Point(NamedTuple):

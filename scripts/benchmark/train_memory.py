@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import KINDS, Size, Updates, by_steps, machine, make_batch, make_model
+from machine import machine
+from workload import KINDS, Size, Updates, by_steps, make_batch, make_model
 
 HIDDEN = 512
 WAYS = ("fused", "steps")

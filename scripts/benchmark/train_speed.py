@@ -22,7 +22,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from common import KINDS, Size, Updates, by_steps, machine, make_batch, make_model
+from machine import machine
+from workload import KINDS, Size, Updates, by_steps, make_batch, make_model
 
 from seq2seq.data.batching import Batch, plan_epoch
 from seq2seq.training.precision import TYPES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -108,9 +107,3 @@ def by_steps() -> Iterator[None]:
 
     with mock.patch.object(Decoder, "fuses", False), mock.patch.object(Seq2Seq, "forward", forward):
         yield
-
-
-def machine() -> dict[str, object]:
-    """What figures depend on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu}
