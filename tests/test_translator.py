@@ -66,7 +66,9 @@ def test_one_line_out_for_every_line_in_and_in_order(translator):
 
 def test_a_text_is_no_list_of_lines(translator):
     for method in (translator.translate, translator.search):
-        with pytest.raises(ValueError, match="the lines must be a list of texts, but are one text; put the text into a list"):
+        with pytest.raises(
+            ValueError, match="the lines must be a list of texts, but are one text; put the text into a list"
+        ):
             method("a b")
 
 

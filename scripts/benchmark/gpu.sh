@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What this toolkit does on a GPU, in one command: speed at sizes S, M and that of GNMT, then a training of Multi30k to its end.
+# Measures this toolkit on a GPU: the training speed at sizes S, M and that of GNMT, then a full training on Multi30k.
 #   scripts/benchmark/gpu.sh FOLDER_OF_MULTI30K [PEER_SCRIPT]
-# DEVICE=cpu PRECISION=fp32 SIZES=S TOKENS=2048 RUNS=1 EXTRA=train.max_updates=20 tries the command itself without a GPU.
+# To try the script without a GPU: DEVICE=cpu PRECISION=fp32 SIZES=S TOKENS=2048 RUNS=1 EXTRA=train.max_updates=20
 set -eu -o pipefail
 data=$(realpath "$1") peer=${2:+$(realpath "$2")}
 device=${DEVICE:-cuda} precision=${PRECISION:-bf16}

@@ -1,11 +1,12 @@
-"""Peak memory of one update on long documents, beside the plain path and OpenNMT-py.
+"""Measure the peak memory of one update on long documents, also of the plain path and of OpenNMT-py.
 
 python scripts/benchmark/train_memory.py
 python scripts/benchmark/train_memory.py --peer VENV/bin/onmt_train
 
-LSTM, hidden 512, additive attention, copying and coverage; sources of 400 pieces, targets of 100. Every figure is what
-the resident memory of a fresh process rose by over the largest it had with a batch of two short sentences, so that
-libraries, weights and Adam's state do not count. Prints a table and a line of JSON.
+The model is an LSTM with hidden size 512, additive attention, copying and coverage; sources have 400 pieces, targets
+100. Each process first makes an update with a batch of two short sentences, then one with the long documents. The
+result is the difference between the two peaks of resident memory, so that libraries, weights and the state of Adam do
+not count. Prints a table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import KINDS, Size, Updates, machine, make_batch, make_model
+from machine import machine
+from workload import KINDS, Size, Updates, make_batch, make_model
 
 from seq2seq.layers.fast import plain_layers
 
@@ -31,8 +33,8 @@ HIDDEN = 512
 WAYS = ("fused", "steps")
 
 
-def own_peak(way: str, arguments: argparse.Namespace) -> int:
-    """Bytes, measured in this process, which must be a fresh one."""
+def peak_here(way: str, arguments: argparse.Namespace) -> int:
+    """Return the bytes, measured in this process, which must not have made an update before."""
     updates = Updates(make_model(arguments.kind, Size(HIDDEN, vocabulary=arguments.vocabulary)))
     with plain_layers() if way == "steps" else nullcontext():
         before = 0
@@ -45,7 +47,7 @@ def own_peak(way: str, arguments: argparse.Namespace) -> int:
 
 
 def peer_peak(program: str, arguments: argparse.Namespace) -> int:
-    """Bytes of OpenNMT-py's training command over long documents, less those over short ones."""
+    """Return the bytes that OpenNMT-py's training command needs for long documents, minus those for short ones."""
     peaks = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -53,7 +55,10 @@ def peer_peak(program: str, arguments: argparse.Namespace) -> int:
         (folder / "vocabulary").write_text("".join(f"{word}\t9\n" for word in words))
         for rows, source, target in ((2, 3, 3), (arguments.rows, arguments.source, arguments.target)):
             numbers = np.random.default_rng(1)
-            for side, length in (("src", source), ("tgt", target - 1)):  # it appends the end of sentence to targets
+            for side, length in (
+                ("src", source),
+                ("tgt", target - 1),
+            ):  # the peer appends the end of sentence to targets
                 lines = (" ".join(numbers.choice(words, length)) for _ in range(20 * rows))
                 (folder / side).write_text("".join(line + "\n" for line in lines))
             settings = {
@@ -77,7 +82,7 @@ def peer_peak(program: str, arguments: argparse.Namespace) -> int:
             if arguments.kind == "copy":
                 settings |= {"copy_attn": True, "reuse_copy_attn": True, "coverage_attn": True, "lambda_coverage": 1.0}
             (folder / "run.yaml").write_text(json.dumps(settings))
-            # a process of its own, whose only child is the peer
+            # a separate process, whose only child is the peer
             script = (
                 "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=2);"
                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -90,34 +95,34 @@ def peer_peak(program: str, arguments: argparse.Namespace) -> int:
     return peaks[1] - peaks[0]
 
 
-def own_peak_apart(way: str, argv: list[str]) -> int:
-    """``own_peak`` in a fresh process."""
+def peak_in_new_process(way: str, argv: list[str]) -> int:
+    """Return the bytes of ``peak_here``, called in a new process."""
     done = subprocess.run([sys.executable, __file__, *argv, "--way", way], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
 def main() -> None:
-    """Read the command line and print the table."""
+    """Measure all ways and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=KINDS, default="copy")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--source", type=int, default=400)
     parser.add_argument("--target", type=int, default=100)
     parser.add_argument("--vocabulary", type=int, default=8000)
-    parser.add_argument("--peer", help="the program onmt_train")
-    parser.add_argument("--way", choices=WAYS, help="measure this one in this very process and print its bytes")
+    parser.add_argument("--peer", help="path of the program onmt_train")
+    parser.add_argument("--way", choices=WAYS, help="measure only this one, in the same process, and print the bytes")
     arguments = parser.parse_args()
-    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # the peer's
+    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # required by the peer
     if arguments.way:
-        print(own_peak(arguments.way, arguments))
+        print(peak_here(arguments.way, arguments))
         return
-    ways: dict[str, Callable[[], int]] = {way: partial(own_peak_apart, way, sys.argv[1:]) for way in WAYS}
+    ways: dict[str, Callable[[], int]] = {way: partial(peak_in_new_process, way, sys.argv[1:]) for way in WAYS}
     if arguments.peer:
         ways["peer"] = partial(peer_peak, arguments.peer, arguments)
     found = {way: measure() for way, measure in ways.items()}
-    print(f"peak of an update, {arguments.rows} documents of {arguments.source} pieces to {arguments.target}")
+    print(f"peak of an update: {arguments.rows} documents, source {arguments.source} pieces, target {arguments.target}")
     for way, peak in found.items():
-        print(f"{way:<6} {peak / 2**20:8,.0f} MiB   {found['fused'] / peak:.3f} of it fused")
+        print(f"{way:<6} {peak / 2**20:8,.0f} MiB   ratio of fused to it {found['fused'] / peak:.3f}")
     print(json.dumps({**machine(), **vars(arguments), "bytes": found}))
 
 

@@ -1,13 +1,14 @@
-"""Training speed: target tokens a second, beside the plain path, a peer, and the machine's own matrix products.
+"""Measure training speed in target tokens per second, also of the plain path, a peer, and plain matrix products.
 
-python scripts/benchmark/train_speed.py                            sizes S and M, plain and with copying and coverage
-python scripts/benchmark/train_speed.py --peer opennmt_py.sh       and a script that prints the peer's speed, run in turn
+python scripts/benchmark/train_speed.py
+python scripts/benchmark/train_speed.py --peer opennmt_py.sh
 python scripts/benchmark/train_speed.py --device cuda --precision bf16 --sizes S M G --batch-tokens 16384
 
-Updates are whole ones (batch on the CPU, forward, backward, clipping, Adam) over random ids of lengths like those of
-Multi30k in batches of 2,048 tokens. The ways are run in turn, several times; time them on a quiet machine only. A ratio
-is the median of those of fused to the other in the same turn. The floor is what the same number of operations takes in
-products of the output layer's shape. Prints a table and a line of JSON.
+The first command measures sizes S and M, plain and with copying and coverage. The second one also runs a script that
+prints the speed of a peer. The updates are complete (batch on the CPU, forward, backward, clipping, Adam), over random
+ids with lengths like those of Multi30k, in batches of 2,048 tokens. The ways are run in turn, several times; use a
+quiet machine. A ratio is the median, over the turns, of the fused speed divided by the other one. The floor is the
+speed if all operations ran as fast as a matrix product of the output layer's shape. Prints a table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from common import KINDS, Size, Updates, machine, make_batch, make_model
+from machine import machine
+from workload import KINDS, Size, Updates, make_batch, make_model
 
 from seq2seq.data.batching import Batch, plan_epoch
 from seq2seq.layers.fast import plain_layers
 from seq2seq.training.precision import TYPES
 
-SIZES = {"S": Size(256), "M": Size(512), "G": Size(1024, embedding=1024, layers=4, vocabulary=32000)}  # G: GNMT's
+SIZES = {"S": Size(256), "M": Size(512), "G": Size(1024, embedding=1024, layers=4, vocabulary=32000)}  # G: as in GNMT
 
 
 def make_batches(count: int, kind: str, vocabulary: int, batch_tokens: int) -> list[Batch]:
-    """Random pairs with lengths like those of Multi30k: mean 15, most between 8 and 25."""
+    """Make random pairs with lengths like those of Multi30k: mean 15, most between 8 and 25."""
     numbers = np.random.default_rng(1)
     src = np.clip(numbers.normal(14.3, 4.5, 30000).round(), 3, 50).astype(int)
     tgt = np.clip((src + numbers.normal(0.7, 2.5, 30000)).round(), 3, 55).astype(int)
@@ -41,7 +43,7 @@ def make_batches(count: int, kind: str, vocabulary: int, batch_tokens: int) -> l
 
 
 def operations(size: Size, batch: Batch) -> float:
-    """Floating-point operations of an update's matrix products: forward, and twice that backward."""
+    """Return the floating-point operations of an update's matrix products: forward, and twice as many backward."""
     (B, S), T, (H, E, L, V) = batch.src.shape, batch.tgt_in.shape[1], size
     encoder = B * S * 2 * 4 * (H // 2) * (E + H // 2 + (L - 1) * (H + H // 2)) + B * S * H * H
     decoder = B * T * 4 * H * (E + 2 * H + (L - 1) * 2 * H) + B * T * H * H + B * T * 2 * H * E
@@ -50,21 +52,24 @@ def operations(size: Size, batch: Batch) -> float:
 
 
 def products_rate(size: Size, rows: int, arguments: argparse.Namespace) -> float:
-    """Operations a second of the output layer's product."""
-    kind = {"device": arguments.device, "dtype": TYPES[arguments.precision]}
-    features, weight = torch.randn(rows, size.embedding, **kind), torch.randn(size.vocabulary, size.embedding, **kind)
-    float((features @ weight.T)[0, 0])  # waits for a GPU
+    """Return the operations per second of a product of the output layer's shape."""
+    options = {"device": arguments.device, "dtype": TYPES[arguments.precision]}
+    features, weight = (
+        torch.randn(rows, size.embedding, **options),
+        torch.randn(size.vocabulary, size.embedding, **options),
+    )
+    float((features @ weight.T)[0, 0])  # waits until the GPU is ready
     started, done = time.perf_counter(), 0
-    while (passed := time.perf_counter() - started) < 1:
+    while (seconds := time.perf_counter() - started) < 1:
         for _ in range(10):
             product = features @ weight.T
         float(product[0, 0])
         done += 10
-    return done * 2.0 * rows * size.embedding * size.vocabulary / passed
+    return done * 2.0 * rows * size.embedding * size.vocabulary / seconds
 
 
 def computing(updates: Updates, batches: list[Batch]) -> float:
-    """The share of the time in which a GPU's kernels run."""
+    """Return the share of the time during which kernels run on the GPU."""
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
         seconds = updates.make(batches)
@@ -77,13 +82,13 @@ def computing(updates: Updates, batches: list[Batch]) -> float:
 
 
 def peer_speed(script: str, size: str, kind: str) -> float:
-    """What a script prints for ``train SIZE KIND 60``: target_tokens_per_second_median."""
+    """Return the target_tokens_per_second_median that the script prints for ``train SIZE KIND 60``."""
     done = subprocess.run(["bash", script, "train", size, kind, "60"], capture_output=True, text=True, check=True)
     return float(re.findall(r'"target_tokens_per_second_median": (\d+)', done.stdout)[-1])
 
 
 def measure(name: str, kind: str, arguments: argparse.Namespace) -> dict[str, object]:
-    """One row of the table."""
+    """Measure one row of the table."""
     size = SIZES[name]
     updates = Updates(make_model(kind, size), arguments.device, arguments.precision)
     batches = make_batches(arguments.updates, kind, size.vocabulary, arguments.batch_tokens)
@@ -123,22 +128,22 @@ def _source_tokens(batch: Batch) -> int:
 
 
 def main() -> None:
-    """Read the command line and print the table."""
+    """Measure all rows and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["S", "M"])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--updates", type=int, default=8, help="in a run")
+    parser.add_argument("--updates", type=int, default=8, help="updates in each run")
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=TYPES, default="fp32")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--peer", help="script that is called with train SIZE KIND 60")
+    parser.add_argument("--peer", help="script that measures the peer; called with train SIZE KIND 60")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     rows = [measure(size, kind, arguments) for size in arguments.sizes for kind in arguments.kinds]
-    print(f"target tokens a second, median of {arguments.runs} runs, {torch.get_num_threads()} threads")
+    print(f"target tokens per second, median of {arguments.runs} runs, {torch.get_num_threads()} threads")
     for row in rows:
         parts = [f"fused {row['fused']} {row['fused_spread']}"] + [
             f"{name} {row[name]} {row[f'{name}_spread']} ratio {row[f'to_{name}']}"

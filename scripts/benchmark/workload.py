@@ -1,8 +1,7 @@
-"""What the benchmarks share: a model, random batches, an update, and the plain path to compare with."""
+"""The workload of the benchmarks: a model, random batches, training updates, and the plain path for comparison."""
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,16 +20,16 @@ KINDS: dict[str, dict[str, Any]] = {"plain": {}, "copy": {"copy": "pointer", "co
 
 
 class Size(NamedTuple):
-    """Of a model with LSTM cells and additive attention."""
+    """The sizes of a model with LSTM cells and additive attention."""
 
     hidden: int
     embedding: int = 256
-    layers: int = 1  # of the encoder, and of the decoder
+    layers: int = 1  # in the encoder and in the decoder
     vocabulary: int = 8000
 
 
 def make_model(kind: str, size: Size) -> Seq2Seq:
-    """A new model with random weights, always the same."""
+    """Make a model with random weights, the same at every call."""
     torch.manual_seed(1)
     config = ModelConfig(
         hidden_size=size.hidden,
@@ -44,7 +43,7 @@ def make_model(kind: str, size: Size) -> Seq2Seq:
 
 
 def make_batch(src_lengths: Sequence[int], tgt_lengths: Sequence[int], *, kind: str, vocabulary: int) -> Batch:
-    """Random ids, the same at every call; lengths without the end of sentence."""
+    """Make a batch of random ids, the same at every call. The lengths do not count the end of sentence."""
     numbers = np.random.default_rng(1)
     src, tgt = (
         [numbers.integers(EOS + 1, vocabulary, length).tolist() for length in lengths]
@@ -54,7 +53,7 @@ def make_batch(src_lengths: Sequence[int], tgt_lengths: Sequence[int], *, kind: 
 
 
 class Updates:
-    """Whole updates of a model as the trainer makes them: forward, backward, clipping, Adam."""
+    """Makes complete updates of a model, as the trainer does: forward, backward, clipping, Adam."""
 
     def __init__(self, model: Seq2Seq, device: str = "cpu", precision: str = "fp32") -> None:
         self.model = model.to(device)
@@ -62,7 +61,7 @@ class Updates:
         self.optimizer = make_optimizer(TrainConfig(), model)
 
     def make(self, batches: Sequence[Batch]) -> float:
-        """One update a batch; the seconds they took."""
+        """Make one update for each batch and return the seconds that all of them took."""
         covers = self.model.decoder.attention.coverage != "none"
         scaler = self.precision.scaler
         started = self._now()
@@ -78,16 +77,10 @@ class Updates:
         return self._now() - started
 
     def speed(self, batches: Sequence[Batch]) -> float:
-        """Target tokens a second."""
+        """Make one update for each batch and return the target tokens per second."""
         return sum(batch.target_tokens for batch in batches) / self.make(batches)
 
     def _now(self) -> float:
         if self.model.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
-
-
-def machine() -> dict[str, object]:
-    """What figures depend on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"torch": torch.__version__, "machine": platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu}
