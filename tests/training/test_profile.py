@@ -1,4 +1,4 @@
-"""Where the time of an update goes: every part is told apart, forward and backward, and nothing else is counted."""
+"""The profile of an update: each part gets the time of its forward and backward pass, and nothing else is counted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_batch(model: Seq2Seq) -> Batch:
 
 
 def update(model: Seq2Seq, profile: Profile) -> dict[str, float]:
-    """Make one as the trainer does: the seconds of each part."""
+    """Make an update as the trainer does; return the seconds of each part."""
     before = dict(profile.seconds)
     profile.start()
     batch = make_batch(model)
@@ -39,7 +39,7 @@ def update(model: Seq2Seq, profile: Profile) -> dict[str, float]:
 
 
 class Pause(torch.autograd.Function):
-    """The identity, with a pause on the way forward or back."""
+    """The identity, with a pause in the forward or the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, back: bool) -> Tensor:
@@ -63,8 +63,8 @@ def test_time_goes_to_the_part_that_took_it(
 ) -> None:
     config = ModelConfig(embedding_size=8, hidden_size=8, **settings)
     model, profile = Seq2Seq(config, src_size=12, tgt_size=12, shared=True), Profile(torch.device("cpu"))
-    model.passed = profile.passed
-    update(model, profile)  # the first does what is done but once
+    model.passed = profile.part_ended
+    update(model, profile)  # the first update includes one-time initialisation
     if part == "encoder":
         model.src_embedding.register_forward_hook(lambda module, given, output: Pause.apply(output, back))
     elif part == "recurrence":
@@ -77,7 +77,7 @@ def test_time_goes_to_the_part_that_took_it(
             return loss(layer, Pause.apply(features, back), *rest, **named)
 
         monkeypatch.setattr(seq2seq.model, "output_loss", output_loss)
-    tries = [update(model, profile) for _ in range(3)]  # another process may hold one up
+    tries = [update(model, profile) for _ in range(3)]  # another process may delay one of them
     spent = min(tries, key=lambda found: sum(found.values()))
     assert spent[part] >= PAUSE
     assert sum(spent.values()) - spent[part] < PAUSE
@@ -87,7 +87,7 @@ def test_time_goes_to_the_part_that_took_it(
 def test_validation_is_not_counted() -> None:
     model = Seq2Seq(ModelConfig(embedding_size=8, hidden_size=8), src_size=12, tgt_size=12, shared=True)
     profile = Profile(torch.device("cpu"))
-    model.passed = profile.passed
+    model.passed = profile.part_ended
     before = update(model, profile) and dict(profile.seconds)
     with torch.no_grad():
         model.log_probs(make_batch(model))
@@ -112,6 +112,6 @@ def test_the_table_adds_up() -> None:
 def test_peak_memory_grows_with_what_is_allocated() -> None:
     before = peak_memory(torch.device("cpu"))
     if not before:
-        pytest.skip("this system does not tell")
+        pytest.skip("this system does not report the peak memory")
     block = torch.ones(before // 4 + 2**26)  # larger than the process has been
     assert before + 2**26 < peak_memory(torch.device("cpu")) < before + 3 * 4 * block.numel()
