@@ -10,6 +10,7 @@
         set the learning rate
         for each batch of the group: loss / target tokens of the group, backward
         unscale and clip the gradient, step the optimizer, update the average of the weights
+        check that loss and gradient norm are finite; on a GPU, while it computes the next update
         every train.log_every updates: log loss, learning rate, gradient norm, speed and memory
         every train.valid_every updates: validate, save the model if it is the best, save the state
         after SIGINT or SIGTERM: save the state and stop
@@ -26,43 +27,29 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from seq2seq.config import Config
-from seq2seq.data.batching import Batch, plan_epoch
+from seq2seq.data.batching import plan_epoch
 from seq2seq.data.corpus import Pair
 from seq2seq.data.rows import Rows
-from seq2seq.loss import Loss
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
-from seq2seq.training.advice import advice_when_out_of_memory, non_finite_advice
+from seq2seq.training.advice import non_finite_advice
 from seq2seq.training.coverage_phase import CoveragePhase, planned_start
 from seq2seq.training.display import Display
 from seq2seq.training.metrics_log import MetricsLog
-from seq2seq.training.optimizer import make_average, make_optimizer
 from seq2seq.training.precision import Precision
-from seq2seq.training.profile import Profile, peak_memory
+from seq2seq.training.profile import peak_memory
 from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import claim_run
 from seq2seq.training.schedule import learning_rate
-from seq2seq.training.state import Progress, Stateful, has_state, load_state, save_state
+from seq2seq.training.state import Progress, has_state, load_state, save_state
 from seq2seq.training.stopping import Stopped, stop_signals
+from seq2seq.training.update import PendingUpdate, Updater
 from seq2seq.training.validation import Validator
 from seq2seq.translator import Translator
-
-
-class PendingUpdate(NamedTuple):
-    """An update whose loss has not been checked yet; on a GPU it may not be computed yet."""
-
-    number: int
-    group: list[np.ndarray]  # row numbers of each batch
-    tokens: int  # target tokens of the group
-    values: Tensor  # (3,) on the CPU: sum of NLL, sum of the coverage loss, gradient norm
-    copied: torch.cuda.Event | None  # end of the copy of ``values`` from a GPU
 
 
 class Trainer:
@@ -93,15 +80,8 @@ class Trainer:
         self.run = run
         self.model = model
         self.rows = rows
-        self.precision = precision
-        self.optimizer = make_optimizer(config.train, model)
-        self.average = make_average(config.train, model)
-        self.eval_model = cast(Seq2Seq, self.average.module) if self.average else model  # validated and saved
-        self.parts: dict[str, Stateful] = {"model": model, "optimizer": self.optimizer}
-        if self.average:
-            self.parts["average"] = self.average
-        if precision.scaler.is_enabled():
-            self.parts["scaler"] = precision.scaler
+        self.updater = Updater(config, model=model, precision=precision, rows=rows)
+        self.parts = self.updater.parts()
         valid_fingerprint = hashlib.sha256(repr(list(map(tuple, valid))).encode()).hexdigest()
         self.data = {"train": rows.fingerprint, "valid": valid_fingerprint}
         self.progress = Progress(covered_from=planned_start(config.loss))
@@ -113,12 +93,13 @@ class Trainer:
         coverage_parameters = model.decoder.attention.coverage_parameters()
         self.coverage = CoveragePhase(config, progress=self.progress, parameters=coverage_parameters)
         limit = config.data.max_source_length
-        translator = Translator(self.eval_model, tokenizers, config.search, max_source_length=limit, warns=False)
+        translator = Translator(
+            self.updater.eval_model, tokenizers, config.search, max_source_length=limit, warns=False
+        )
         self.validator = Validator(config, run=run, progress=self.progress, translator=translator, pairs=valid)
         self.saved_update = self.progress.update
         self.pending: PendingUpdate | None = None
         self.gradient_norm = math.nan  # of the last checked update
-        self.profile = Profile(model.device) if config.train.profile else None
 
     def run_updates(self) -> float:
         """Train until a limit, patience or a signal ends the run.
@@ -130,11 +111,11 @@ class Trainer:
             ValueError: the loss is not finite, or a batch does not fit into memory.
             Stopped: SIGINT or SIGTERM; the state is saved.
         """
-        progress, reporter = self.progress, self.reporter
+        progress, reporter, profile = self.progress, self.reporter, self.updater.profile
         reporter.start(progress)
         self._try_largest_batch()
-        if self.profile:
-            self.model.passed = self.profile.part_ended
+        if profile:
+            self.model.passed = profile.part_ended
         reporter.display.start(progress.update, self.config.train.max_updates)
         with stop_signals() as signals:
             try:
@@ -142,8 +123,8 @@ class Trainer:
                 self._finish()
             finally:
                 reporter.display.stop()
-                if self.profile and self.profile.updates:
-                    for line in self.profile.lines():
+                if profile and profile.updates:
+                    for line in profile.lines():
                         reporter.display.print(line)
         if self.coverage.is_pending():
             reporter.coverage_never_started(progress.covered_from)
@@ -217,97 +198,28 @@ class Trainer:
         )
 
     def _try_largest_batch(self) -> None:
-        """Run the largest batch forward and backward, to fail early if it does not fit, and report the peak memory.
-
-        The random state is restored afterwards.
-        """
+        """Try the largest batch, so that a run that does not fit into memory fails early; report the peak memory."""
 
         def size(rows: np.ndarray) -> int:
             return len(rows) * int(self.rows.src_lengths[rows].max() + self.rows.tgt_lengths[rows].max())
 
         batch = self.rows.batch(max(self._plan_epoch(), key=size))
-        self.model.train()
-        devices = [self.model.device] if self.model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), advice_when_out_of_memory(self.config.train, batch):
-            self._loss(batch.to(self.model.device), coverage_weight=1.0).total.backward()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.updater.try_batch(batch)
         self.reporter.largest_batch(batch, peak_memory(self.model.device))
-
-    def _loss(self, batch: Batch, *, coverage_weight: float) -> Loss:
-        with self.precision.autocast():
-            return self.model(batch, smoothing=self.config.loss.label_smoothing, coverage_weight=coverage_weight)
 
     def _update(self, group: list[np.ndarray]) -> None:
         """Make one update from a group of batches."""
         started = time.perf_counter()
-        self._set_learning_rate()
-        self.model.train()
-        if self.profile:
-            self.profile.start()
-        batches = [self.rows.batch(rows).to(self.model.device) for rows in group]
-        tokens = sum(batch.target_tokens for batch in batches)
-        self._end_part("data")
-        losses = self._accumulate(batches, tokens)
-        norm = self._step()
-        self._end_part("optimizer")
-        self.progress.update += 1
-        values, copied = self._copy_to_cpu(losses, norm)
-        self.progress.seconds += time.perf_counter() - started
+        progress, number = self.progress, self.progress.update + 1
+        rate = learning_rate(self.config.train, number, progress.plateaus)
+        weight = self.coverage.weight()
+        update = self.updater.update(group, number=number, learning_rate=rate, coverage_weight=weight)
+        progress.update = number
+        progress.seconds += time.perf_counter() - started
         self._check_pending()  # the previous update, while a GPU computes this one
-        self.pending = PendingUpdate(self.progress.update, group, tokens, values, copied)
-        if copied is None:
+        self.pending = update
+        if update.copied is None:
             self._check_pending()
-
-    def _set_learning_rate(self) -> None:
-        rate = learning_rate(self.config.train, self.progress.update + 1, self.progress.plateaus)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
-
-    def _accumulate(self, batches: Sequence[Batch], tokens: int) -> list[Loss]:
-        """Compute the gradient of the loss per target token, summed over the batches.
-
-        Args:
-            tokens: target tokens of all batches.
-
-        Returns:
-            The loss of each batch.
-        """
-        losses, coverage_weight = [], self.coverage.weight()
-        self.optimizer.zero_grad(set_to_none=True)
-        for batch in batches:
-            with advice_when_out_of_memory(self.config.train, batch):
-                loss = self._loss(batch, coverage_weight=coverage_weight)
-                self._end_part("output layer")
-                self.precision.scaler.scale(loss.total / tokens).backward()
-                self._end_part("encoder")
-            losses.append(loss)
-        return losses
-
-    def _step(self) -> Tensor:
-        """Clip the gradient, step the optimizer and update the average; return the gradient norm before clipping."""
-        scaler = self.precision.scaler
-        scaler.unscale_(self.optimizer)  # before clipping, which compares the norm with train.clip_norm
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.clip_norm or math.inf)
-        scaler.step(self.optimizer)
-        scaler.update()
-        if self.average:
-            self.average.update_parameters(self.model)
-        return norm
-
-    def _copy_to_cpu(self, losses: Sequence[Loss], norm: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Start to copy the sums of the losses and the gradient norm to the CPU; see ``PendingUpdate``."""
-        nll = torch.stack([loss.nll for loss in losses]).sum()
-        coverage = torch.stack([loss.coverage for loss in losses]).sum()
-        values = torch.stack((nll, coverage, norm.to(nll))).to("cpu", non_blocking=True)
-        if self.model.device.type != "cuda":
-            return values, None
-        copied = torch.cuda.Event()
-        copied.record()
-        return values, copied
-
-    def _end_part(self, part: str) -> None:
-        if self.profile:
-            self.profile.end(part)
 
     def _check_pending(self) -> None:
         """Wait for the values of the last update, check them and add them to the progress.
@@ -320,22 +232,21 @@ class Trainer:
         if self.pending is None:
             return
         started = time.perf_counter()
-        (number, group, tokens, values, copied), progress = self.pending, self.progress
-        if copied:
-            copied.synchronize()
-        nll, coverage, self.gradient_norm = values.tolist()
+        update, progress = self.pending, self.progress
+        nll, coverage, self.gradient_norm = update.wait()
         progress.seconds += time.perf_counter() - started
-        if not math.isfinite(nll) or (not math.isfinite(self.gradient_norm) and not self.precision.can_skip()):
-            lines = self.rows.line_numbers(np.concatenate(group))
+        if not math.isfinite(nll) or (not math.isfinite(self.gradient_norm) and not self.updater.precision.can_skip()):
+            lines = self.rows.line_numbers(np.concatenate(update.group))
             clipping = " or train.clip_norm" if self.config.train.clip_norm else ", or set train.clip_norm"
             raise ValueError(
-                f"the loss and the gradient norm of update {number} must be finite, but are {nll / tokens} and "
-                f"{self.gradient_norm} in the batch of training lines {', '.join(map(str, lines[:20]))}"
-                f"{', ...' if len(lines) > 20 else ''}; {non_finite_advice(self.run, progress)}{clipping}"
+                f"the loss and the gradient norm of update {update.number} must be finite, but are "
+                f"{nll / update.tokens} and {self.gradient_norm} in the batch of training lines "
+                f"{', '.join(map(str, lines[:20]))}{', ...' if len(lines) > 20 else ''}; "
+                f"{non_finite_advice(self.run, progress)}{clipping}"
             )
         progress.nll += nll
         progress.coverage += coverage
-        progress.tokens += tokens
+        progress.tokens += update.tokens
         self.pending = None
 
     def _log(self) -> None:
@@ -343,7 +254,7 @@ class Trainer:
         self._check_pending()
         self.reporter.updates(
             self.progress,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.updater.optimizer.param_groups[0]["lr"],
             gradient_norm=self.gradient_norm,
             peak_memory=peak_memory(self.model.device),
         )

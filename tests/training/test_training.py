@@ -374,7 +374,7 @@ def test_the_metric_chooses_the_model_and_is_returned(
     def validate(self: Trainer) -> None:
         nonlocal now
         now = self.progress.update
-        snapshots[now] = self.eval_model.src_embedding.weight.detach().clone()
+        snapshots[now] = self.updater.eval_model.src_embedding.weight.detach().clone()
         original(self)
 
     def score(*arguments: Any, **options: Any) -> list[scores.Score]:
