@@ -1,4 +1,4 @@
-"""Small training runs on a toy task, copying digits, and comparisons of what they leave."""
+"""Small training runs on a toy task, copying digits, and comparisons of their run directories."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TOY: dict[str, Any] = {
     "search.beam_size": 1,
     "search.max_length_extra": 2,
 }
-EVERYTHING: dict[str, Any] = {  # all that draws random numbers, averages, counts or adapts
+EVERYTHING: dict[str, Any] = {  # every feature with a state: random numbers, averages, counters, schedules
     "model.cell": "lstm",
     "model.dropout": 0.2,
     "model.dropout_kind": "locked",
@@ -51,7 +51,10 @@ EVERYTHING: dict[str, Any] = {  # all that draws random numbers, averages, count
 
 
 def write_corpus(folder: Path, *, pairs: int, longest: int = 6) -> None:
-    """A blank pair first, so that line numbers and row numbers differ; the digits are the whole vocabulary."""
+    """Write train, valid and test files; source and target are the same digits.
+
+    The training files start with a blank pair, so that line numbers and row numbers differ.
+    """
     numbers = random.Random(1)
     for split, count in (("train", pairs), ("valid", 8), ("test", 5)):
         lines = [" ".join(str(numbers.randrange(10)) for _ in range(numbers.randint(2, longest))) for _ in range(count)]
@@ -61,7 +64,7 @@ def write_corpus(folder: Path, *, pairs: int, longest: int = 6) -> None:
 
 
 def config_of(folder: Path, run: str = "run", /, **changes: Any) -> Config:
-    """The toy's configuration; ``changes`` are keys with __ for the dot."""
+    """Return the configuration of the toy task with some changes; ``__`` stands for the dot of a key."""
     values: dict[str, Any] = {"name": "toy", "run_dir": str(folder / run)}
     files = {f"data.{split}.{side}": f"{split}.{side}" for split in ("train", "valid") for side in ("src", "tgt")}
     flat = {"data.root": str(folder), **files, **TOY} | {key.replace("__", "."): v for key, v in changes.items()}
@@ -71,37 +74,42 @@ def config_of(folder: Path, run: str = "run", /, **changes: Any) -> Config:
         for section in sections:
             place = place.setdefault(section, {})
         place[name] = value
-    made: Config = from_container(Config, values)
-    return made
+    config: Config = from_container(Config, values)
+    return config
 
 
 def everything(folder: Path, run: str, **changes: Any) -> Config:
+    """Return the configuration of the toy task with ``EVERYTHING`` and some changes."""
     return config_of(folder, run, **{**EVERYTHING, **changes})
 
 
 def state_of(config: Config) -> dict[str, Any]:
+    """Load the saved state of a run, without the fields that depend on time."""
     content: dict[str, Any] = torch.load(Path(config.run_dir) / "last" / "state.pt", weights_only=True)
-    for changing in ("metrics_size", "seconds"):  # they hold times
-        del content["progress"][changing]
+    for field in ("metrics_size", "seconds"):
+        del content["progress"][field]
     return content
 
 
 def weights_of(config: Config) -> dict[str, Tensor]:
+    """Load the weights of the last update, not averaged."""
     weights: dict[str, Tensor] = state_of(config)["parts"]["model"]
     return weights
 
 
 def metrics_of(config: Config) -> list[dict[str, Any]]:
+    """Load metrics.jsonl, without the fields that depend on time."""
     lines = (Path(config.run_dir) / "metrics.jsonl").read_text().splitlines()
     return [{key: value for key, value in json.loads(line).items() if key not in TIMING} for line in lines]
 
 
-def kept_bytes(config: Config) -> dict[str, bytes]:
+def saved_model(config: Config) -> dict[str, bytes]:
+    """Read the files of the best model."""
     return {path.name: path.read_bytes() for path in (Path(config.run_dir) / "model").iterdir()}
 
 
 def same(one: Any, two: Any) -> bool:
-    """Bit for bit, through dicts and lists."""
+    """Return whether two nested values are equal bit for bit."""
     if isinstance(one, Tensor):
         return isinstance(two, Tensor) and torch.equal(one, two)
     if isinstance(one, dict):
@@ -112,9 +120,10 @@ def same(one: Any, two: Any) -> bool:
 
 
 def assert_same_run(one: Config, two: Config) -> None:
+    """Compare states, logs and best models of two runs bit for bit."""
     first, second = state_of(one), state_of(two)
     assert first.keys() == second.keys()
     for key in first:
         assert same(first[key], second[key]), f"{key} differs"
     assert metrics_of(one) == metrics_of(two)
-    assert kept_bytes(one) == kept_bytes(two)
+    assert saved_model(one) == saved_model(two)

@@ -1,1 +1,1 @@
-"""Training: the loop, its resumable state, the learning rate, and what it says meanwhile."""
+"""Training: the loop, validation, resumable state, learning rate schedule and progress reports."""

@@ -1,4 +1,4 @@
-"""What a run says while it trains: a progress bar on a terminal, plain lines elsewhere."""
+"""Terminal output of a training run: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Display:
-    """Speaks to the standard error, so that a pipe of results stays clean."""
+    """Prints lines and a progress bar to standard error; standard output stays free for results."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
         self.task = TaskID(0)
 
-    def say(self, text: str) -> None:
-        """Print a line, above the bar if there is one."""
+    def print(self, text: str) -> None:
+        """Print a line, above the bar if it is shown."""
         self.console.print(text, markup=False)
 
     def start(self, done: int, total: int) -> None:
-        """Show the bar if this is a terminal."""
+        """Show the bar if standard error is a terminal."""
         if self.console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
             self.bar = Progress(*columns, console=self.console)
@@ -27,14 +27,14 @@ class Display:
             self.bar.start()
 
     def update(self, done: int, text: str) -> None:
-        """Move the bar; without one print the text."""
+        """Move the bar and show the text beside it; without a bar, print the text."""
         if self.bar is not None:
             self.bar.update(self.task, completed=done, description=text)
         else:
-            self.say(f"update {done}  {text}")
+            self.print(f"update {done}  {text}")
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -1,4 +1,4 @@
-"""What a run starts with: its tokenizers and its model, new ones or those of another model."""
+"""The tokenizers and the model that a run starts with: new ones, or those of another model (train.init_from)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.text.tokenizer import train_tokenizer
 from seq2seq.training.state import has_state
 
-# What need not be as in the model that a run starts from: every dropout, which has no parameters.
-_FREE = {field.name for field in dataclasses.fields(ModelConfig) if "drop" in field.name}
-_ADDED = {"copy", "copy_attention", "coverage"}
-_NEW = ("pointer.", "decoder.attention.coverage", "decoder.attention.fertility")  # their parameters
+# Settings that may differ from those of train.init_from: every kind of dropout, since dropout has no parameters.
+_MAY_DIFFER = {field.name for field in dataclasses.fields(ModelConfig) if "drop" in field.name}
+_MAY_BE_ADDED = {"copy", "copy_attention", "coverage"}
+_ADDED_PARAMETERS = ("pointer.", "decoder.attention.coverage", "decoder.attention.fertility")  # prefixes
 
 
 def find_tokenizers(config: Config, run: Path) -> Tokenizers:
-    """Those of the run if it has them, of train.init_from if it is set, else new ones of the training side of the data.
+    """Load the tokenizers of the run or of train.init_from, or train new ones on the training data.
+
+    A run that has saved its state uses its saved tokenizers.
 
     Raises:
-        ValueError: train.init_from is no model, or has other tokenizers than the configuration asks for.
+        ValueError: train.init_from is not a model, or its tokenizer settings differ from the configuration.
     """
     last = run / "last"
     if has_state(last):
         return model_dir.load_settings(last)[1]
     if config.train.init_from is not None:
         settings, tokenizers = model_dir.load_settings(model_dir.find(config.train.init_from))
-        _compare(config.train.init_from, "tokenizer", settings.tokenizer, config.tokenizer, {"dropout"})
+        _compare(
+            settings.tokenizer, config.tokenizer, path=config.train.init_from, group="tokenizer", ignore={"dropout"}
+        )
         return tokenizers
     data = config.data
     if config.tokenizer.shared:
@@ -44,33 +48,33 @@ def find_tokenizers(config: Config, run: Path) -> Tokenizers:
 
 
 def initial_model(settings: Settings, tokenizers: Tokenizers, init_from: str | None) -> Seq2Seq:
-    """A model with random weights, or with those of another model as far as that has them.
+    """Build the model with random weights; with ``init_from``, copy the weights that the other model has.
 
     Raises:
-        ValueError: the other model differs in more than copying and coverage, which may be added, and dropout.
+        ValueError: the models differ in settings other than dropout and added copying or coverage.
     """
     model = model_dir.build_model(settings, tokenizers)
     if init_from is None:
         return model
     other, other_settings, _ = model_dir.load(init_from, torch.device("cpu"))
     before = other_settings.model
-    added = {name for name in _ADDED if getattr(before, name) in ("none", None)}
-    _compare(init_from, "model", before, settings.model, _FREE | added)
+    added = {name for name in _MAY_BE_ADDED if getattr(before, name) in ("none", None)}
+    _compare(before, settings.model, path=init_from, group="model", ignore=_MAY_DIFFER | added)
     missing, unexpected = model.load_state_dict(other.state_dict(), strict=False)
-    assert not unexpected and all(name.startswith(_NEW) for name in missing)  # noqa: PT018
+    assert not unexpected and all(name.startswith(_ADDED_PARAMETERS) for name in missing)  # noqa: PT018
     return model
 
 
-def _compare(path: str, part: str, before: object, now: object, free: set[str]) -> None:
-    """Refuse settings that are not those of the model to start from."""
+def _compare(before: object, now: object, *, path: str, group: str, ignore: set[str]) -> None:
+    """Refuse settings that differ from those of the model to start from."""
     assert dataclasses.is_dataclass(now)
     differing = [
-        f"{part}.{field.name} ({getattr(before, field.name)} there, {getattr(now, field.name)} here)"
+        f"{group}.{field.name} ({getattr(before, field.name)} there, {getattr(now, field.name)} here)"
         for field in dataclasses.fields(now)
-        if field.name not in free and getattr(before, field.name) != getattr(now, field.name)
+        if field.name not in ignore and getattr(before, field.name) != getattr(now, field.name)
     ]
     if differing:
         raise ValueError(
-            f"train.init_from={path} is a model of another kind: {', '.join(differing)}; set them as they are there "
-            "(copying and coverage may be added, dropout may differ)"
+            f"the settings must be those of train.init_from={path}, but these differ: {', '.join(differing)}; "
+            "set them to its values (copying and coverage may be added, dropout may differ)"
         )

@@ -1,4 +1,4 @@
-"""The optimizer, and the moving average of the weights it makes."""
+"""The optimizer and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch
 
 
 def make_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of that name over all parameters."""
+    """Make the optimizer ``train.optimizer`` over all parameters of the model."""
     decay = config.weight_decay
     if decay is None:
         decay = 0.01 if config.optimizer == "adamw" else 0.0
-    kind = OPTIMIZERS[config.optimizer]
-    return kind(model.parameters(), lr=config.learning_rate, weight_decay=decay, fused=True)
+    optimizer = OPTIMIZERS[config.optimizer]
+    return optimizer(model.parameters(), lr=config.learning_rate, weight_decay=decay, fused=True)
 
 
 class Average(AveragedModel):
-    """An exponential moving average of the weights (Polyak & Juditsky 1992) that forgets the first ones sooner."""
+    """Exponential moving average of the weights (Polyak & Juditsky 1992) with a smaller decay in the first updates.
+
+    Update number ``n``, counted from 0, uses the decay ``min(decay, (1 + n) / (10 + n))``, so the average forgets the
+    initial weights faster.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         super().__init__(model)
@@ -29,7 +33,10 @@ class Average(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Take in the weights of ``model``. The count of updates stays on the CPU, so that a GPU is not waited for."""
+        """Add the weights of ``model`` to the average.
+
+        The count of updates stays on the CPU, so this does not wait for a GPU.
+        """
         count = int(self.n_averaged)
         decay = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
         torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
@@ -37,11 +44,12 @@ class Average(AveragedModel):
 
 
 def make_average(config: TrainConfig, model: nn.Module) -> Average | None:
-    """The average that the configuration asks for, if it does."""
+    """Make the moving average of the weights; None if train.average is 0."""
     if not config.average:
         return None
     average = Average(model, config.average)
     for module in average.modules():
         if isinstance(module, nn.RNNBase):
-            module.flatten_parameters()  # a copy's weights lie apart, and cuDNN would move them at every call
+            # The weights of a deep copy are not contiguous; cuDNN would copy them into one block at every call.
+            module.flatten_parameters()
     return average

@@ -1,7 +1,8 @@
-"""Where the time of an update goes.
+"""The time that each part of an update takes.
 
-The model tells when one of its parts has ended and hands over the tensor between this part and the next: going forward
-that is the moment itself, going back it is when the tensor's gradient arrives.
+The model calls ``part_ended`` at the end of each of its parts, with the tensor that it passes to the next part. In the
+forward pass, the part ends at the time of this call; in the backward pass, the next part ends when the gradient of this
+tensor has been computed.
 """
 
 from __future__ import annotations
@@ -35,25 +36,30 @@ class Profile:
         self._last = 0.0
 
     def start(self) -> None:
-        """An update begins."""
+        """Start an update."""
         self._last = self._now()
         self.updates += 1
 
     def end(self, part: str) -> None:
-        """What was done since the last call was ``part``."""
+        """Add the time since the last call to ``part``."""
         now = self._now()
         self.seconds[part] += now - self._last
         self._last = now
 
-    def passed(self, part: str, tensor: Tensor) -> None:
-        """``part`` has ended with ``tensor``, from which the next one starts; what comes back to it is the next's work."""
-        if tensor.requires_grad:  # else this is no update
+    def part_ended(self, part: str, tensor: Tensor) -> None:
+        """End ``part`` in the forward pass, and the part after it in the backward pass.
+
+        Args:
+            tensor: the output of ``part`` and input of the next part. Without a gradient, nothing is counted, since
+                the model then validates or translates.
+        """
+        if tensor.requires_grad:
             self.end(part)
             following = PARTS[PARTS.index(part) + 1]
             tensor.register_hook(lambda _: self.end(following))
 
     def lines(self) -> list[str]:
-        """A table for people."""
+        """Format the mean times as lines of a table."""
         total = sum(self.seconds.values())
         rows = [
             f"  {part:<13}{1000 * seconds / self.updates:9.1f} ms {seconds / total:6.1%}"
@@ -63,15 +69,15 @@ class Profile:
 
     def _now(self) -> float:
         if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)  # kernels run behind the program's back
+            torch.cuda.synchronize(self._device)  # kernels run asynchronously
         return time.perf_counter()
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that tensors have taken on a GPU; on a CPU the largest the process has been, 0 if none can tell."""
+    """Return the peak memory in bytes: of tensors on a GPU, of the whole process on a CPU (0 if unknown)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if resource is None:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, others KiB
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS reports bytes, other systems KiB

@@ -1,4 +1,4 @@
-"""The run directory: made once, continued only by the same configuration."""
+"""The run directory: created by the first command, continued only with the same configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from seq2seq.model_dir import write
 from seq2seq.training.state import has_state
 
 CONFIG = "config.yaml"
-MAY_CHANGE = ("run_dir", "data.root", "data.test", "train.max_updates", "train.max_epochs", "train.patience") + (
+MAY_CHANGE = (  # keys and prefixes of keys that may differ when a run continues
+    "run_dir",
+    "data.root",
+    "data.test",
+    "train.max_updates",
+    "train.max_epochs",
+    "train.patience",
     "train.log_every",
     "train.profile",
     "train.resume",
@@ -23,12 +29,14 @@ MAY_CHANGE = ("run_dir", "data.root", "data.test", "train.max_updates", "train.m
 
 
 def find_run(config: Config) -> Path:
-    """The run directory, if it is free or can be continued. Writes nothing: what fails early leaves no trace.
+    """Return the run directory if it is free or its run can be continued.
 
-    A run that stopped before it saved anything can be started again with other settings.
+    Writes nothing, so a command that fails early leaves no run directory. A run that stopped before it saved its state
+    can be started again with other settings.
 
     Raises:
-        ValueError: it holds a run and train.resume=never, or a run of another configuration.
+        ValueError: a name is empty, or the directory holds a run and train.resume=never, or a run of another
+            configuration.
     """
     for key in ("name", "run_dir"):
         if not getattr(config, key).strip():
@@ -37,17 +45,19 @@ def find_run(config: Config) -> Path:
     path = run / CONFIG
     if path.exists():
         if config.train.resume == "never":
-            raise ValueError(f"{run} holds a run already; set name to something new, or train.resume=auto to continue")
+            raise ValueError(
+                f"{run} holds a run already; set name to start a new run, or train.resume=auto to continue this one"
+            )
         if has_state(run / "last"):
             _compare(run, yaml.safe_load(path.read_text(encoding="utf-8")), dataclasses.asdict(config))
     return run
 
 
 def claim_run(run: Path, config: Config) -> None:
-    """Make the run directory and write the configuration, which from now on is the run's.
+    """Create the run directory and write the configuration into it.
 
     Raises:
-        ValueError: it cannot be written.
+        ValueError: the directory cannot be written.
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -57,7 +67,7 @@ def claim_run(run: Path, config: Config) -> None:
 
 
 def _compare(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    # a setting that came later than the run had the effect that is now its default
+    # A run of an older version lacks newer settings; they had the effect of their defaults.
     old, new = _flat(dataclasses.asdict(Config())) | _flat(before), _flat(now)
     differing = [
         f"{key} (was {old.get(key)}, is {new.get(key)})"
@@ -67,7 +77,7 @@ def _compare(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     if differing:
         raise ValueError(
             f"{run} holds a run of another configuration: {', '.join(differing)}; "
-            "set them back to continue it, or set name to start a new run"
+            "set them back to continue that run, or set name to start a new one"
         )
 
 

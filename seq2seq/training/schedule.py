@@ -1,4 +1,4 @@
-"""What changes with the update number: the learning rate, and the weight of the coverage loss."""
+"""Schedules over the update number: the learning rate and the weight of the coverage loss."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from seq2seq.config import Config, LossConfig, TrainConfig
 
 
 def check_schedule(config: TrainConfig) -> None:
-    """Refuse what cannot work.
+    """Check the settings of the learning rate.
 
     Raises:
-        ValueError: inverse_sqrt without a warmup, a plateau factor without plateau.
+        ValueError: inverse_sqrt without a warmup, or a plateau factor without the schedule plateau.
     """
     if config.plateau_factor is not None and config.schedule != "plateau":
         raise ValueError(
@@ -20,16 +20,17 @@ def check_schedule(config: TrainConfig) -> None:
         )
     if config.schedule == "inverse_sqrt" and config.warmup == 0:
         raise ValueError(
-            "train.schedule=inverse_sqrt falls from the end of the warmup on, but train.warmup is 0; set train.warmup"
+            "train.schedule=inverse_sqrt decays the rate from the end of the warmup on, but train.warmup is 0; "
+            "set train.warmup above 0"
         )
 
 
 def learning_rate(config: TrainConfig, update: int, plateaus: int) -> float:
-    """The rate of an update.
+    """Return the learning rate of an update.
 
     Args:
-        update: its number, from 1.
-        plateaus: validations without gain so far; only ``plateau`` looks at it.
+        update: number of the update, from 1.
+        plateaus: validations without improvement so far; only the schedule ``plateau`` reads it.
     """
     rate = config.learning_rate
     if update < config.warmup:
@@ -43,10 +44,11 @@ def learning_rate(config: TrainConfig, update: int, plateaus: int) -> float:
 
 
 def check_coverage(config: Config) -> None:
-    """Refuse settings of the coverage loss that cannot act.
+    """Check that the settings of the coverage loss have an effect.
 
     Raises:
-        ValueError: they are set without coverage, a warmup without a weight, a wait for a patience that has no end.
+        ValueError: they are set without coverage, a warmup is set without a weight, or coverage waits for a patience
+            that never ends.
     """
     loss = config.loss
     for name in ("coverage_weight", "coverage_start", "coverage_warmup"):
@@ -58,20 +60,21 @@ def check_coverage(config: Config) -> None:
     if loss.coverage_warmup and not loss.coverage_weight:
         raise ValueError(
             f"loss.coverage_warmup={loss.coverage_warmup} has no effect with loss.coverage_weight=0; "
-            "set loss.coverage_weight, 1 in See et al. 2017"
+            "set loss.coverage_weight above 0 (See et al. 2017 use 1)"
         )
     if loss.coverage_start < 0 and not config.train.patience:
         raise ValueError(
-            "loss.coverage_start=-1 waits until train.patience ends, but that is 0, without end; set train.patience"
+            "loss.coverage_start=-1 starts coverage when train.patience ends, but train.patience=0 never ends; "
+            "set train.patience above 0, or loss.coverage_start to a number of updates"
         )
 
 
 def coverage_weight(config: LossConfig, update: int, start: int | None) -> float:
-    """The weight of the coverage loss in an update.
+    """Return the weight of the coverage loss in an update.
 
     Args:
-        update: its number, from 1.
-        start: updates made before coverage starts; None: it has not been decided yet.
+        update: number of the update, from 1.
+        start: updates before coverage starts; None if this is not decided yet.
     """
     if start is None or update <= start:
         return 0.0

@@ -1,60 +1,68 @@
-"""What a run must remember to go on as if it had never stopped, and the files it keeps it in.
+"""The state that a run needs to continue bit for bit, and the file that holds it, ``last/state.pt``.
 
-``last/state.pt`` is one file, written under a temporary name and renamed: there is always a whole one.
+The file is written under a temporary name and renamed, so there is always a complete one.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import pickle
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import torch
+
+from seq2seq.model_dir import current_names
 
 STATE = "state.pt"
 
 
 @dataclass
 class Progress:
-    """Where a run stands."""
+    """Counters and scores of a run. The field names are part of the file format of ``state.pt``."""
 
     update: int = 0  # updates made
     epoch: int = 0  # from 0
     position: int = 0  # batches of this epoch already used
-    best: float | None = None  # of train.metric
-    best_loss: float = math.inf  # which of two equal ones is the better
+    best: float | None = None  # best validation score, in train.metric; None: no validation counts yet
+    best_loss: float = math.inf  # validation loss of the best model; breaks ties
     best_update: int = 0
-    without_gain: int = 0  # validations since the best
-    plateaus: int = 0  # validations without gain in all
-    covered_from: int | None = None  # updates made when coverage started or is to start; None: waits for a plateau
-    nll: float = 0.0  # since the last log line, as are the next three
+    without_gain: int = 0  # validations since the best one; limited by train.patience
+    plateaus: int = 0  # all validations without improvement; the schedule "plateau" reads it
+    covered_from: int | None = None  # updates made before coverage starts; None: when train.patience ends
+    nll: float = 0.0  # this and the next three: sums since the last log line
     coverage: float = 0.0
     tokens: int = 0
     seconds: float = 0.0
     metrics_size: int = 0  # bytes of metrics.jsonl that belong to this state
 
+    def patience_has_ended(self, patience: int) -> bool:
+        """Return whether the last ``patience`` validations brought no improvement; False if it is 0 (never)."""
+        return bool(patience) and self.without_gain >= patience
+
+    def reset_sums(self) -> None:
+        """Set the sums since the last log line to zero."""
+        self.nll, self.coverage, self.tokens, self.seconds = 0.0, 0.0, 0, 0.0
+
 
 class Stateful(Protocol):
-    """A model or an optimizer."""
+    """An object with a state: a model, an optimizer, a moving average, a gradient scaler."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
-def save_state(folder: Path, progress: Progress, parts: Mapping[str, Stateful], data: Mapping[str, str]) -> None:
-    """Write everything that the next update depends on.
+def save_state(folder: Path, progress: Progress, *, parts: Mapping[str, Stateful], data: Mapping[str, str]) -> None:
+    """Save everything that the next update depends on.
 
     Args:
-        parts: what changes with every update, by name.
-        data: fingerprints of the training and the validation data, so that a run does not go on with other data.
+        parts: the objects that change with every update, by name.
+        data: fingerprints of the training and the validation data; a run does not continue with other data.
     """
     content = {
         "progress": dataclasses.asdict(progress),
@@ -70,75 +78,33 @@ def save_state(folder: Path, progress: Progress, parts: Mapping[str, Stateful], 
 
 
 def has_state(folder: Path) -> bool:
-    """Whether there is a state to go on from."""
+    """Return whether the folder holds a saved state."""
     return (folder / STATE).exists()
 
 
-def load_state(folder: Path, parts: Mapping[str, Stateful], data: Mapping[str, str]) -> Progress:
-    """Put the parts and the random generators where they were.
+def load_state(folder: Path, *, parts: Mapping[str, Stateful], data: Mapping[str, str]) -> Progress:
+    """Restore the parts and the random number generators, and return the progress.
 
     Raises:
-        ValueError: the training or the validation data is not what it was.
+        ValueError: the file is damaged, or the training or validation data has changed.
     """
     try:
         content = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
         raise ValueError(f"{folder / STATE} is damaged; set name to start a new run") from error
-    before = content["data"] if isinstance(content["data"], dict) else {"train": content["data"]}  # of an older version
-    for split, what in (
-        ("train", "training data or its tokenizer is not what"),
-        ("valid", "validation data is not what"),
-    ):
-        if before.get(split, data[split]) != data[split]:
+    saved = content["data"]
+    if not isinstance(saved, dict):  # older versions saved the fingerprint of the training data only
+        saved = {"train": saved}
+    for split, subject in (("train", "training data or its tokenizer"), ("valid", "validation data")):
+        if saved.get(split, data[split]) != data[split]:
             raise ValueError(
-                f"the {what} {folder.parent} was trained on until now; restore it, or set name to start a new run"
+                f"the {subject} must stay as it was when the run in {folder.parent} started, but it has changed; "
+                "restore it, or set name to start a new run"
             )
     for name, part in parts.items():
-        part.load_state_dict(content["parts"][name])
+        state = content["parts"][name]
+        part.load_state_dict(current_names(state) if name in ("model", "average") else state)
     torch.set_rng_state(content["cpu_rng"])
     if content["cuda_rng"] is not None and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(content["cuda_rng"])
     return Progress(**content["progress"])
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Keep other processes from the file until this one closes it or dies; false: another one has it."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True
-
-
-class Metrics:
-    """metrics.jsonl: one JSON object a line, flushed as it comes."""
-
-    def __init__(self, path: Path, size: int) -> None:
-        """Open it and cut off whatever was logged after the saved state.
-
-        Raises:
-            ValueError: another process has it open, so that two would write into one run.
-        """
-        self.file = open(path, "a+b")  # noqa: SIM115 (open for the whole run)
-        if not _lock(self.file):
-            self.close()
-            raise ValueError(f"another process is training in {path.parent}; wait for its end, or set name")
-        self.file.truncate(min(size, os.fstat(self.file.fileno()).st_size))
-
-    def write(self, record: dict[str, Any]) -> None:
-        self.file.write((json.dumps(record) + "\n").encode())
-        self.file.flush()
-
-    @property
-    def size(self) -> int:
-        """Bytes so far."""
-        return os.fstat(self.file.fileno()).st_size
-
-    def close(self) -> None:
-        self.file.close()

@@ -1,4 +1,4 @@
-"""How a run is stopped from outside, and says so."""
+"""Stopping a run by SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Stopped(Exception):  # noqa: N818 (it is no error)
-    """The run was asked to stop; its state is saved."""
+class Stopped(Exception):  # noqa: N818 (it is not an error)
+    """The run was stopped by a signal; its state is saved.
+
+    Args:
+        number: number of the signal.
+    """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
@@ -18,7 +22,10 @@ class Stopped(Exception):  # noqa: N818 (it is no error)
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second Ctrl-C interrupts at once."""
+    """Collect SIGINT and SIGTERM in a list instead of ending the process.
+
+    A second SIGINT (Ctrl-C) raises KeyboardInterrupt at once.
+    """
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,6 @@
-"""Train a model from a configuration: data, tokenizers, model, updates, the score of the test files.
+"""Train a model from a configuration: data, tokenizers, model, updates, scores of the test files.
 
-``train`` reads from top to bottom; the updates themselves are ``trainer.Trainer``'s.
+``train`` reads from top to bottom; ``Trainer`` runs the loop over updates.
 """
 
 from __future__ import annotations
@@ -18,34 +18,37 @@ from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
 from seq2seq.data.dataset import sampled_set, training_set
 from seq2seq.data.rows import Rows
-from seq2seq.metrics import scores as evaluate
+from seq2seq.metrics import scores
+from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
+from seq2seq.training.metrics_log import MetricsLog
 from seq2seq.training.precision import Precision
+from seq2seq.training.reporting import signatures
 from seq2seq.training.run_dir import find_run
 from seq2seq.training.schedule import check_coverage, check_schedule
-from seq2seq.training.state import Metrics, has_state
-from seq2seq.training.trainer import Trainer, signatures
+from seq2seq.training.state import has_state
+from seq2seq.training.trainer import Trainer
 from seq2seq.translator import Translator, find_device
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def train(config: Config) -> None:
-    """Train until a limit or until patience ends, keep the best model, score the test files if there are any.
+def train(config: Config) -> float:
+    """Train until a limit or until patience ends, save the best model, and score the test files if there are any.
+
+    Returns:
+        The best validation score, in ``train.metric``: ``bleu`` and ``chrf`` lie between 0 and 100, and higher is
+        better; ``loss`` is in nats per target piece, and lower is better. With coverage, only the validations after
+        the start of coverage count. A run that has ended already returns its best score again.
 
     Raises:
         ValueError: settings or data that cannot work, a run directory that cannot be continued, a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
-    check_tokenizer(config.tokenizer)
-    check_model(config.model, shared=config.tokenizer.shared)
-    check_search(config.search, has_attention=config.model.attention != "none")
-    corpus.check_fields(config.data)
-    check_schedule(config.train)
-    check_coverage(config)
+    _check(config)
     device = find_device(config.train.device)
     precision = Precision(config.train.precision, device)
     if config.train.threads:
@@ -54,63 +57,99 @@ def train(config: Config) -> None:
     run = find_run(config)
     continues = has_state(run / "last")
     if continues:
-        display.say(f"continuing {run}")
+        display.print(f"continuing {run}")
+
     valid = corpus.read_split(config.data, "valid")
     test = corpus.read_split(config.data, "test") if corpus.given(config.data.test) else []
-    settings = model_dir.settings_of(config)
     tokenizers = find_tokenizers(config, run)
+    rows = _read_rows(config, tokenizers, display)
+    _report_cut_sources(valid, tokenizers, config, display)
+
+    settings = model_dir.settings_of(config)
+    torch.manual_seed(config.train.seed)
+    model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
+    trainer = Trainer(
+        config,
+        run=run,
+        model=model,
+        precision=precision,
+        tokenizers=tokenizers,
+        rows=rows,
+        valid=valid,
+        display=display,
+    )
+    model_dir.save_settings(run / "last", settings, tokenizers)
+    _report_model(model, config, display)
+
+    with closing(trainer.metrics_log):
+        best = trainer.run_updates()
+        if test:
+            _score_test(test, run=run, device=device, log=trainer.metrics_log, display=display)
+    return best
+
+
+def _check(config: Config) -> None:
+    """Check settings that depend on each other, before any data is read."""
+    check_tokenizer(config.tokenizer)
+    check_model(config.model, shared=config.tokenizer.shared)
+    check_search(config.search, has_attention=config.model.attention != "none")
+    corpus.check_fields(config.data)
+    check_schedule(config.train)
+    check_coverage(config)
+
+
+def _read_rows(config: Config, tokenizers: Tokenizers, display: Display) -> Rows:
+    """Read and tokenize the training pairs, and print the report on them."""
     copies = config.model.copy != "none"
     dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
     for line in report.lines():
-        display.say(line)
+        display.print(line)
 
     def sample(epoch: int) -> Dataset:
-        merges, seed = config.tokenizer.dropout, config.train.seed
+        """Tokenize the training pairs with the subword sampling of an epoch."""
+        dropout, seed = config.tokenizer.dropout, config.train.seed
         return sampled_set(
-            config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=merges, seed=seed, epoch=epoch
+            config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=dropout, seed=seed, epoch=epoch
         )
 
-    rows = Rows(dataset, copies=copies, sample=sample if config.tokenizer.dropout else None)
-    torch.manual_seed(config.train.seed)
-    model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
+    return Rows(dataset, copies=copies, sample=sample if config.tokenizer.dropout else None)
+
+
+def _count_too_long(pairs: Sequence[Pair], tokenizers: Tokenizers, limit: int) -> int:
+    """Count the sources that have more pieces than the model reads."""
+    return sum(len(segments.ids) > limit for segments in tokenizers.src.segment([pair.src for pair in pairs]))
+
+
+def _report_cut_sources(valid: Sequence[Pair], tokenizers: Tokenizers, config: Config, display: Display) -> None:
+    """Print how many validation sources are too long, and how they are validated."""
     limit = config.data.max_source_length
-    if long := _count_long([pair.src for pair in valid], tokenizers, limit):
+    if too_long := _count_too_long(valid, tokenizers, limit):
         split = " for the loss, and split for the scores" if config.search.too_long == "split" else ""
-        display.say(f"{long:,} of the validation sources are cut to data.max_source_length={limit}{split}")
-    trainer = Trainer(config, run, model, precision, tokenizers, rows, valid, display)
-    model_dir.save_settings(run / "last", settings, tokenizers)
-    display.say(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}")
+        display.print(f"{too_long:,} of the validation sources are cut to data.max_source_length={limit}{split}")
+
+
+def _report_model(model: Seq2Seq, config: Config, display: Display) -> None:
+    """Print the size of the model, and how to train the decoder faster if it runs step by step."""
+    display.print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {model.device}")
     if not model.decoder.has_fast_twin:
-        display.say(
-            "the decoder is trained step by step; it would be sooner with model.decoder_layers=1 and an attention, "
-            f"but here are model.decoder_layers={config.model.decoder_layers} and model.attention={config.model.attention}"
+        layers, attention = config.model.decoder_layers, config.model.attention
+        display.print(
+            f"the decoder is trained step by step, since model.decoder_layers={layers} and model.attention={attention}; "
+            "training is faster with model.decoder_layers=1 and an attention"
         )
-    with closing(trainer.metrics):
-        trainer.run_updates()
-        _score_test(test, run, device, trainer.metrics, display)
 
 
-def _count_long(sources: Sequence[str], tokenizers: Tokenizers, limit: int) -> int:
-    """How many sources are longer than the model reads."""
-    return sum(len(segments.ids) > limit for segments in tokenizers.src.segment(sources))
-
-
-def _score_test(pairs: Sequence[Pair], run: Path, device: torch.device, metrics: Metrics, display: Display) -> None:
-    """Translate the test files with the best model and print the score."""
-    if not pairs:
-        return
+def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, log: MetricsLog, display: Display) -> None:
+    """Translate the test files with the best model; save the translations, log and print the scores."""
     translator = Translator.load(run, device=device.type)
     translator.warns = False
-    sources = [pair.src for pair in pairs]
-    if long := _count_long(sources, translator.tokenizers, translator.model.max_source_length):
-        done = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
-        display.say(
-            f"{long:,} of the test sources are {done} data.max_source_length={translator.model.max_source_length}"
-        )
-    hypotheses = translator.translate(sources)
+    limit = translator.model.max_source_length
+    if too_long := _count_too_long(pairs, translator.tokenizers, limit):
+        treatment = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
+        display.print(f"{too_long:,} of the test sources are {treatment} data.max_source_length={limit}")
+    hypotheses = translator.translate([pair.src for pair in pairs])
     model_dir.write(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
-    scores = evaluate.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
-    metrics.write({"test_" + score.name: score.score for score in scores} | signatures(scores))
-    display.stop()
-    for score in scores:
-        display.say(f"test {score.name} = {score.score:.2f}  {score.signature}")
+    results = scores.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
+    log.write({"test_" + result.name: result.score for result in results} | signatures(results))
+    for result in results:
+        display.print(f"test {result.name} = {result.score:.2f}  {result.signature}")

@@ -467,7 +467,7 @@ def test_train_from_the_command_line(corpus: list[str], tmp_path: Path) -> None:
     result = run("train", "name=mine", *corpus)
     assert (result.exit_code, result.stdout) == (0, ""), result.output
     assert "train: 4 pairs read, 4 kept" in result.stderr
-    assert "kept in" in result.stderr
+    assert "saved in" in result.stderr
     assert run("translate", tmp_path / "run", text="the dog\n\n").stdout.count("\n") == 2
     again = refused("train", "name=mine", *corpus, "train.resume=never")
     assert "holds a run already" in again
@@ -570,7 +570,7 @@ def test_a_stopped_training_leaves_with_the_signals_code(
     monkeypatch.setattr(Trainer, "_update", update)
     result = run("train", *corpus)
     assert result.exit_code == 128 + number
-    assert result.stderr.splitlines()[-1].startswith(f"{number.name}: stopped behind update 1, everything is saved in")
+    assert result.stderr.splitlines()[-1].startswith(f"{number.name}: stopped after update 1, everything is saved in")
 
 
 # ---- real processes

@@ -1,4 +1,4 @@
-"""What the tests of training share: a cache of their own, and a corpus."""
+"""Fixtures of the training tests: a temporary cache and a corpus."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from small_runs import write_corpus
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _temporary_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a corpus: digits to be copied."""
+    """A folder with a corpus of digits to be copied."""
     write_corpus(tmp_path, pairs=160)
     return tmp_path

@@ -1,8 +1,10 @@
-"""Training with copying and coverage: two phases, a start from another model, exact resume, and that copying is learned."""
+"""Training with copying and coverage: two phases, a start from another model, exact resume, learning to copy."""
 
 from __future__ import annotations
 
 import random
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import torch
 from small_runs import assert_same_run, config_of, everything, metrics_of, state_of, weights_of
 
 from seq2seq import model_dir
+from seq2seq.config import Config
+from seq2seq.metrics.scores import Score
 from seq2seq.training.train import train
 from seq2seq.translator import Translator
 
@@ -18,7 +22,10 @@ COVERED = {"model.coverage": "sum", "loss.coverage_weight": 1.0}
 ENERGY = "decoder.attention.coverage_weight"
 
 
-def test_copying_and_coverage_resume_bit_for_bit(folder: Path) -> None:
+# ---- exact resume, and the start of coverage
+
+
+def test_exact_resume_with_copying_and_coverage(folder: Path) -> None:
     changes: dict[str, Any] = {
         "model.copy": "pointer",
         "model.copy_attention": "separate",
@@ -30,7 +37,7 @@ def test_copying_and_coverage_resume_bit_for_bit(folder: Path) -> None:
     }
     unbroken, broken = everything(folder, "unbroken", **changes), everything(folder, "broken", **changes)
     train(unbroken)
-    for limit in (4, 5, 9):  # where coverage starts, behind it, and in the warmup
+    for limit in (4, 5, 9):  # where coverage starts, one update later, and in the warmup
         broken.train.max_updates = limit
         train(broken)
     broken.train.max_updates = unbroken.train.max_updates
@@ -52,9 +59,8 @@ def test_coverage_learns_nothing_before_it_starts(folder: Path) -> None:
     assert weights_of(waiting)[ENERGY].all()
 
 
-def test_the_best_is_chosen_anew_where_coverage_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = iter([(9.0, 9.0, 1.0), (8.0, 8.0, 2.0), (7.0, 7.0, 3.0), (7.5, 7.5, 3.0)])
-    rig_validation(monkeypatch, values)
+def test_the_start_of_coverage_discards_the_best_score(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig_validation(monkeypatch, [9.0, 8.0, 7.0, 7.5])
     config = config_of(folder, **COVERED, loss__coverage_start=4, train__valid_every=2, train__max_updates=8)
     train(config)
     assert [line["best"] for line in metrics_of(config) if "valid_bleu" in line] == [True, False, True, True]
@@ -62,15 +68,12 @@ def test_the_best_is_chosen_anew_where_coverage_starts(folder: Path, monkeypatch
     assert (progress["best"], progress["best_update"]) == (7.5, 8)
 
 
-def test_coverage_starts_where_patience_ends_and_the_run_goes_on(
+def test_coverage_starts_where_patience_ends_and_the_run_continues(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    values = iter(
-        [(9.0, 9.0, 1.0), (8.0, 8.0, 2.0), (8.0, 8.0, 2.0), (5.0, 5.0, 3.0), (4.0, 4.0, 3.0), (4.0, 4.0, 3.0)]
-    )
-    rig_validation(monkeypatch, values)
+    rig_validation(monkeypatch, [9.0, 8.0, 8.0, 5.0, 4.0, 4.0])
     config = config_of(
         folder, **COVERED, loss__coverage_start=-1, train__valid_every=2, train__patience=2, train__max_updates=99
     )
@@ -78,13 +81,16 @@ def test_coverage_starts_where_patience_ends_and_the_run_goes_on(
     progress = state_of(config)["progress"]
     assert (progress["covered_from"], progress["update"], progress["best"], progress["best_update"]) == (6, 12, 5.0, 8)
     assert weights_of(config)[ENERGY].all()
-    said = capsys.readouterr().err
-    assert "coverage starts behind update 6; the best is now the best with it" in said
-    assert "no gain in 2 validations" in said
+    lines = capsys.readouterr().err.splitlines()
+    assert (
+        "coverage starts after update 6; the best score so far is discarded; "
+        "from here on only models with coverage count"
+    ) in lines
+    assert "stopping early: no improvement in 2 validations (train.patience=2)" in lines
 
 
-def test_the_rate_of_a_plateau_starts_anew_with_coverage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig_validation(monkeypatch, iter([(value, value, 1.0) for value in range(90, 0, -1)]))
+def test_the_start_of_coverage_restarts_the_plateau_schedule(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig_validation(monkeypatch, range(90, 0, -1))
     config = config_of(
         folder,
         **COVERED,
@@ -96,45 +102,47 @@ def test_the_rate_of_a_plateau_starts_anew_with_coverage(folder: Path, monkeypat
     )
     train(config)
     rates = [line["learning_rate"] / config.train.learning_rate for line in metrics_of(config) if "loss" in line]
-    assert rates == [1, 1, 1, 1, 0.5, 0.5] * 2, "behind update 6 coverage starts, and patience begins again"
+    assert rates == [1, 1, 1, 1, 0.5, 0.5] * 2, "coverage starts after update 6, and patience restarts"
 
 
 def test_patience_does_not_end_a_run_before_coverage_starts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig_validation(monkeypatch, iter([(value, value, 1.0) for value in range(90, 0, -1)]))
+    rig_validation(monkeypatch, range(90, 0, -1))
     limits = {"train__valid_every": 1, "train__patience": 2, "train__max_updates": 99}
     config = config_of(folder, **COVERED, loss__coverage_start=5, **limits)
     train(config)
     progress = state_of(config)["progress"]
-    assert (progress["update"], progress["best_update"]) == (8, 6)  # the best of those with coverage, and two more
+    assert (progress["update"], progress["best_update"]) == (
+        8,
+        6,
+    )  # the best with coverage, and two validations after it
     assert weights_of(config)[ENERGY].all()
 
 
-def test_a_run_without_its_coverage_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_ends_before_coverage_starts_reports_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = config_of(folder, **COVERED, loss__coverage_start=4, train__max_updates=4)
     train(config)
-    assert (
-        "coverage has never started; raise train.max_updates or lower loss.coverage_start=4" in capsys.readouterr().err
-    )
+    message = "coverage never started; raise train.max_updates or lower loss.coverage_start=4"
+    assert message in capsys.readouterr().err.splitlines()
     config.train.max_updates = 5
     train(config)
     assert "never started" not in capsys.readouterr().err
 
 
-def rig_validation(monkeypatch: pytest.MonkeyPatch, values: Any) -> None:
-    """Let validations find the given BLEU, chrF and loss."""
-    from seq2seq.metrics import scores as evaluate
+def rig_validation(monkeypatch: pytest.MonkeyPatch, scores: Iterable[float]) -> None:
+    """Replace the BLEU and chrF of each validation by the given scores."""
+    following = iter(scores)
 
-    def score(*arguments: Any, **options: Any) -> list[evaluate.Score]:
-        bleu, chrf, _ = next(values)
-        return [evaluate.Score("BLEU", bleu, "rigged", {}), evaluate.Score("chrF2", chrf, "rigged", {})]
+    def score(*arguments: Any, **options: Any) -> list[Score]:
+        value = next(following)
+        return [Score(name, value, "rigged", {}) for name in ("BLEU", "chrF2")]
 
     monkeypatch.setattr("seq2seq.metrics.scores.score", score)
 
 
-# A start from another model
+# ---- a start from another model
 
 
-def test_a_start_from_a_model_without_copying_and_coverage_gives_its_probabilities(folder: Path) -> None:
+def test_added_copying_and_coverage_start_from_the_probabilities_of_the_other_model(folder: Path) -> None:
     first = config_of(folder, "first")
     train(first)
     more = config_of(
@@ -152,7 +160,7 @@ def test_a_start_from_a_model_without_copying_and_coverage_gives_its_probabiliti
     assert before.tokenizers.src.identity == after.tokenizers.src.identity
 
 
-def test_a_start_from_another_model_takes_its_tokenizer(folder: Path) -> None:
+def test_a_start_from_another_model_uses_its_tokenizer(folder: Path) -> None:
     first = config_of(folder, "first")
     train(first)
     (folder / "train.src").write_text("7 7 7\n" * 50)
@@ -163,29 +171,40 @@ def test_a_start_from_another_model_takes_its_tokenizer(folder: Path) -> None:
     assert one.identity == two.identity
 
 
+def other_settings(first: Config, differing: str) -> str:
+    """The pattern of the whole message."""
+    return re.escape(
+        f"the settings must be those of train.init_from={first.run_dir}, but these differ: {differing}; "
+        "set them to its values (copying and coverage may be added, dropout may differ)"
+    )
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "differing"),
     [
         (
             {"model__hidden_size": 24},
-            r"is a model of another kind: model.hidden_size \(16 there, 24 here\); set them as",
+            "model.hidden_size (16 there, 24 here)",
         ),
-        ({"tokenizer__vocab_size": 12}, r"another kind: tokenizer.vocab_size \(14 there, 12 here\)"),
-        ({"model__cell": "lstm", "model__attention": "dot"}, r"model.cell \(gru .*, model.attention \(additive there"),
+        ({"tokenizer__vocab_size": 12}, "tokenizer.vocab_size (14 there, 12 here)"),
+        (
+            {"model__cell": "lstm", "model__attention": "dot"},
+            "model.cell (gru there, lstm here), model.attention (additive there, dot here)",
+        ),
     ],
 )
-def test_a_model_of_another_kind_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_model_with_other_settings_is_refused(folder: Path, changes: dict[str, Any], differing: str) -> None:
     first = config_of(folder, "first", train__max_updates=1)
     train(first)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=other_settings(first, differing)):
         train(config_of(folder, "second", train__init_from=first.run_dir, **changes))
     assert not (folder / "second").exists()
 
 
-def test_copying_cannot_be_taken_away_and_dropout_may_differ(folder: Path) -> None:
+def test_copying_cannot_be_removed_and_dropout_may_differ(folder: Path) -> None:
     first = config_of(folder, "first", model__copy="pointer", train__max_updates=1)
     train(first)
-    with pytest.raises(ValueError, match=r"model.copy \(pointer there, none here\)"):
+    with pytest.raises(ValueError, match=other_settings(first, "model.copy (pointer there, none here)")):
         train(config_of(folder, "second", train__init_from=first.run_dir))
     dropping = {
         "model.copy": "pointer",
@@ -212,11 +231,11 @@ def test_a_continued_run_does_not_need_the_model_it_started_from(folder: Path) -
     assert state_of(second)["progress"]["update"] == 4
 
 
-# Copying is learned
+# ---- copying is learned
 
 
 @pytest.mark.parametrize("copy", ["pointer", "copynet"])
-def test_words_never_seen_are_copied(folder: Path, copy: str) -> None:
+def test_words_that_are_not_in_the_training_data_are_copied(folder: Path, copy: str) -> None:
     numbers = random.Random(2)
 
     def write(split: str, count: int, first: int) -> None:

@@ -1,4 +1,4 @@
-"""Mixed precision: the sums stay exact enough, a run resumes, and a GPU trains in every precision."""
+"""Mixed precision: losses and gradients stay close to fp32, a run resumes, and a GPU trains in every precision."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_half_precision_gives_nearly_the_same_loss_and_gradient(settings: dict[s
         assert loss.total.dtype == loss.nll.dtype == torch.float32
         losses.append(loss.total.item())
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
-    assert losses[0] != losses[1], "bf16 acts"
+    assert losses[0] != losses[1], "bf16 has an effect"
     assert losses[1] == pytest.approx(losses[0], rel=0.01)
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
 
@@ -64,7 +64,7 @@ def test_log_probabilities_are_fp32_and_sum_to_one_in_half_precision() -> None:
     assert decoding.weights.sum().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_half_precision_learns_and_resumes(tmp_path: Path) -> None:
+def test_exact_resume_in_half_precision(tmp_path: Path) -> None:
     write_corpus(tmp_path, pairs=160)
     bf16 = {"train.precision": "bf16"}
     unbroken, broken = everything(tmp_path, "unbroken", **bf16), everything(tmp_path, "broken", **bf16)
@@ -76,7 +76,7 @@ def test_half_precision_learns_and_resumes(tmp_path: Path) -> None:
     assert_same_run(unbroken, broken)
 
 
-def test_a_skipped_update_is_told_from_a_failure() -> None:
+def test_a_skipped_update_differs_from_a_failure() -> None:
     precision = Precision("fp32", CPU)
     assert not precision.can_skip()
     for scale, skips in ((4.0, True), (1.0, False)):
@@ -94,7 +94,7 @@ def test_nothing_inside_an_update_waits_for_the_gpu(settings: dict[str, str]) ->
         src, [[4] * 5, [7, 8], [12, 13]], pad_id=0, bos_id=2, eos_id=3, copy_ids=src if model.copies else None
     )
     optimizer = make_optimizer(TrainConfig(), model)
-    for mode in ("default", "error"):  # the first time libraries set themselves up
+    for mode in ("default", "error"):  # the first pass initialises libraries
         torch.cuda.set_sync_debug_mode(mode)
         try:
             with Precision("bf16", model.device).autocast():

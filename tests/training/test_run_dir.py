@@ -1,8 +1,9 @@
-"""The run directory is continued by the same configuration only, but for the keys that may change."""
+"""The run directory is continued only with the same configuration, except for the keys that may change."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from seq2seq.training.state import STATE
 
 
 def config_of(folder: Path, **sections: Any) -> Config:
-    made: Config = from_container(Config, {"name": "toy", "run_dir": str(folder / "run"), **sections})
-    return made
+    config: Config = from_container(Config, {"name": "toy", "run_dir": str(folder / "run"), **sections})
+    return config
 
 
-def begin(config: Config) -> None:
-    """A run that has saved its state."""
+def start_run(config: Config) -> None:
+    """Create a run directory with a saved state."""
     claim_run(Path(config.run_dir), config)
     (Path(config.run_dir) / "last").mkdir(exist_ok=True)
     (Path(config.run_dir) / "last" / STATE).touch()
@@ -37,14 +38,15 @@ def test_finding_writes_nothing_and_claiming_writes_the_configuration(tmp_path: 
 
 
 def test_other_settings_are_named_with_both_values(tmp_path: Path) -> None:
-    begin(config_of(tmp_path))
+    start_run(config_of(tmp_path))
     other = config_of(tmp_path, model={"cell": "gru", "hidden_size": 8}, train={"max_updates": 3})
-    with pytest.raises(ValueError, match="holds a run of another configuration") as caught:
+    with pytest.raises(ValueError, match="another configuration") as caught:
         find_run(other)
-    message = str(caught.value)
-    assert "model.cell (was lstm, is gru), model.hidden_size (was 256, is 8); set them back" in message
-    assert "max_updates" not in message
-    assert "set name" in message
+    assert str(caught.value) == (
+        f"{tmp_path / 'run'} holds a run of another configuration: "
+        "model.cell (was lstm, is gru), model.hidden_size (was 256, is 8); "
+        "set them back to continue that run, or set name to start a new one"
+    )
 
 
 def test_a_run_that_saved_nothing_can_be_started_with_other_settings(tmp_path: Path) -> None:
@@ -66,12 +68,12 @@ OTHER = {
 
 
 def test_keys_that_may_change_do(tmp_path: Path) -> None:
-    begin(config_of(tmp_path, train={"resume": "never"}))
+    start_run(config_of(tmp_path, train={"resume": "never"}))
     other = config_of(tmp_path, **OTHER)
     find_run(other)
-    begin(other)
+    start_run(other)
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert saved["train"]["max_updates"] == 7, "the newest configuration is the run's"
+    assert saved["train"]["max_updates"] == 7, "the run directory holds the newest configuration"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +91,8 @@ def test_keys_that_may_change_do(tmp_path: Path) -> None:
         ("train", "metric", "loss"),
     ],
 )
-def test_what_the_result_depends_on_may_not_change(tmp_path: Path, section: str, key: str, value: Any) -> None:
-    begin(config_of(tmp_path))
+def test_settings_that_the_result_depends_on_may_not_change(tmp_path: Path, section: str, key: str, value: Any) -> None:
+    start_run(config_of(tmp_path))
     name = f"{section}.{key}" + (".src" if isinstance(value, dict) else "")
     with pytest.raises(ValueError, match=rf"{name} \(was .*, is "):
         find_run(config_of(tmp_path, **{section: {key: value}}))
@@ -108,16 +110,16 @@ def _names(section: str) -> list[str]:
 
 def test_a_key_of_another_version_is_named(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    begin(config)
+    start_run(config)
     path = tmp_path / "run" / "config.yaml"
     path.write_text(path.read_text().replace("  seed: 1\n", "  sead: 1\n"))
     with pytest.raises(ValueError, match=r"configuration: train\.sead \(was 1, is None\); set"):
         find_run(config)
 
 
-def test_a_setting_that_came_later_counts_as_its_default(tmp_path: Path) -> None:
+def test_a_setting_newer_than_the_run_counts_as_its_default(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    begin(config)
+    start_run(config)
     path = tmp_path / "run" / "config.yaml"
     saved = yaml.safe_load(path.read_text())
     del saved["model"]["memory_dropout"]
@@ -127,19 +129,20 @@ def test_a_setting_that_came_later_counts_as_its_default(tmp_path: Path) -> None
         find_run(config_of(tmp_path, model={"memory_dropout": 0.5}))
 
 
-def test_never_refuses_a_run_and_takes_a_free_directory(tmp_path: Path) -> None:
+def test_resume_never_refuses_a_run_and_accepts_an_empty_directory(tmp_path: Path) -> None:
     config = config_of(tmp_path, train={"resume": "never"})
     (tmp_path / "run").mkdir()
     find_run(config)
-    begin(config)
-    with pytest.raises(ValueError, match=r"run holds a run already; set name to something new, or train\.resume=auto"):
+    start_run(config)
+    message = f"{tmp_path / 'run'} holds a run already; set name to start a new run, or train.resume=auto to continue this one"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         find_run(config)
 
 
-def test_a_run_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_run_directory_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(ValueError, match=r"run_dir .*run can't be written: .*; set run_dir to another folder"):
-        begin(config_of(tmp_path))
+        start_run(config_of(tmp_path))
 
 
 def test_a_blank_name_is_refused(tmp_path: Path) -> None:
@@ -147,12 +150,12 @@ def test_a_blank_name_is_refused(tmp_path: Path) -> None:
         find_run(Config(name=" ", run_dir=str(tmp_path)))
 
 
-def test_a_run_directory_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_in_the_run_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     config = config_of(tmp_path)
     config.run_dir = "~/run"
     assert find_run(config) == tmp_path / "run"
-    begin(config_of(tmp_path))
+    start_run(config_of(tmp_path))
     config.model.cell = "gru"
     with pytest.raises(ValueError, match="holds a run of another configuration"):
         find_run(config)

@@ -1,8 +1,10 @@
-"""The learning rate and the weight of coverage are functions of the update's number and of the validations so far."""
+"""Schedules: the learning rate and the coverage weight depend on the update number and the validations so far."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from typing import Any
 
 import pytest
 
@@ -30,29 +32,36 @@ def test_inverse_sqrt_halves_when_updates_quadruple() -> None:
         assert learning_rate(config, 4 * update, 3) == pytest.approx(learning_rate(config, update, 0) / 2)
 
 
-def test_plateau_multiplies_for_every_validation_without_gain() -> None:
+def test_plateau_multiplies_by_its_factor_at_every_validation_without_improvement() -> None:
     config = TrainConfig(learning_rate=1.0, schedule="plateau", plateau_factor=0.3)
     assert [learning_rate(config, 50, n) for n in range(3)] == pytest.approx([1, 0.3, 0.09])
     assert learning_rate(config, 5, 2) == learning_rate(config, 5000, 2)
 
 
-def test_the_limit_of_updates_has_no_influence() -> None:  # or a resumed run with a higher limit would differ
+def test_the_limit_of_updates_has_no_influence() -> None:  # otherwise a resumed run with a higher limit would differ
     for schedule in ("constant", "inverse_sqrt", "plateau"):
         config = TrainConfig(schedule=schedule, warmup=5, max_updates=10)
         longer = dataclasses.replace(config, max_updates=1000, max_epochs=3)
         assert rates(config, range(1, 30)) == rates(longer, range(1, 30))
 
 
-def test_inverse_sqrt_needs_a_warmup() -> None:
-    with pytest.raises(ValueError, match=r"train\.schedule=inverse_sqrt .* but train\.warmup is 0; set train\.warmup"):
+def test_inverse_sqrt_requires_a_warmup() -> None:
+    message = (
+        "train.schedule=inverse_sqrt decays the rate from the end of the warmup on, but train.warmup is 0; "
+        "set train.warmup above 0"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_schedule(TrainConfig(schedule="inverse_sqrt"))
     check_schedule(TrainConfig(schedule="inverse_sqrt", warmup=1))
     check_schedule(TrainConfig(schedule="plateau"))
 
 
-def test_a_plateau_factor_needs_the_plateau() -> None:
+def test_a_plateau_factor_requires_the_plateau_schedule() -> None:
     config = TrainConfig(schedule="constant", plateau_factor=0.3)
-    with pytest.raises(ValueError, match=r"train.plateau_factor has no effect with train.schedule=constant"):
+    message = (
+        "train.plateau_factor has no effect with train.schedule=constant; leave it out, or set train.schedule=plateau"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_schedule(config)
 
 
@@ -62,31 +71,43 @@ def test_the_weight_of_coverage_climbs_from_its_start() -> None:
         [0, 0, 0, 0.2, 0.4, 0.6, 0.8, 0.8, 0.8]
     )
     assert [coverage_weight(LossConfig(coverage_weight=0.8), update, 2) for update in (1, 2, 3, 99)] == [0, 0, 0.8, 0.8]
-    assert coverage_weight(config, 10**6, None) == 0, "it waits for a plateau"
+    assert coverage_weight(config, 10**6, None) == 0, "the start is not decided yet"
+
+
+WITHOUT_COVERAGE = " has no effect with model.coverage=none; leave it out, or set model.coverage=sum or fertility"
 
 
 @pytest.mark.parametrize(
     ("loss", "coverage", "patience", "message"),
     [
-        ({"coverage_weight": 1.0}, "none", 10, r"loss.coverage_weight=1.0 has no effect with model.coverage=none"),
-        ({"coverage_start": 5}, "none", 10, r"loss.coverage_start=5 has no effect with model.coverage=none"),
+        ({"coverage_weight": 1.0}, "none", 10, "loss.coverage_weight=1.0" + WITHOUT_COVERAGE),
+        ({"coverage_start": 5}, "none", 10, "loss.coverage_start=5" + WITHOUT_COVERAGE),
+        ({"coverage_warmup": 5}, "none", 10, "loss.coverage_warmup=5" + WITHOUT_COVERAGE),
         (
             {"coverage_warmup": 5},
-            "none",
+            "sum",
             10,
-            r"loss.coverage_warmup=5 has no effect .* model.coverage=sum or fertility",
+            "loss.coverage_warmup=5 has no effect with loss.coverage_weight=0; "
+            "set loss.coverage_weight above 0 (See et al. 2017 use 1)",
         ),
-        ({"coverage_warmup": 5}, "sum", 10, r"loss.coverage_warmup=5 has no effect with loss.coverage_weight=0; set"),
-        ({"coverage_start": -1}, "sum", 0, r"loss.coverage_start=-1 waits until train.patience ends, but that is 0"),
+        (
+            {"coverage_start": -1},
+            "sum",
+            0,
+            "loss.coverage_start=-1 starts coverage when train.patience ends, but train.patience=0 never ends; "
+            "set train.patience above 0, or loss.coverage_start to a number of updates",
+        ),
     ],
 )
-def test_coverage_settings_that_cannot_act_are_refused(loss, coverage, patience, message) -> None:
+def test_coverage_settings_without_effect_are_refused(
+    loss: dict[str, Any], coverage: str, patience: int, message: str
+) -> None:
     config = Config(loss=LossConfig(**loss), model=ModelConfig(coverage=coverage), train=TrainConfig(patience=patience))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_coverage(config)
 
 
-def test_coverage_settings_that_can_act_are_accepted() -> None:
+def test_coverage_settings_with_an_effect_are_accepted() -> None:
     loss = LossConfig(coverage_weight=1.0, coverage_start=-1, coverage_warmup=5)
     check_coverage(Config(loss=loss, model=ModelConfig(coverage="fertility")))
     check_coverage(Config())

@@ -1,0 +1,111 @@
+"""Reports of a run: progress lines on the terminal and records in metrics.jsonl."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from seq2seq.config import Config
+from seq2seq.data.batching import Batch
+from seq2seq.metrics.scores import Score
+from seq2seq.training.display import Display
+from seq2seq.training.metrics_log import MetricsLog
+from seq2seq.training.state import Progress
+from seq2seq.training.validation import ValidationResult
+
+
+class Reporter:
+    """Prints the progress of a run and writes its records to metrics.jsonl."""
+
+    def __init__(self, config: Config, *, display: Display, log: MetricsLog) -> None:
+        self.config = config
+        self.display = display
+        self.log = log
+
+    def start(self, progress: Progress) -> None:
+        """Print where the run continues."""
+        if progress.update:
+            self.display.print(f"continuing after update {progress.update:,}, epoch {progress.epoch + 1}")
+
+    def largest_batch(self, batch: Batch, peak_memory: int) -> None:
+        """Print the size of the largest batch and the peak memory after its forward and backward pass."""
+        self.display.print(
+            f"the largest batch has {len(batch.src)} sentences of up to {batch.src.shape[1]} source and "
+            f"{batch.tgt_out.shape[1]} target pieces; peak memory {peak_memory / 2**30:.1f} GiB, without the optimizer"
+        )
+
+    def updates(self, progress: Progress, *, learning_rate: float, gradient_norm: float, peak_memory: int) -> None:
+        """Write and print the means since the last call, and the values of the last update."""
+        loss, coverage = progress.nll / progress.tokens, progress.coverage / progress.tokens
+        speed = progress.tokens / progress.seconds
+        self.log.write(
+            {
+                "update": progress.update,
+                "epoch": progress.epoch + 1,
+                "loss": loss,
+                **({} if self.config.model.coverage == "none" else {"coverage_loss": coverage}),
+                "learning_rate": learning_rate,
+                # fp16 skips an update whose gradient is not finite; JSON has no NaN
+                "gradient_norm": gradient_norm if math.isfinite(gradient_norm) else None,
+                "tokens_per_second": round(speed, 1),
+                "peak_memory": peak_memory,
+            }
+        )
+        text = f"epoch {progress.epoch + 1}  loss {loss:.3f}  {speed:,.0f} tok/s  {peak_memory / 2**30:.1f} GiB"
+        self.display.update(progress.update, text)
+
+    def validation(self, update: int, result: ValidationResult, *, is_best: bool) -> None:
+        """Write and print the scores of a validation."""
+        self.log.write(
+            {
+                "update": update,
+                **{f"valid_{name}": number for name, number in result.values().items()},
+                "best": is_best,
+                **signatures([result.bleu, result.chrf]),
+            }
+        )
+        self.display.print(
+            f"update {update:,}  validation: BLEU {result.bleu.score:.2f}  chrF {result.chrf.score:.2f}  "
+            f"loss {result.loss:.3f}" + ("  (best)" if is_best else "")
+        )
+
+    def coverage_starts(self, update: int) -> None:
+        """Print that coverage starts."""
+        self.display.print(
+            f"coverage starts after update {update:,}; the best score so far is discarded; "
+            "from here on only models with coverage count"
+        )
+
+    def patience_ended(self, progress: Progress) -> None:
+        """Print why the run ends."""
+        self.display.print(
+            f"stopping early: no improvement in {progress.without_gain} validations "
+            f"(train.patience={self.config.train.patience})"
+        )
+
+    def not_validated(self, updates: int) -> None:
+        """Print that the last updates were not validated; nothing if there are none."""
+        every = self.config.train.valid_every
+        if updates:
+            self.display.print(
+                f"the last {updates:,} updates were not validated, so the saved model does not include them; "
+                f"lower train.valid_every={every}, or end the run at a multiple of it"
+            )
+
+    def coverage_never_started(self, start: int | None) -> None:
+        """Print that the run ended before coverage started."""
+        setting = "train.patience" if self.config.loss.coverage_start < 0 else f"loss.coverage_start={start}"
+        self.display.print(f"coverage never started; raise train.max_updates or lower {setting}")
+
+    def end(self, progress: Progress, run: Path) -> None:
+        """Print the best validation score and where its model is saved."""
+        self.display.print(
+            f"trained for {progress.update:,} updates; best {self.config.train.metric} {progress.best:.2f} "
+            f"at update {progress.best_update:,}, saved in {run / 'model'}"
+        )
+
+
+def signatures(scores: Sequence[Score]) -> dict[str, dict[str, str]]:
+    """The signatures of scores, as an entry of a record of metrics.jsonl."""
+    return {"signatures": {score.name: score.signature for score in scores}}

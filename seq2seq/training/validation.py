@@ -1,0 +1,108 @@
+"""Validation: scores the validation pairs, decides whether a model is the best so far, and saves the best one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seq2seq import model_dir
+from seq2seq.config import Config
+from seq2seq.data.corpus import Pair
+from seq2seq.metrics import scores
+from seq2seq.metrics.scores import Score
+from seq2seq.model import Seq2Seq
+from seq2seq.model_dir import Tokenizers
+from seq2seq.training.advice import non_finite_advice
+from seq2seq.training.state import Progress
+from seq2seq.translator import Translator
+
+
+class ValidationResult(NamedTuple):
+    """The scores of one validation."""
+
+    bleu: Score
+    chrf: Score
+    loss: float  # mean negative log-probability of a target piece, in nats; without label smoothing and coverage
+
+    def values(self) -> dict[str, float]:
+        """The numbers by the names that train.metric takes."""
+        return {"bleu": self.bleu.score, "chrf": self.chrf.score, "loss": self.loss}
+
+
+class Validator:
+    """Validates a model, with the search that ``translate`` uses, on raw text.
+
+    Args:
+        model: the model that is validated and saved.
+        tokenizers: of the model.
+        run: the run directory; the best model is saved in its folder ``model``.
+        progress: of the run; ``record`` changes its best score, patience and plateaus.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        run: Path,
+        progress: Progress,
+        model: Seq2Seq,
+        tokenizers: Tokenizers,
+        pairs: Sequence[Pair],
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.run = run
+        self.progress = progress
+        self.translator = Translator(model, tokenizers, config.search, warns=False)
+        self.sources = [pair.src for pair in pairs]
+        self.references = [pair.tgt for pair in pairs]
+
+    def score(self) -> ValidationResult:
+        """Score the references with the model, then translate the sources and score the translations.
+
+        Raises:
+            ValueError: the loss is not finite.
+        """
+        token_log_probs = [x for line in self.translator.score(self.sources, self.references) for x in line]
+        loss = -sum(token_log_probs) / len(token_log_probs)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the validation loss after update {self.progress.update} must be finite, but is {loss}; "
+                f"{non_finite_advice(self.run, self.progress)}"
+            )
+        hypotheses = self.translator.translate(self.sources)
+        bleu, chrf = scores.score(hypotheses, [self.references], metrics=("bleu", "chrf"))
+        return ValidationResult(bleu, chrf, loss)
+
+    def is_better(self, result: ValidationResult) -> bool:
+        """Return whether the result is better than the best so far in train.metric; the lower loss breaks ties."""
+        best = self.progress.best
+        if best is None:
+            return True
+        metric = self.config.train.metric
+        value = result.values()[metric]
+        gain = best - value if metric == "loss" else value - best
+        return gain > 0 or (gain == 0 and result.loss < self.progress.best_loss)
+
+    def record(self, result: ValidationResult) -> bool:
+        """Count the result in the progress of the run, and save the model if it is the best so far.
+
+        Returns:
+            Whether it is the best so far.
+        """
+        progress, better = self.progress, self.is_better(result)
+        if better:
+            progress.best, progress.best_loss = result.values()[self.config.train.metric], result.loss
+            progress.best_update, progress.without_gain = progress.update, 0
+            self._save_model()
+        else:
+            progress.without_gain += 1
+            progress.plateaus += 1
+        return better
+
+    def _save_model(self) -> None:
+        folder = self.run / "model"
+        model_dir.save_settings(folder, model_dir.settings_of(self.config), self.translator.tokenizers)
+        model_dir.save_weights(folder, self.model)
