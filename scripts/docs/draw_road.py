@@ -8,6 +8,7 @@ that the committed picture equals what this script draws, and that every file na
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -145,7 +146,7 @@ def _labels() -> list[str]:
 
 def _arrows() -> list[str]:
     row = [PAIR, TOKENIZER, BATCH, ENCODER, MEMORY]
-    pairs = [*zip(row, row[1:], strict=False), (STEP, DISTRIBUTION), (LOSS, UPDATE), (BEAM, TEXT), (TEXT, METRICS)]
+    pairs = [*itertools.pairwise(row), (STEP, DISTRIBUTION), (LOSS, UPDATE), (BEAM, TEXT), (TEXT, METRICS)]
     arrows = [element for a, b in pairs for element in _arrow(b.branch, (a.right, a.middle), (b.x, b.middle))]
     gutter = MEMORY.bottom + 24
     down = STEP.right - 36

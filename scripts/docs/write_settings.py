@@ -80,8 +80,8 @@ def read_comments(source: str) -> dict[tuple[str, str], str]:
             if not token.line[: token.start[1]].strip():
                 alone.add(token.start[0])
     comments = {}
-    for kind in ast.parse(source).body:
-        for item in kind.body if isinstance(kind, ast.ClassDef) else []:
+    for kind in (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)):
+        for item in kind.body:
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
                 lines = [*range(item.lineno, (item.end_lineno or item.lineno) + 1)]
                 if not any(line in by_line for line in lines):
