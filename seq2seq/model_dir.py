@@ -139,9 +139,11 @@ def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tok
     """
     folder = find(path)
     settings, tokenizers = load_settings(folder)
-    model = build_model(settings, tokenizers)
     try:
-        _load_weights(model, current_names(load_file(folder / WEIGHTS)))
+        weights = current_names(load_file(folder / WEIGHTS))
+        _check_shapes(settings, tokenizers, weights)
+        model = build_model(settings, tokenizers)
+        _load_weights(model, weights)
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG} or is damaged: {first}") from error
@@ -160,12 +162,34 @@ def current_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return current
 
 
+def _check_shapes(settings: Settings, tokenizers: Tokenizers, weights: Mapping[str, Tensor]) -> None:
+    """Compare the shapes of the weights with those that the settings ask for, before any memory is allocated.
+
+    Raises:
+        RuntimeError: a shape differs, or is too large for any machine.
+    """
+    try:
+        with torch.device("meta"):
+            expected = build_model(settings, tokenizers).state_dict()
+    except (OverflowError, TypeError) as error:  # torch reads a size as 64 bits
+        raise RuntimeError(f"a size in {CONFIG} is too large") from error
+    for name, weight in weights.items():
+        if name in expected and weight.shape != expected[name].shape:
+            shapes = f"{tuple(weight.shape)}, but {CONFIG} asks for {tuple(expected[name].shape)}"
+            raise RuntimeError(f"{name} has shape {shapes}")
+
+
 def _load_weights(model: Seq2Seq, weights: Mapping[str, Tensor]) -> None:
     """Load parameters by name; tied ones need only one of their names.
 
     Raises:
-        RuntimeError: names or shapes that do not fit.
+        RuntimeError: names or shapes that do not fit, or numbers that are not finite.
     """
+    for name, weight in weights.items():
+        if not weight.is_floating_point():
+            raise RuntimeError(f"{name} must hold floating-point numbers, but holds {weight.dtype}")
+        if not weight.isfinite().all():
+            raise RuntimeError(f"{name} must hold finite numbers, but holds NaN or infinity")
     missing, unexpected = model.load_state_dict(weights, strict=False)
     state = model.state_dict()
     loaded = {state[name].data_ptr() for name in weights if name in state}

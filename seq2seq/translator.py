@@ -223,7 +223,7 @@ class Translator:
         ids = target_ids(segments, source.own, self.tokenizers.tgt)
         batch = self._collate([source], [ids])
         log_probs = self.model.log_probs(batch)
-        log_prob, config = float(log_probs.sum()), self.search_config
+        log_prob, config = float(log_probs.double().sum()), self.search_config
         score = log_prob / (len(ids) + 1) ** config.length_penalty
         if penalties := Penalties(config.coverage_penalty, config.summary_penalty):
             attended = self.model.provenance(batch).weights.sum(dim=0, keepdim=True)  # (1, S)

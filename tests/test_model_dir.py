@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from seq2seq.config import CELLS, TIES, Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
@@ -217,6 +219,36 @@ def test_weights_of_another_model(tmp_path, change):
     save(tmp_path, tie_embeddings="all")
     edit(tmp_path, lambda content: content["model"].update(change))
     with pytest.raises(ValueError, match=r"does not fit .*config.json or is damaged: "):
+        load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("size", [10**9, 10**30])
+@pytest.mark.parametrize("key", ["hidden_size", "embedding_size", "attention_size", "encoder_hidden_size"])
+def test_absurd_sizes_are_refused_before_memory_is_allocated(tmp_path, key, size):
+    save(tmp_path)
+    edit(tmp_path, lambda content: content["model"].update({key: size}))
+    with pytest.raises(ValueError, match=r"does not fit .*config.json or is damaged: ") as caught:
+        load(tmp_path, CPU)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, number):
+    model, _, _ = save(tmp_path)
+    with torch.no_grad():
+        model.readout.logits.bias[3] = number
+    save_weights(tmp_path, model)
+    with pytest.raises(ValueError, match=r"readout.logits.bias must hold finite numbers, but holds NaN or infinity$"):
+        load(tmp_path, CPU)
+
+
+def test_weights_that_are_no_floating_point_numbers_are_refused(tmp_path):
+    model, _, _ = save(tmp_path)
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+    weights["readout.logits.bias"] = weights["readout.logits.bias"].long()
+    save_file(weights, tmp_path / "model.safetensors")
+    message = r"readout.logits.bias must hold floating-point numbers, but holds torch.int64$"
+    with pytest.raises(ValueError, match=message):
         load(tmp_path, CPU)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,7 @@ class Pointer(nn.Module):
             gate (B, Q), or None where one softmax covers vocabulary and positions; energies (B, Q, S).
         """
         gate = self.gate(torch.cat((outputs, contexts, embedded), dim=-1)).squeeze(-1)
+        gate = gate.masked_fill(~memory.mask.any(dim=1, keepdim=True), inf)  # an empty source: generate
         if self.attention is None:
             return gate, log_weights
         no_coverage = log_weights[:, :, :0]

@@ -66,7 +66,7 @@ class SearchOptions(NamedTuple):
 class _Beams(NamedTuple):
     """The unfinished hypotheses of R sentences."""
 
-    scores: Tensor  # (R, K) sums of log-probabilities; minus infinity in slots that are finished or empty
+    scores: Tensor  # (R, K) fp64 sums of log-probabilities; minus infinity in slots that are finished or empty
     ids: Tensor  # (R, K, t)
     log_probs: Tensor  # (R, K, t)
     attended: Tensor  # (R, K, S), sums of weights; (R, K, 0) without penalties
@@ -76,7 +76,7 @@ class _Beams(NamedTuple):
         """Return beams of one slot without ids."""
         empty = torch.zeros(sentences, 1, 0, device=device)
         attended = torch.zeros(sentences, 1, positions, device=device)
-        return cls(torch.zeros(sentences, 1, device=device), empty.long(), empty, attended)
+        return cls(torch.zeros(sentences, 1, dtype=torch.float64, device=device), empty.long(), empty, attended)
 
     def select(self, sentences: Tensor, slots: Tensor) -> _Beams:
         """Return slots (R', K') of sentences (R', 1)."""

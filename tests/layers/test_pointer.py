@@ -6,8 +6,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from seq2seq.layers.attention import ATTENTIONS, MASKED, Attention, Memory, make_attention, masked_log_softmax
+from seq2seq.layers.distribution import Copying, Distribution
+from seq2seq.layers.fast.output import output_loss
 from seq2seq.layers.pointer import CopyNet, Pointer
 
 B, T, S, H, M, E, A = 3, 2, 4, 6, 6, 3, 5
@@ -171,3 +174,24 @@ def test_one_step_at_a_time_gives_the_same(make):
         torch.testing.assert_close(one, energies[:, t : t + 1])
         if gate is not None:
             torch.testing.assert_close(one_gate, gate[:, t : t + 1])
+
+
+def test_an_empty_source_gets_no_copy_mass():
+    made, given = pointer(), steps()
+    memory = remember(made)
+    memory = memory._replace(mask=memory.mask & (torch.arange(B) != 1).unsqueeze(1))
+    log_weights = given[3].masked_fill(~memory.mask.unsqueeze(1), MASKED)
+    gate, energies = made(*given[:3], log_weights, memory)
+    rows = (gate.flatten(), energies.flatten(0, 1), torch.zeros(B * T, S, dtype=torch.long))
+    logits = torch.randn(B * T, 5).index_fill(1, torch.tensor([0]), -1e9)
+    log_probs = Distribution(logits, torch.tensor([0]), Copying(*rows)).log_probs(5).view(B, T, 5)
+    assert (log_probs[1, :, 0] == -math.inf).all()  # padding
+    torch.testing.assert_close(log_probs[1].exp().sum(dim=1), torch.ones(T))
+    target = torch.full((B * T,), 3)
+    target_probs = Distribution(logits, torch.tensor([0]), Copying(*rows)).target(target)
+    torch.testing.assert_close(target_probs.log_prob.view(B, T)[1], log_probs[1, :, 3])
+    loss, _ = output_loss(
+        nn.Linear(4, 5), torch.randn(B * T, 4), target, Copying(*rows), banned=torch.tensor([0]), smoothing=0.0
+    )
+    (loss + target_probs.log_prob.sum()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in made.parameters())
