@@ -28,8 +28,7 @@ class _Commands(typer.core.TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
         try:
-            with one_line_errors("--batch-tokens, or search.batch_tokens of the configuration"):
-                result = super().main(args, **options | {"standalone_mode": False})
+            result = super().main(_with_train(args), **{"prog_name": "seq2seq"} | options | {"standalone_mode": False})
         except typer.Abort:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
@@ -43,6 +42,10 @@ class _Commands(typer.core.TyperGroup):
             command = getattr(getattr(error, "ctx", None), "command_path", "seq2seq")
             fail(f"{message.rstrip('.')}; see {command} --help")
         sys.exit(result if isinstance(result, int) else 0)
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        with one_line_errors("--batch-tokens, or search.batch_tokens of the configuration"):
+            return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -63,6 +66,12 @@ app.command()(selfcheck)
 app.command()(plot)
 
 
+def _with_train(args: Sequence[str] | None) -> list[str]:
+    """The arguments, with the command train in front of the -sc that Hydra's completion script calls seq2seq with."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    return ["train", *arguments] if arguments[:1] == ["-sc"] else arguments
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         typer.echo(f"seq2seq {__version__}")
@@ -75,7 +84,9 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)  # Hydra's --info lowers the level of the root and adds its own handler
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, handlers=[handler])
 
 
 def main() -> None:

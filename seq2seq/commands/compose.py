@@ -18,7 +18,16 @@ from seq2seq.config import Config, from_container
 PACKAGE = Path(__file__).resolve().parent.parent
 PRIMARY = "train"  # conf/train.yaml
 VERSION = "1.3"  # of Hydra's behaviour
-_NOISE = ("full_key", "object_type", "reference_type", "Config search", "provider=", "See https", "Set the environment")
+_NOISE = (
+    "full_key",
+    "object_type",
+    "reference_type",
+    "Config search",
+    "provider=",
+    "See https",
+    "Set the environment",
+    "In '",
+)
 
 
 def compose(settings: Sequence[str]) -> Config:

@@ -37,8 +37,8 @@ def evaluate(
         ),
     ] = None,
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
-    format: Annotated[ReportFormat, typer.Option(help="Output format.")] = ReportFormat.text,
-    device: DeviceOption = Device.auto,
+    format: Annotated[ReportFormat, typer.Option(help="Output format.")] = ReportFormat.TEXT,
+    device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
     """Score translations (--hyp), or a model on source lines (MODEL --src), against reference lines."""

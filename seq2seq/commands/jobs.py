@@ -37,6 +37,8 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
         flags["--config-path"] = str(Path(flags["--config-path"]).resolve())
     if "--shell-completion" in flags:
         overrides = list(settings)  # install=bash and the like
+        if not _completes_train():
+            return
     else:
         overrides = for_hydra(settings, own_config=not flags.keys().isdisjoint({"--config-path", "--config-name"}))
     register_schema()
@@ -57,6 +59,17 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
             if started:
                 raise
             raise ValueError(f"Hydra can't read {' '.join(settings)}") from error
+
+
+def _completes_train() -> bool:
+    """Whether the command line that a shell wants to complete is one of train; Hydra gets it without this word."""
+    line = os.environ.get("COMP_LINE")
+    if line is None:  # the shell asks for its script
+        return True
+    program, _, rest = line.partition(" ")
+    command, space, rest = rest.lstrip().partition(" ")
+    os.environ["COMP_LINE"] = f"{program} {rest}"
+    return command == "train" and bool(space)
 
 
 def _train(composed: DictConfig, overrides: Sequence[str]) -> None:

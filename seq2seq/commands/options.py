@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 class Device(str, Enum):
     """Device of the model."""
 
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
 
 
 class ReportFormat(str, Enum):
     """Output format of scores."""
 
-    text = "text"
-    json = "json"
+    TEXT = "text"
+    JSON = "json"
 
 
 Model = Annotated[str, typer.Argument(help="A model directory or a run directory.", metavar="MODEL")]

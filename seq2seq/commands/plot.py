@@ -23,7 +23,7 @@ def plot(
         str | None, typer.Option(help="A target text to draw instead of the model's translation.")
     ] = None,
     beam_size: BeamSize = None,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
     """Draw the attention of a translation, the copied pieces, p_gen and coverage."""

@@ -15,7 +15,7 @@ def score(
     model: Model,
     src: Annotated[Path, typer.Option(help="Source lines.")],
     tgt: Annotated[Path, typer.Option(help="Target lines.")],
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
     """Print the natural log-probability of every target line, including its end of sentence."""

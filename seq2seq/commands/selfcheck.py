@@ -7,7 +7,7 @@ import typer
 from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption, load_translator
 
 
-def selfcheck(model: Model, device: DeviceOption = Device.auto, threads: ThreadsOption = 0) -> None:
+def selfcheck(model: Model, device: DeviceOption = Device.AUTO, threads: ThreadsOption = 0) -> None:
     """Check that padding, batching, search and scoring agree for a model; exit with code 1 if they do not."""
     from seq2seq.selfcheck import run_checks
 

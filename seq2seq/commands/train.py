@@ -12,9 +12,9 @@ import typer
 class Value(Enum):
     """Whether a flag has a value."""
 
-    none = "none"
-    required = "required"
-    optional = "optional"
+    NONE = "none"
+    REQUIRED = "required"
+    OPTIONAL = "optional"
 
 
 class Flag(NamedTuple):
@@ -22,7 +22,7 @@ class Flag(NamedTuple):
 
     name: str
     short: str = ""
-    value: Value = Value.none
+    value: Value = Value.NONE
     choices: tuple[str, ...] = ()  # the values it may have; empty: any
 
     def __str__(self) -> str:
@@ -33,18 +33,18 @@ FLAGS = (
     Flag("--help", "-h"),
     Flag("--hydra-help"),
     Flag("--version"),
-    Flag("--cfg", "-c", Value.required, ("job", "hydra", "all")),
+    Flag("--cfg", "-c", Value.REQUIRED, ("job", "hydra", "all")),
     Flag("--resolve"),
-    Flag("--package", "-p", Value.required),
+    Flag("--package", "-p", Value.REQUIRED),
     Flag("--run", "-r"),
     Flag("--multirun", "-m"),
     Flag("--shell-completion", "-sc"),
-    Flag("--config-path", "-cp", Value.required),
-    Flag("--config-name", "-cn", Value.required),
-    Flag("--config-dir", "-cd", Value.required),
-    Flag("--experimental-rerun", "", Value.required),
+    Flag("--config-path", "-cp", Value.REQUIRED),
+    Flag("--config-name", "-cn", Value.REQUIRED),
+    Flag("--config-dir", "-cd", Value.REQUIRED),
+    Flag("--experimental-rerun", "", Value.REQUIRED),
     Flag(
-        "--info", "-i", Value.optional, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+        "--info", "-i", Value.OPTIONAL, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
     ),  # the first choice is the value if none is given
 )
 
@@ -74,9 +74,9 @@ def split_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]
                 f"and the flags are {', '.join(map(str, FLAGS))}"
             )
         flag = by_name[name]
-        if not equals and flag.value is Value.required and remaining:
+        if not equals and flag.value is Value.REQUIRED and remaining:
             value = remaining.pop(0)
-        elif not equals and flag.value is Value.optional:
+        elif not equals and flag.value is Value.OPTIONAL:
             value = remaining.pop(0) if remaining and remaining[0] in flag.choices else flag.choices[0]
         _check_value(flag, name, value)
         flags[flag.name] = value
@@ -84,7 +84,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]
 
 
 def _check_value(flag: Flag, name: str, value: str) -> None:
-    if flag.value is Value.none:
+    if flag.value is Value.NONE:
         if value:
             raise ValueError(f"{name} takes no value, but is given {value}")
     elif not value:

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 class TooLong(str, Enum):
     """Treatment of sources above the model's limit."""
 
-    cut = "cut"
-    split = "split"
+    CUT = "cut"
+    SPLIT = "split"
 
 
 class Format(str, Enum):
     """Output format of translations."""
 
-    text = "text"
-    jsonl = "jsonl"
+    TEXT = "text"
+    JSONL = "jsonl"
 
 
 def translate(
@@ -49,12 +49,12 @@ def translate(
     ] = None,
     format: Annotated[
         Format, typer.Option(help="text, or jsonl with scores, pieces and alignment (a list per line with --n-best).")
-    ] = Format.text,
-    device: DeviceOption = Device.auto,
+    ] = Format.TEXT,
+    device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
     """Translate lines of text. Options that are not given keep the search settings saved with the model."""
-    if n_best > 1 and format is not Format.jsonl:
+    if n_best > 1 and format is not Format.JSONL:
         raise ValueError("--n-best above 1 gives several translations per line and requires --format jsonl")
     from seq2seq.data.corpus import as_line, read_lines
     from seq2seq.data.stream import chunks
@@ -86,7 +86,7 @@ def _translated(
     """Yield the output lines of every chunk."""
     first_line = 1
     for chunk in line_chunks:
-        if format is Format.text:
+        if format is Format.TEXT:
             yield translator.translate(chunk, first_line=first_line)
         else:
             found = translator.search(chunk, n_best=n_best, first_line=first_line)
