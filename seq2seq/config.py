@@ -319,7 +319,10 @@ def unknown_key(key: str, known: list[str]) -> str:
     nearest = _nearest_keys(key, known)
     if not nearest:
         return f"there is no setting {key}"
-    return f"there is no setting {key}; the nearest {'is' if len(nearest) == 1 else 'are'} {' and '.join(nearest)}"
+    *first, last = nearest
+    if not first:
+        return f"there is no setting {key}; the nearest is {last}"
+    return f"there is no setting {key}; the nearest are {', '.join(first)} and {last}"
 
 
 def _nearest_keys(key: str, known: list[str]) -> list[str]:
@@ -333,7 +336,9 @@ def _nearest_keys(key: str, known: list[str]) -> list[str]:
         return [beside[near[0]]]
     lasts = {name.rpartition(".")[2] for name in known}
     if near := difflib.get_close_matches(last, lasts, n=1):
-        known = [name for name in known if name.rpartition(".")[2] == near[0]]
+        groups = {name.rpartition(".")[0]: name for name in known if name.rpartition(".")[2] == near[0]}
+        near_groups = difflib.get_close_matches(group, groups, n=1, cutoff=0.75)
+        return [groups[name] for name in near_groups or groups]
     return difflib.get_close_matches(key, known, n=1, cutoff=0.0)
 
 

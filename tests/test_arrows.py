@@ -77,6 +77,14 @@ def test_imports_point_down(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_the_package_is_not_imported_as_a_whole(file: Path) -> None:
+    """Through its attributes a module could reach modules above it."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            assert "seq2seq" not in [alias.name for alias in node.names], f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_no_import_of_the_project_inside_a_function(file: Path) -> None:
     if room_of(name_of(file)) == "commands":  # commands import large packages when they run, so that --help is quick
         return

@@ -37,7 +37,7 @@ def test_exported_names() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="^module 'seq2seq' has no attribute 'nosuch'$"):
+    with pytest.raises(AttributeError, match=r"^module 'seq2seq' has no attribute 'nosuch'$"):
         _ = seq2seq.nosuch
     with pytest.raises(ImportError, match="cannot import name 'nosuch'"):
         from seq2seq import nosuch  # noqa: F401

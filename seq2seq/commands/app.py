@@ -57,7 +57,7 @@ app = typer.Typer(
 )
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    help="Train a model: seq2seq train [KEY=VALUE ...]; seq2seq train --help lists the settings.",
+    help="Train a model; seq2seq train --help lists the settings.",
 )(train)
 app.command()(translate)
 app.command()(evaluate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,16 +19,7 @@ from seq2seq.config import Config, from_container
 PACKAGE = Path(__file__).resolve().parent.parent
 PRIMARY = "train"  # conf/train.yaml
 VERSION = "1.3"  # of Hydra's behaviour
-_NOISE = (
-    "full_key",
-    "object_type",
-    "reference_type",
-    "Config search",
-    "provider=",
-    "See https",
-    "Set the environment",
-    "In '",
-)
+_NOISE = ("full_key", "object_type", "reference_type", "Config search", "provider=", "See https", "Set the environment")
 
 
 def compose(settings: Sequence[str]) -> Config:
@@ -84,6 +76,7 @@ def one_line(error: Exception) -> str:
     """The message of an error of Hydra or OmegaConf without the details that only their developers need."""
     parts = [str(error), str(error.__cause__)] if error.__cause__ else [str(error)]
     lines = [line.strip() for part in dict.fromkeys(parts) for line in part.splitlines()]
+    lines = [re.sub("^In '.*?': ", "", line) for line in lines]  # the file of conf/ that names the group
     return " ".join(line for line in lines if line and not line.startswith(_NOISE))
 
 

@@ -41,7 +41,10 @@ def evaluate(
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Score translations (--hyp), or a model on source lines (MODEL --src), against reference lines."""
+    """Score translations, or a model, against references.
+
+    Give the translations as --hyp, or a model with the source lines as MODEL and --src.
+    """
     from seq2seq.data.corpus import read_lines
     from seq2seq.metrics import scores as scoring
     from seq2seq.metrics import significance

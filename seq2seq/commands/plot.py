@@ -26,7 +26,10 @@ def plot(
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Draw the attention of a translation, the copied pieces, p_gen and coverage."""
+    """Draw the attention of one translation.
+
+    Shows the copied pieces, p_gen and the coverage too, if the model has them.
+    """
     try:
         from seq2seq.plot import check_format, render
     except ImportError as error:

@@ -18,7 +18,10 @@ def score(
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Print the natural log-probability of every target line, including its end of sentence."""
+    """Print the log-probability of every target line.
+
+    The logarithm is natural, and the end of the sentence is included.
+    """
     from seq2seq.data.corpus import read_lines
 
     sources, targets = list(read_lines(src)), list(read_lines(tgt))

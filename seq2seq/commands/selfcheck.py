@@ -8,7 +8,11 @@ from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption,
 
 
 def selfcheck(model: Model, device: DeviceOption = Device.AUTO, threads: ThreadsOption = 0) -> None:
-    """Check that padding, batching, search and scoring agree for a model; exit with code 1 if they do not."""
+    """Check that a model computes correctly.
+
+    Checks that padding and batching change nothing, that probabilities sum to one, and that search and scoring agree.
+    Exits with code 1 if a check fails.
+    """
     from seq2seq.selfcheck import run_checks
 
     checks = run_checks(load_translator(model, device, threads))

@@ -53,7 +53,10 @@ def translate(
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Translate lines of text. Options that are not given keep the search settings saved with the model."""
+    """Translate lines of text.
+
+    Options that are not given keep the search settings saved with the model.
+    """
     if n_best > 1 and format is not Format.JSONL:
         raise ValueError("--n-best above 1 gives several translations per line and requires --format jsonl")
     from seq2seq.data.corpus import as_line, read_lines

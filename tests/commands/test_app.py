@@ -15,10 +15,9 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from command_line import refused, run, write
 
 from seq2seq import model_dir, selfcheck
-from seq2seq.commands.app import app
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.metrics import significance
 from seq2seq.metrics.scores import report
@@ -53,27 +52,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def translator(model: str) -> Translator:
     return Translator.load(model, device="cpu")
-
-
-def run(*arguments: Any, text: str | bytes = b"") -> Result:
-    """The command in this process."""
-    return CliRunner().invoke(app, [str(a) for a in arguments], input=text)
-
-
-def refused(*arguments: Any, text: bytes = b"") -> str:
-    """The one line with which a command is refused."""
-    result = run(*arguments, text=text)
-    assert result.exit_code == 2, (result.output, result.exception)
-    assert isinstance(result.exception, SystemExit), "no traceback"
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    return lines[0].removeprefix("error: ")
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 # ---- as many lines out as in
