@@ -593,7 +593,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("penalty", ["coverage_penalty", "summary_penalty"])
 def test_penalties_on_an_attention_that_is_not_there_are_refused(penalty):
-    with pytest.raises(ValueError, match=r"look at an attention, but model.attention is none; set them to 0"):
+    with pytest.raises(ValueError, match=r"require an attention, but model.attention is none; set them to 0"):
         make(attention="none", **{penalty: 0.1})
 
 
