@@ -43,6 +43,8 @@ class FilesConfig:
 
 @dataclass
 class DataConfig:
+    """The corpus: its files and how they are read."""
+
     root: str = "."  # the folder that relative file names start from
     train: FilesConfig = field(default_factory=FilesConfig)  # files of the training pairs
     valid: FilesConfig = field(default_factory=FilesConfig)  # files of the validation pairs
@@ -57,6 +59,8 @@ class DataConfig:
 
 @dataclass
 class TokenizerConfig:
+    """How text is split into pieces."""
+
     type: str = _setting("unigram", choices=TOKENIZERS)  # subwords (unigram, bpe), words or characters
     vocab_size: int = _setting(8000, least=5)  # maximum; small training texts give fewer entries
     shared: bool = True  # one vocabulary for source and target
@@ -66,6 +70,8 @@ class TokenizerConfig:
 
 @dataclass
 class ModelConfig:
+    """The architecture of the model, and its dropouts."""
+
     cell: str = _setting("lstm", choices=CELLS)  # recurrent cell of encoder and decoder
     embedding_size: int = _setting(256, least=1)  # width of the embeddings
     hidden_size: int = _setting(256, least=1)  # width of the decoder
@@ -92,6 +98,8 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
+    """The training loss."""
+
     label_smoothing: float = _setting(0.1, least=0, below=1)
     coverage_weight: float = _setting(0.0, least=0)  # lambda in: loss + lambda * coverage loss
     coverage_start: int = _setting(0, least=-1)  # update from which coverage counts; -1: when train.patience ends
@@ -100,6 +108,8 @@ class LossConfig:
 
 @dataclass
 class TrainConfig:
+    """Updates, optimizer, validation and hardware of a training run."""
+
     max_updates: int = _setting(20000, least=1)
     max_epochs: int = _setting(0, least=0)  # 0: no limit
     batch_tokens: int = _setting(2048, least=1)  # maximum of rows times the longer padded side
@@ -127,6 +137,8 @@ class TrainConfig:
 
 @dataclass
 class SearchConfig:
+    """The beam search."""
+
     beam_size: int = _setting(5, least=1)  # hypotheses per sentence; 1: greedy search
     length_penalty: float = _setting(1.0, least=0, below=10)  # a in: score = log P / |Y|^a; |Y| with end of sentence
     max_length_ratio: float = _setting(
@@ -142,6 +154,8 @@ class SearchConfig:
 
 @dataclass
 class Config:
+    """Everything that defines a training run."""
+
     name: str = "run"  # the name of the run; with seq2seq train, default: the name of the data group
     run_dir: str = "runs/${name}"  # the folder of the run; ${name} stands for the name
     data: DataConfig = field(default_factory=DataConfig)

@@ -28,7 +28,7 @@ class _Commands(typer.core.TyperGroup):
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
         try:
-            result = super().main(_with_train(args), **{"prog_name": "seq2seq"} | options | {"standalone_mode": False})
+            result = super().main(_with_train(args), **options | {"prog_name": "seq2seq", "standalone_mode": False})
         except typer.Abort:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
