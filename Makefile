@@ -13,7 +13,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv and install the project with its tools
 
-# Runs again only when a requirement changes. A .venv whose making was interrupted has no pip: it is made anew.
+# Runs again only when a requirement changes. A .venv whose making was interrupted has no pip: it is created again.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("seq2seq needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
@@ -34,7 +34,7 @@ check: setup ## lint, format and types
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 
-format: setup ## let ruff repair what it can
+format: setup ## apply the fixes of ruff
 	$(RUN) -m ruff check --fix
 	$(RUN) -m ruff format
 

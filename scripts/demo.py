@@ -1,7 +1,7 @@
-"""The demonstration: train the bundled task, score it, show ten translations and the next command to try.
+"""Train the bundled task, score it, show ten translations and a command to try next.
 
-python scripts/demo.py            the whole of it
-python scripts/demo.py --short    a few updates, to see that everything runs
+python scripts/demo.py            the whole demonstration
+python scripts/demo.py --short    a few updates, to check that everything runs
 """
 
 import argparse
@@ -22,7 +22,7 @@ SHORT = ["name=demo_short", "train.max_updates=40", "train.valid_every=20", "dat
 
 
 def main() -> int:
-    """Train in a process of its own, as a user would, then translate."""
+    """Train in a separate process, as a user would, then translate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="only a few updates")
     short = parser.parse_args().short
@@ -31,7 +31,7 @@ def main() -> int:
     if short:
         shutil.rmtree(run, ignore_errors=True)
     training = subprocess.Popen([sys.executable, "-m", "seq2seq", "train", *overrides])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which saves before it leaves
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the training process, which saves its state
     if training.wait():
         return training.returncode
     src, tgt = (list(read_lines(DATA / f"test.{language}")) for language in ("en", "fr"))
@@ -42,7 +42,7 @@ def main() -> int:
         print(f"\n  source       {src[row]}\n  translation  {translation}")
         if translation != tgt[row]:
             print(f"  reference    {tgt[row]}")
-    print("\nTranslate a sentence of your own:")
+    print("\nTranslate another sentence:")
     print(f'  echo "My sister is reading a beautiful book." | .venv/bin/seq2seq translate {run}')
     return 0
 

@@ -1,9 +1,9 @@
-"""Score trained runs, or the lead baseline, on a split of the data that a run was trained on.
+"""Score a trained run, or the lead baseline, on a split of the data of the run.
 
 python scripts/score_split.py runs/aeslc --metric rouge --metric summary
 python scripts/score_split.py runs/aeslc --lead --metric rouge      the first sentence, cut to the mean target length
 
-For data that are records (JSONL, TSV); parallel lines go through ``seq2seq evaluate`` as well.
+Meant for records (JSONL, TSV); ``seq2seq evaluate`` scores parallel files too.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import argparse
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
-from seq2seq.config import Config, SearchConfig, from_container
+from seq2seq.config import Config, from_container
 from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
 from seq2seq.metrics import scores as evaluate
@@ -48,23 +47,20 @@ def main() -> None:
     parser.add_argument("--split", choices=("train", "valid", "test"), default="valid")
     parser.add_argument("--metric", action="append", help="as in seq2seq evaluate; default bleu")
     parser.add_argument("--lead", action="store_true", help="score the lead baseline instead of the run's model")
-    parser.add_argument("--beam-size", type=int)
-    parser.add_argument("--output", type=Path, help="write the hypotheses there, a line each")
+    parser.add_argument("--beam-size", type=int, help="default: the beam size saved with the model")
+    parser.add_argument("--output", type=Path, help="file for the hypotheses, one per line")
     arguments = parser.parse_args()
     metrics = arguments.metric or ["bleu"]
     evaluate.check_names(metrics)
     if arguments.lead and arguments.beam_size is not None:
-        raise ValueError("--lead asks no model, so that --beam-size has no effect; leave one of them out")
+        raise ValueError("--beam-size has no effect with --lead, which uses no model; leave one of them out")
     config: Config = from_container(Config, yaml.safe_load((arguments.run / "config.yaml").read_text(encoding="utf-8")))
     pairs = corpus.read_split(config.data, arguments.split)
     if arguments.lead:
         hypotheses = lead(pairs, corpus.read_split(config.data, "train"))
     else:
-        translator = Translator.load(arguments.run)
-        translator.warns = False  # the training has counted them
-        if arguments.beam_size is not None:
-            changed = asdict(translator.search_config) | {"beam_size": arguments.beam_size}
-            translator.search_config = from_container(SearchConfig, changed, "search.")
+        translator = Translator.load(arguments.run).with_search(beam_size=arguments.beam_size)
+        translator.warns = False  # training has already reported the sources that are too long
         hypotheses = translator.translate([pair.src for pair in pairs])
     if arguments.output:
         arguments.output.write_bytes(b"".join(map(corpus.as_line, hypotheses)))

@@ -1,4 +1,4 @@
-"""Runs the command line: ``python -m seq2seq``."""
+"""Run the command line: ``python -m seq2seq``."""
 
 from seq2seq.commands.app import main
 

@@ -1,8 +1,8 @@
-"""Every setting with its default, its range and one line of explanation.
+"""Every setting with its default, its range and a description.
 
-The dataclasses are the schema; the YAML files under ``conf/`` only state differences from them. Hydra composes the two,
-``from_container`` turns the result into dataclasses once, and plain dataclasses travel from there on. Holds no logic
-beyond checking that values are possible.
+The dataclasses are the schema; the YAML files under ``conf/`` state only differences from them. Hydra composes the two,
+``from_container`` converts the result to dataclasses once, and the rest of the package takes plain dataclasses.
+``checked`` does the same checks for a configuration that was built in Python.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
 from dataclasses import dataclass, field
@@ -27,120 +28,136 @@ TOKENIZERS = ("unigram", "bpe", "word", "char")
 def _setting(
     default: Any, *, choices: tuple[str, ...] = (), least: float | None = None, below: float | None = None
 ) -> Any:
-    """A field with the values it may take: one of ``choices``, or a number >= ``least`` and < ``below``."""
+    """A field and its possible values: one of ``choices``, or a number >= ``least`` and < ``below``."""
     return field(default=default, metadata={"choices": choices, "least": least, "below": below})
 
 
 @dataclass
 class FilesConfig:
-    """One side of the data: ``src`` and ``tgt`` (parallel files), or ``file`` (records). Each a name or a list of names."""
+    """The files of one split: ``src`` and ``tgt`` (parallel files), or ``file`` (records); each a name or a list."""
 
-    src: Any = None  # lines of source text; .gz allowed
-    tgt: Any = None  # lines of target text, parallel to src
-    file: Any = None  # .jsonl or .tsv records holding both; .gz allowed
+    src: Any = None  # lines of source text; may be compressed (.gz)
+    tgt: Any = None  # lines of target text, parallel to src; may be compressed (.gz)
+    file: Any = None  # records that hold source and target, .jsonl or .tsv; may be compressed (.gz)
 
 
 @dataclass
 class DataConfig:
-    root: str = "."  # where relative file names start
-    train: FilesConfig = field(default_factory=FilesConfig)
-    valid: FilesConfig = field(default_factory=FilesConfig)
-    test: FilesConfig = field(default_factory=FilesConfig)  # scored when training ends, if given
-    src_field: str = "src"  # JSONL key; TSV column number from 0, or name in the header line
-    tgt_field: str = "tgt"
-    max_source_length: int = _setting(256, least=1)  # pieces
-    max_target_length: int = _setting(256, least=1)  # pieces
-    too_long: str = _setting("drop", choices=("drop", "cut"))  # what happens to longer training pairs
-    valid_lines: int = _setting(0, least=0)  # validate on the first so many lines; 0: all
+    """The corpus: its files and how they are read."""
+
+    root: str = "."  # the folder that relative file names start from
+    train: FilesConfig = field(default_factory=FilesConfig)  # files of the training pairs
+    valid: FilesConfig = field(default_factory=FilesConfig)  # files of the validation pairs
+    test: FilesConfig = field(default_factory=FilesConfig)  # optional: files to score when training ends
+    src_field: str = "src"  # source field of a record: key (JSONL), or column name or number from 0 (TSV)
+    tgt_field: str = "tgt"  # target field of a record, likewise
+    max_source_length: int = _setting(256, least=1)  # in pieces
+    max_target_length: int = _setting(256, least=1)  # in pieces
+    too_long: str = _setting("drop", choices=("drop", "cut"))  # drop or cut training pairs above these lengths
+    valid_lines: int = _setting(0, least=0)  # validate on this many pairs from the start of data.valid; 0: all
 
 
 @dataclass
 class TokenizerConfig:
-    type: str = _setting("unigram", choices=TOKENIZERS)
-    vocab_size: int = _setting(8000, least=5)  # at most; smaller text may give fewer
-    shared: bool = True  # one vocabulary for both sides
-    dropout: float = _setting(0.0, least=0, below=1)  # of the merges of bpe, drawn anew each epoch (Provilkov 2020)
-    normalization: str = _setting("identity", choices=("identity", "nfkc", "nmt_nfkc"))  # SentencePiece's rule names
+    """How text is split into pieces."""
+
+    type: str = _setting("unigram", choices=TOKENIZERS)  # subwords (unigram, bpe), words or characters
+    vocab_size: int = _setting(8000, least=5)  # maximum; small training texts give fewer entries
+    shared: bool = True  # one vocabulary for source and target
+    dropout: float = _setting(0.0, least=0, below=1)  # of bpe merges, drawn again each epoch (Provilkov 2020)
+    normalization: str = _setting("identity", choices=("identity", "nfkc", "nmt_nfkc"))  # rule names of SentencePiece
 
 
 @dataclass
 class ModelConfig:
-    cell: str = _setting("lstm", choices=CELLS)
-    embedding_size: int = _setting(256, least=1)
-    hidden_size: int = _setting(256, least=1)  # decoder
-    encoder_hidden_size: int | None = _setting(None, least=1)  # both directions together; default hidden_size
-    attention_size: int | None = _setting(None, least=1)  # width of query and keys; default hidden_size
+    """The architecture of the model, and its dropouts."""
+
+    cell: str = _setting("lstm", choices=CELLS)  # recurrent cell of encoder and decoder
+    embedding_size: int = _setting(256, least=1)  # width of the embeddings
+    hidden_size: int = _setting(256, least=1)  # width of the decoder
+    encoder_hidden_size: int | None = _setting(None, least=1)  # of both directions together; default: hidden_size
+    attention_size: int | None = _setting(None, least=1)  # width of query and keys; default: hidden_size
     encoder_layers: int = _setting(1, least=1)
     decoder_layers: int = _setting(1, least=1)
-    bidirectional: bool = True
-    residual: bool = False  # add a layer's input to its output, between layers of one width
-    attention: str = _setting("additive", choices=ATTENTIONS)
-    copy: str = _setting("none", choices=COPIES)  # pointer: gate and weights (See); copynet: one softmax (Gu)
-    copy_attention: str | None = _setting(None, choices=("shared", "separate"))  # of the pointer; default shared
-    coverage: str = _setting("none", choices=COVERAGES)  # sum (See), or divided by fertility (Tu), in the energies
+    bidirectional: bool = True  # read the source in both directions
+    residual: bool = False  # add the input of a layer to its output, between layers of the same width
+    attention: str = _setting("additive", choices=ATTENTIONS)  # additive (Bahdanau); dot, general (Luong); scaled_dot
+    copy: str = _setting("none", choices=COPIES)  # pointer: gate and attention (See); copynet: joint softmax (Gu)
+    copy_attention: str | None = _setting(None, choices=("shared", "separate"))  # of the pointer; default: shared
+    coverage: str = _setting("none", choices=COVERAGES)  # in the energies: sum (See), or sum / fertility (Tu)
     tie_embeddings: str = _setting("none", choices=TIES)  # inputs: src = tgt; output: tgt = output layer; all: both
-    bridge: str = _setting("linear", choices=BRIDGES)  # how the encoder starts the decoder
-    dropout: float = _setting(0.3, least=0, below=1)  # on embeddings, between layers, on outputs
-    embedding_dropout: float | None = _setting(None, least=0, below=1)  # on embeddings alone; default dropout
-    word_dropout: float = _setting(0.0, least=0, below=1)  # of whole pieces, of the source and of the target read
-    memory_dropout: float = _setting(0.0, least=0, below=1)  # on the encoder's values
-    dropout_kind: str = _setting("ordinary", choices=("ordinary", "locked"))  # locked: one mask a sentence, all steps
-    recurrent_dropout: float = _setting(0.0, least=0, below=1)  # on h before the h-to-h product, one mask a sentence
-    weight_drop: float = _setting(0.0, least=0, below=1)  # on the h-to-h weights, one mask a batch
+    bridge: str = _setting("linear", choices=BRIDGES)  # how the encoder initializes the decoder
+    dropout: float = _setting(0.3, least=0, below=1)  # of embeddings, between layers and of decoder outputs
+    embedding_dropout: float | None = _setting(None, least=0, below=1)  # of embeddings; default: dropout
+    word_dropout: float = _setting(0.0, least=0, below=1)  # of whole pieces, in the source and in the target input
+    memory_dropout: float = _setting(0.0, least=0, below=1)  # of the encoder outputs that attention and copying read
+    dropout_kind: str = _setting("ordinary", choices=("ordinary", "locked"))  # locked: one mask for all time steps
+    recurrent_dropout: float = _setting(0.0, least=0, below=1)  # of the recurrent state, one mask per sentence (Gal)
+    weight_drop: float = _setting(0.0, least=0, below=1)  # of hidden-to-hidden weights, one mask per batch (Merity)
 
 
 @dataclass
 class LossConfig:
+    """The training loss."""
+
     label_smoothing: float = _setting(0.1, least=0, below=1)
-    coverage_weight: float = _setting(0.0, least=0)  # lambda of loss + lambda * coverage loss
-    coverage_start: int = _setting(0, least=-1)  # update from which coverage acts; -1: where train.patience ends
-    coverage_warmup: int = _setting(0, least=0)  # updates over which coverage_weight climbs from 0
+    coverage_weight: float = _setting(0.0, least=0)  # lambda in: loss + lambda * coverage loss
+    coverage_start: int = _setting(0, least=-1)  # update from which coverage counts; -1: when train.patience ends
+    coverage_warmup: int = _setting(0, least=0)  # updates over which coverage_weight rises from 0
 
 
 @dataclass
 class TrainConfig:
+    """Updates, optimizer, validation and hardware of a training run."""
+
     max_updates: int = _setting(20000, least=1)
     max_epochs: int = _setting(0, least=0)  # 0: no limit
-    batch_tokens: int = _setting(2048, least=1)  # rows times the longer padded side, at most
-    accumulate: int = _setting(1, least=1)  # batches in one update
+    batch_tokens: int = _setting(2048, least=1)  # maximum of rows times the longer padded side
+    accumulate: int = _setting(1, least=1)  # batches per update
     optimizer: str = _setting("adam", choices=("adam", "adamw", "sgd"))
     learning_rate: float = _setting(2e-3, least=0)
-    weight_decay: float | None = _setting(None, least=0)  # default 0.01 with adamw, else 0
-    warmup: int = _setting(0, least=0)  # updates over which the rate climbs from 0
-    schedule: str = _setting("constant", choices=("constant", "inverse_sqrt", "plateau"))
-    plateau_factor: float | None = _setting(None, least=0, below=1)  # of a validation without gain; default 0.5
-    clip_norm: float = _setting(5.0, least=0)  # of the whole gradient; 0: off
-    average: float = _setting(0.998, least=0, below=1)  # decay of the moving average of the weights kept; 0: off
-    valid_every: int = _setting(500, least=1)  # updates; a shorter run validates once, at its end
-    patience: int = _setting(10, least=0)  # validations without gain before stopping; 0: never stop early
-    metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # which model is kept
-    log_every: int = _setting(50, least=1)  # updates
-    profile: bool = False  # say at the end where the time of an update went; costs a little of it
+    weight_decay: float | None = _setting(None, least=0)  # default: 0.01 with adamw, otherwise 0
+    warmup: int = _setting(0, least=0)  # updates over which the learning rate rises from 0
+    schedule: str = _setting("constant", choices=("constant", "inverse_sqrt", "plateau"))  # of the learning rate
+    plateau_factor: float | None = _setting(None, least=0, below=1)  # per validation without gain; default: 0.5
+    clip_norm: float = _setting(5.0, least=0)  # maximum norm of the whole gradient; 0: no clipping
+    average: float = _setting(0.998, least=0, below=1)  # decay of the moving average of the saved weights; 0: off
+    valid_every: int = _setting(500, least=1)  # updates between validations; a shorter run validates at its end
+    patience: int = _setting(10, least=0)  # stop after this many validations without gain; 0: never
+    metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # the validation metric of the best model
+    log_every: int = _setting(50, least=1)  # updates between lines of the log
+    profile: bool = False  # report at the end how the time of an update was spent; slows training down a little
     seed: int = _setting(1, least=0, below=2**63)
-    precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and the loss are fp32
-    device: str = _setting("auto", choices=("auto", "cpu", "cuda"))
-    threads: int = _setting(0, least=0)  # CPU threads; 0: torch's choice
-    init_from: str | None = None  # start from this model; copying and coverage may be added to it
-    resume: str = _setting("auto", choices=("auto", "never"))
+    precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and loss stay fp32
+    device: str = _setting("auto", choices=("auto", "cpu", "cuda"))  # auto: a GPU if there is one
+    threads: int = _setting(0, least=0)  # CPU threads; 0: PyTorch's choice
+    init_from: str | None = None  # start from the weights of this model; copying and coverage may be added to it
+    resume: str = _setting("auto", choices=("auto", "never"))  # auto: continue a run that the run directory holds
 
 
 @dataclass
 class SearchConfig:
-    beam_size: int = _setting(5, least=1)
-    length_penalty: float = _setting(1.0, least=0, below=10)  # a of score = log P / |Y|^a, |Y| with the end of sentence
-    max_length_ratio: float = _setting(2.0, least=0, below=1000)  # a translation has at most
-    max_length_extra: int = _setting(10, least=1)  # ratio * source pieces + extra pieces
-    min_length: int = _setting(0, least=0)  # pieces before the end of sentence
-    too_long: str = _setting("cut", choices=("cut", "split"))  # sources above data.max_source_length
-    coverage_penalty: float = _setting(0.0, least=0)  # for source pieces looked at too little (Wu et al. 2016)
-    summary_penalty: float = _setting(0.0, least=0)  # for source pieces looked at too much (Gehrmann et al. 2018)
-    batch_tokens: int = _setting(4096, least=1)  # padded source pieces searched at once
+    """The beam search."""
+
+    beam_size: int = _setting(5, least=1)  # hypotheses per sentence; 1: greedy search
+    length_penalty: float = _setting(1.0, least=0, below=10)  # a in: score = log P / |Y|^a; |Y| with end of sentence
+    max_length_ratio: float = _setting(
+        2.0, least=0, below=1000
+    )  # a translation has at most this times its source pieces
+    max_length_extra: int = _setting(10, least=1)  # pieces added to that maximum
+    min_length: int = _setting(0, least=0)  # minimum length of a translation in pieces
+    too_long: str = _setting("cut", choices=("cut", "split"))  # cut or split sources above data.max_source_length
+    coverage_penalty: float = _setting(0.0, least=0)  # for source pieces with too little attention (Wu 2016)
+    summary_penalty: float = _setting(0.0, least=0)  # for source pieces with too much attention (Gehrmann 2018)
+    batch_tokens: int = _setting(4096, least=1)  # maximum of source pieces in a batch, padding included
 
 
 @dataclass
 class Config:
-    name: str = "run"
-    run_dir: str = "runs/${name}"
+    """Everything that defines a training run."""
+
+    name: str = "run"  # the name of the run; with seq2seq train, default: the name of the data group
+    run_dir: str = "runs/${name}"  # the folder of the run; ${name} stands for the name
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -149,11 +166,78 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
 
 
-def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
-    """Make the dataclass ``kind`` from nested plain values and check every one of them.
+# Names of the same settings in other toolkits, for the error about an unknown key.
+OTHER_NAMES = {
+    "alpha": ("search.length_penalty",),
+    "amp": ("train.precision",),
+    "batch": ("train.batch_tokens",),
+    "batch_size": ("train.batch_tokens",),
+    "beam": ("search.beam_size",),
+    "beam_width": ("search.beam_size",),
+    "bidir": ("model.bidirectional",),
+    "brnn": ("model.bidirectional",),
+    "cell_type": ("model.cell",),
+    "clip": ("train.clip_norm",),
+    "clip_grad": ("train.clip_norm",),
+    "early_stopping": ("train.patience",),
+    "emb_size": ("model.embedding_size",),
+    "embed_dim": ("model.embedding_size",),
+    "epochs": ("train.max_epochs",),
+    "eval_every": ("train.valid_every",),
+    "fp16": ("train.precision",),
+    "gpu": ("train.device",),
+    "grad_accum": ("train.accumulate",),
+    "grad_clip": ("train.clip_norm",),
+    "hidden": ("model.hidden_size",),
+    "hidden_dim": ("model.hidden_size",),
+    "lambda_coverage": ("loss.coverage_weight",),
+    "layers": ("model.encoder_layers", "model.decoder_layers"),
+    "lr": ("train.learning_rate",),
+    "lr_scheduler": ("train.schedule",),
+    "max_grad_norm": ("train.clip_norm",),
+    "max_steps": ("train.max_updates",),
+    "num_beams": ("search.beam_size",),
+    "num_epochs": ("train.max_epochs",),
+    "num_layers": ("model.encoder_layers", "model.decoder_layers"),
+    "optim": ("train.optimizer",),
+    "output_dir": ("run_dir",),
+    "random_seed": ("train.seed",),
+    "rnn_size": ("model.hidden_size",),
+    "rnn_type": ("model.cell",),
+    "save_dir": ("run_dir",),
+    "share_vocab": ("tokenizer.shared",),
+    "smoothing": ("loss.label_smoothing",),
+    "steps": ("train.max_updates",),
+    "train_steps": ("train.max_updates",),
+    "update_freq": ("train.accumulate",),
+    "valid_steps": ("train.valid_every",),
+    "warmup_steps": ("train.warmup",),
+    "wd": ("train.weight_decay",),
+    "word_vec_size": ("model.embedding_size",),
+}
+
+
+def checked(config: Config) -> Config:
+    """Check every value of a configuration and put its name into ``run_dir``.
+
+    >>> checked(Config(name="mine")).run_dir
+    'runs/mine'
 
     Raises:
-        ValueError: an unknown key (named with the nearest known one), a wrong type or a value out of range.
+        ValueError: a wrong type or a value out of range, with its key.
+    """
+    result: Config = from_container(Config, dataclasses.asdict(config))
+    return dataclasses.replace(result, run_dir=result.run_dir.replace("${name}", result.name))
+
+
+def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
+    """Convert nested plain values to the dataclass ``kind`` and check every one of them.
+
+    Args:
+        prefix: what precedes the keys in messages, for example ``model.``.
+
+    Raises:
+        ValueError: an unknown key (the nearest one is named), a wrong type or a value out of range.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{prefix.rstrip('.') or 'a configuration'} must hold settings, but is {values}")
@@ -161,23 +245,24 @@ def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
     for key in values:
         if key not in hints:
             raise ValueError(unknown_key(prefix + key, [prefix + name for name in hints]))
-    made = {}
+    plain = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
             value = from_container(typing.cast(type, hints[name]), {} if value is None else value, f"{prefix}{name}.")
-        made[name] = value
-    result = kind(**made)
+        plain[name] = os.fspath(value) if isinstance(value, os.PathLike) else value
+    result = kind(**plain)
     for item in dataclasses.fields(kind):
         _check(prefix + item.name, getattr(result, item.name), hints[item.name], item.metadata)
     return result
 
 
 def check_tokenizer(config: TokenizerConfig) -> None:
-    """Refuse settings that cannot act together.
+    """Refuse values out of range, and settings that cannot act together.
 
     Raises:
         ValueError: with the key to change.
     """
+    from_container(TokenizerConfig, dataclasses.asdict(config), "tokenizer.")
     if config.dropout and config.type != "bpe":
         raise ValueError(
             f"tokenizer.dropout leaves out merges, and tokenizer.type={config.type} has none; "
@@ -186,7 +271,7 @@ def check_tokenizer(config: TokenizerConfig) -> None:
 
 
 def check_model(config: ModelConfig, *, shared: bool) -> None:
-    """Refuse settings that cannot act together.
+    """Refuse values out of range, and settings that cannot act together.
 
     Args:
         shared: whether source and target have one vocabulary.
@@ -194,9 +279,10 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
     Raises:
         ValueError: with the key to change.
     """
+    from_container(ModelConfig, dataclasses.asdict(config), "model.")
     if config.tie_embeddings in ("inputs", "all") and not shared:
         raise ValueError(
-            f"model.tie_embeddings={config.tie_embeddings} needs one vocabulary, but tokenizer.shared is false; "
+            f"model.tie_embeddings={config.tie_embeddings} requires one vocabulary, but tokenizer.shared is false; "
             "set tokenizer.shared=true, or model.tie_embeddings=output or none"
         )
     if config.attention_size is not None and config.attention not in ("additive", "scaled_dot"):
@@ -206,22 +292,21 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
         )
     if config.copy_attention is not None and config.copy != "pointer":
         raise ValueError(
-            f"model.copy_attention is the pointer's and has no effect with model.copy={config.copy}; "
-            "leave it out, or set model.copy=pointer"
+            f"model.copy_attention has no effect with model.copy={config.copy}; leave it out, or set model.copy=pointer"
         )
     if config.copy == "pointer" and config.attention == "none":
         raise ValueError(
-            "model.copy=pointer copies by the weights of an attention, but model.attention is none; "
+            "model.copy=pointer requires an attention, but model.attention is none; "
             "set model.attention=additive or model.copy=copynet"
         )
     if config.residual and max(config.encoder_layers, config.decoder_layers) == 1:
         raise ValueError(
-            "model.residual joins layers, but encoder and decoder have one each; "
+            "model.residual requires more than one layer, but encoder and decoder have one each; "
             "set model.encoder_layers or model.decoder_layers above 1, or model.residual=false"
         )
     if config.memory_dropout and config.attention == config.copy == "none":
         raise ValueError(
-            "model.memory_dropout is of what attention and copying read, but model.attention and model.copy are none; "
+            "model.memory_dropout has no effect with model.attention=none and model.copy=none; "
             "leave it out, or set one of them"
         )
     dropped = config.dropout or config.embedding_dropout or config.memory_dropout
@@ -230,27 +315,49 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
 
 
 def check_search(config: SearchConfig, *, has_attention: bool) -> None:
-    """Refuse settings of the search that cannot act.
+    """Refuse values out of range, and penalties that cannot act.
 
     Raises:
         ValueError: with the keys to change.
     """
+    from_container(SearchConfig, dataclasses.asdict(config), "search.")
     if (config.coverage_penalty or config.summary_penalty) and not has_attention:
         raise ValueError(
-            "search.coverage_penalty and search.summary_penalty look at an attention, but model.attention is none; "
+            "search.coverage_penalty and search.summary_penalty require an attention, but model.attention is none; "
             "set them to 0"
         )
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """The message for a mistyped key."""
-    names = {name if "." in key else name.rpartition(".")[2]: name for name in reversed(known)}
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)
-    return f"there is no setting {key}; the nearest is {names[near[0]]}" if near else f"there is no setting {key}"
+    """The message about an unknown key, with the setting that was probably meant."""
+    nearest = _nearest_keys(key, known)
+    if not nearest:
+        return f"there is no setting {key}"
+    *first, last = nearest
+    if not first:
+        return f"there is no setting {key}; the nearest is {last}"
+    return f"there is no setting {key}; the nearest are {', '.join(first)} and {last}"
+
+
+def _nearest_keys(key: str, known: list[str]) -> list[str]:
+    """By the name in another toolkit; else by the last component, in the same group first; else by the whole key."""
+    group, _, last = key.rpartition(".")
+    other = OTHER_NAMES.get(last.lower(), ())
+    if other and set(other) <= set(known):
+        return list(other)
+    beside = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == group}
+    if near := difflib.get_close_matches(last, beside, n=1):
+        return [beside[near[0]]]
+    lasts = {name.rpartition(".")[2] for name in known}
+    if near := difflib.get_close_matches(last, lasts, n=1):
+        groups = {name.rpartition(".")[0]: name for name in known if name.rpartition(".")[2] == near[0]}
+        near_groups = difflib.get_close_matches(group, groups, n=1, cutoff=0.75)
+        return [groups[name] for name in near_groups or groups]
+    return difflib.get_close_matches(key, known, n=1, cutoff=0.0)
 
 
 def keys(kind: type = Config, prefix: str = "", *, texts: bool = False) -> list[str]:
-    """Every dotted key of the schema; with ``texts`` those alone whose value is any text."""
+    """Every dotted key of the schema; with ``texts`` only those that take any text."""
     names, hints = [], typing.get_type_hints(kind)
     for item in dataclasses.fields(kind):
         name, hint = prefix + item.name, hints[item.name]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from seq2seq import model_dir
-from seq2seq.config import SearchConfig, check_search
+from seq2seq.config import SearchConfig, check_search, from_container
 from seq2seq.data.batching import Batch, collate, split_by_tokens
 from seq2seq.data.copy_ids import Extended, extend, target_ids
 from seq2seq.model_dir import Tokenizers
@@ -110,6 +110,21 @@ class Translator:
         """
         model, settings, tokenizers = model_dir.load(path, find_device(device))
         return cls(model, tokenizers, settings.search)
+
+    def with_search(self, **changes: Any) -> Translator:
+        """Copy the translator with other search settings; model and tokenizers are the same objects.
+
+        >>> Translator.load("runs/mine").with_search(beam_size=1, length_penalty=0.6)  # doctest: +SKIP
+
+        Args:
+            changes: settings of ``SearchConfig``; None leaves a setting unchanged.
+
+        Raises:
+            ValueError: an unknown setting or a value out of range.
+        """
+        changed = asdict(self.search_config) | {name: value for name, value in changes.items() if value is not None}
+        search = from_container(SearchConfig, changed, "search.")
+        return Translator(self.model, self.tokenizers, search, warns=self.warns)
 
     def translate(self, lines: Sequence[str], *, first_line: int = 1) -> list[str]:
         """Translate lines; a blank line gives an empty line."""

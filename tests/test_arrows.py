@@ -1,4 +1,4 @@
-"""The import arrows: every module imports downwards only, and the two pure folders know nothing above themselves."""
+"""Imports point down: no module imports one above it, and layers/ and search/ import only torch and their own folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import seq2seq
+
 PACKAGE = Path(__file__).parents[1] / "seq2seq"
-FLOORS = (  # from the roof down; a room may import its own floor and the floors below
+FLOORS = (  # from the top down; a module may import its own floor and the floors below
     {"commands", "__main__"},
     {"training", "selfcheck"},
     {"translator"},
@@ -20,19 +22,19 @@ FLOORS = (  # from the roof down; a room may import its own floor and the floors
     {"searchable"},
     {"search", "data", "loss", "plot"},
     {"text", "layers"},
-    {"config"},
+    {"config", "version"},
 )
 PURE = {"layers", "search"}  # torch, the standard library and their own folder
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(module: str) -> str:
-    """layers for seq2seq.layers.cells; empty for the package itself."""
+    """The folder or file directly under the package: layers for seq2seq.layers.cells; empty for the package itself."""
     return module.partition(".")[2].partition(".")[0]
 
 
 def floor(module: str) -> int:
-    """The floor of a dotted name, 0 the roof; the package itself lies under everything."""
+    """The floor of a dotted name, 0 the top; the package itself lies below everything, since its names are lazy."""
     room = room_of(module)
     found = [number for number, rooms in enumerate(FLOORS) if room in rooms]
     assert found or not room, f"{module} has no floor yet: give {room} its place in FLOORS"
@@ -56,8 +58,10 @@ def imports(file: Path, tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             start = package[: len(package) + 1 - node.level] if node.level else []
             source = ".".join([*start, *([node.module] if node.module else [])])
-            for alias in node.names:  # from seq2seq import config imports seq2seq.config
-                yield f"{source}.{alias.name}" if f"{source}.{alias.name}" in MODULES else source
+            for alias in node.names:  # from seq2seq import config, Translator imports .config and .translator
+                module = f"{source}.{alias.name}"
+                exported = seq2seq.EXPORTS.get(alias.name, source) if source == "seq2seq" else source
+                yield module if module in MODULES else exported
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
@@ -66,16 +70,24 @@ def test_imports_point_down(file: Path) -> None:
     room = room_of(importer)
     for imported in imports(file, ast.parse(file.read_bytes())):
         if room in PURE:
-            own = f"seq2seq.{room}"
-            pure = imported.split(".")[0] in {"torch", *sys.stdlib_module_names} or f"{imported}.".startswith(f"{own}.")
-            assert pure, f"{importer} imports {imported}, but {own} knows torch, the standard library and itself"
+            folder = f"seq2seq.{room}"
+            outside = imported.split(".")[0] in {"torch", *sys.stdlib_module_names}
+            assert outside or f"{imported}.".startswith(f"{folder}."), f"{importer} imports {imported}"
         elif room and imported.split(".")[0] == "seq2seq":
             assert floor(imported) >= floor(importer), f"{importer} imports {imported}, which lies above it"
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_the_package_is_not_imported_as_a_whole(file: Path) -> None:
+    """Through its attributes a module could reach modules above it."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            assert "seq2seq" not in [alias.name for alias in node.names], f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_no_import_of_the_project_inside_a_function(file: Path) -> None:
-    if room_of(name_of(file)) == "commands":  # imports where used, so that --help is quick
+    if room_of(name_of(file)) == "commands":  # commands import large packages when they run, so that --help is quick
         return
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
@@ -85,4 +97,5 @@ def test_no_import_of_the_project_inside_a_function(file: Path) -> None:
 
 def test_no_cycle() -> None:
     graph = {name_of(file): set(imports(file, ast.parse(file.read_bytes()))) & MODULES for file in FILES}
+    del graph["seq2seq"]  # it imports nothing but the version before a name is used, see tests/test_package.py
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle

@@ -1,25 +1,35 @@
-"""from_container: nested plain values become checked dataclasses, and every mistake is named with its key."""
+"""from_container and checked: values become checked dataclasses, and every error names its key."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import config_of, write_corpus
 
 from seq2seq.config import (
     CELLS,
+    OTHER_NAMES,
     Config,
+    DataConfig,
+    FilesConfig,
     ModelConfig,
     SearchConfig,
     TokenizerConfig,
     TrainConfig,
+    check_model,
+    check_search,
+    check_tokenizer,
+    checked,
     from_container,
     keys,
     unknown_key,
 )
+from seq2seq.training.train import train
 
 SECTIONS = {"train": TrainConfig, "model": ModelConfig, "search": SearchConfig, "tokenizer": TokenizerConfig}
 
@@ -36,8 +46,8 @@ def limited(name: str) -> list[tuple[str, Any]]:
 
 def put(key: str, value: Any) -> Config:
     section, _, name = key.partition(".")
-    made: Config = from_container(Config, {section: {name: value}})
-    return made
+    config: Config = from_container(Config, {section: {name: value}})
+    return config
 
 
 def test_nothing_given_is_the_schema_and_its_defaults_are_possible() -> None:
@@ -84,6 +94,35 @@ def test_an_unknown_key_names_the_nearest(values: dict[str, Any], wrong: str, ne
 def test_a_key_without_its_section_finds_the_whole_key() -> None:
     assert unknown_key("beam_sise", keys()) == "there is no setting beam_sise; the nearest is search.beam_size"
     assert unknown_key("x", []) == "there is no setting x"
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("train.lr", "train.learning_rate"),
+        ("lr", "train.learning_rate"),
+        ("model.layers", "model.encoder_layers and model.decoder_layers"),
+        ("train.batch_size", "train.batch_tokens"),
+        ("train.epochs", "train.max_epochs"),
+        ("seed", "train.seed"),
+        ("train.beam", "search.beam_size"),
+        ("train.dropout", "tokenizer.dropout and model.dropout"),
+        ("data.src", "data.train.src, data.valid.src and data.test.src"),
+        ("tokenizer.dropuot", "tokenizer.dropout"),
+        ("search.batch_token", "search.batch_tokens"),
+        ("modle.dropout", "model.dropout"),
+        ("train.hidden_size", "model.hidden_size"),
+        ("label_smoothing", "loss.label_smoothing"),
+    ],
+)
+def test_the_setting_that_was_probably_meant(key: str, nearest: str) -> None:
+    verb = "are" if " and " in nearest else "is"
+    assert unknown_key(key, keys()) == f"there is no setting {key}; the nearest {verb} {nearest}"
+
+
+def test_names_of_other_toolkits_mean_settings_that_exist() -> None:
+    assert {key for meant in OTHER_NAMES.values() for key in meant} <= set(keys())
+    assert not {key.rpartition(".")[2] for key in keys()} & set(OTHER_NAMES), "a setting needs no other name"
 
 
 def test_keys_are_the_leaves_and_the_sections() -> None:
@@ -155,3 +194,55 @@ def test_a_section_must_hold_settings(value: Any) -> None:
 def test_the_prefix_stands_before_the_keys_of_a_part() -> None:
     with pytest.raises(ValueError, match=rf"^model\.cell must be one of {', '.join(CELLS)}, but is none$"):
         from_container(ModelConfig, {"cell": "none"}, "model.")
+
+
+# ---- configurations built in Python
+
+
+def test_checked_puts_the_name_into_the_run_directory_and_changes_nothing_else() -> None:
+    config = Config(name="x")
+    assert checked(config) == dataclasses.replace(config, run_dir="runs/x")
+    assert config.run_dir == "runs/${name}", "the argument is unchanged"
+    assert checked(Config(name="x", run_dir="/a/${name}/b")).run_dir == "/a/x/b"
+    assert checked(checked(config)) == checked(config)
+
+
+def test_checked_takes_paths_and_sections_of_none() -> None:
+    config = Config(run_dir=Path("a"), data=DataConfig(train=FilesConfig(src=Path("b")), test=None))  # type: ignore[arg-type]
+    result = checked(config)
+    assert (result.run_dir, result.data.train.src, result.data.test) == ("a", "b", FilesConfig())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (Config(model=ModelConfig(dropout=1.5)), "model.dropout must be a number of at least 0 and below 1, but is 1.5"),
+        (Config(train=TrainConfig(seed=-1)), f"train.seed must be a whole number of at least 0 and below {2**63}, but is -1"),
+        (Config(search=SearchConfig(beam_size=0)), "search.beam_size must be a whole number of at least 1, but is 0"),
+        (Config(name=3), "name must be text, but is 3"),  # type: ignore[arg-type]
+        (Config(model="large"), "model must hold settings, but is large"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_dataclasses_are_checked_like_hydras_values(config: Config, message: str) -> None:
+    for check in (checked, train):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            check(config)
+
+
+def test_parts_of_a_configuration_are_checked_where_they_are_used() -> None:
+    with pytest.raises(ValueError, match=r"^model\.dropout must be a number of at least 0 and below 1, but is 1\.5$"):
+        check_model(ModelConfig(dropout=1.5), shared=True)
+    with pytest.raises(ValueError, match=r"^search\.beam_size must be a whole number of at least 1, but is 0$"):
+        check_search(SearchConfig(beam_size=0), has_attention=True)
+    with pytest.raises(ValueError, match=r"^tokenizer\.vocab_size must be a whole number of at least 5, but is 1$"):
+        check_tokenizer(TokenizerConfig(vocab_size=1))
+
+
+def test_a_run_is_trained_into_the_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path, pairs=20)
+    config = config_of(tmp_path, train__max_updates=1)
+    config.name, config.run_dir = "x", Config().run_dir
+    train(config)
+    assert (tmp_path / "runs" / "x" / "model" / "config.json").is_file()
+    assert not (tmp_path / "runs" / "${name}").exists()

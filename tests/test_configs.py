@@ -1,4 +1,4 @@
-"""Hydra's side: every recipe composes, files of one's own choose their group, mistakes become one line."""
+"""Composed configurations: every recipe composes, named files choose their group, errors are one sentence."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 import yaml
 
-from seq2seq.commands.train import compose, for_hydra, to_config
+from seq2seq.commands.compose import compose
+from seq2seq.commands.overrides import GROUPS, for_hydra
 from seq2seq.config import Config, from_container, keys
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+ORDERS = ("experiment_last", "model_last")
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 
 
 def config_of(*overrides: str) -> Config:
-    return to_config(compose(overrides))
+    return compose(overrides)
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -36,7 +38,7 @@ def at(config: Any, key: str) -> Any:
 
 
 def stated(path: Path) -> dict[str, Any]:
-    """What a YAML file states, by whole keys, without Hydra's part."""
+    """The settings in a YAML file, by whole keys, without Hydra's part."""
     values = yaml.safe_load(path.read_text())
     inside = path.parent != CONF and "@package _global_" not in path.read_text()
     prefix = f"{path.parent.name}." if inside else ""
@@ -90,7 +92,7 @@ def test_groups_other_than_recipes_do_not_repeat_the_defaults() -> None:
         assert not repeated, f"{path} repeats seq2seq/config.py: {repeated}"
 
 
-def test_own_files_choose_the_empty_data_group() -> None:
+def test_named_files_choose_the_empty_data_group() -> None:
     config = config_of("name=mine", "data.train.src=a", "data.train.tgt=b", "data.valid.file=c.jsonl")
     assert (config.data.train.src, config.data.train.tgt, config.data.valid.file) == ("a", "b", "c.jsonl")
     assert (config.data.root, config.data.valid.src, config.data.test.src) == (".", None, None)
@@ -129,8 +131,31 @@ def test_names_in_a_list_need_quotes() -> None:
         ([], False),
     ],
 )
-def test_when_own_files_are_chosen(overrides: list[str], chosen: bool) -> None:
-    assert for_hydra(overrides) == (["data=files", *overrides] if chosen else overrides)
+def test_when_the_data_group_files_is_chosen(overrides: list[str], chosen: bool) -> None:
+    assert ("data=files" in for_hydra(overrides)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("settings", "written"),
+    [
+        (["train.seed=3"], ["train.seed=3"]),
+        (["+experiment=multi30k"], ["experiment=multi30k"]),
+        (["experiment=django", "model=large"], ["order=model_last", "experiment=django", "model=large"]),
+        (["experiment=null", "model=large"], ["experiment=null", "model=large"]),
+        (["experiment=a,b", "model=plain,large"], ["order=model_last", "experiment=a,b", "model=plain,large"]),
+        (["~data.test"], ["data.test.src=null", "data.test.tgt=null", "data.test.file=null"]),
+        (["data.test=null"], ["data.test.src=null", "data.test.tgt=null", "data.test.file=null"]),
+        (["~experiment"], ["~experiment"]),
+        (["hydra/launcher=basic", "hydra.job.name=x"], ["hydra/launcher=basic", "hydra.job.name=x"]),
+    ],
+)
+def test_settings_as_hydra_reads_them(settings: list[str], written: list[str]) -> None:
+    assert for_hydra(settings) == written
+
+
+def test_another_primary_configuration_has_its_own_order() -> None:
+    settings = ["experiment=django", "model=large"]
+    assert for_hydra(settings, own_config=True) == settings
 
 
 @pytest.mark.parametrize(
@@ -152,21 +177,23 @@ def test_when_own_files_are_chosen(overrides: list[str], chosen: bool) -> None:
         ("train.init_from=null", None),
     ],
 )
-def test_a_text_is_no_number(override: str, value: Any) -> None:
+def test_a_text_is_not_a_number(override: str, value: Any) -> None:
     place: Any = config_of("data=files", override)
     for name in override.lstrip("+").split("=")[0].split("."):
         place = getattr(place, name)
     assert place == value
 
 
-def test_a_model_that_is_asked_for_stands_before_the_recipes() -> None:
+def test_a_model_of_the_command_line_wins_over_a_recipe() -> None:
     recipe, large, plain = (
         config_of("experiment=multi30k", *model) for model in ([], ["model=large"], ["model=plain"])
     )
     assert (recipe.model.hidden_size, recipe.model.encoder_layers) == (256, 1)
     assert (large.model.hidden_size, large.model.encoder_layers, large.model.residual) == (512, 2, True)
     assert (plain.model.cell, plain.model.attention) == ("gru", "none")
-    assert large.model.dropout == plain.model.dropout == recipe.model.dropout, "what it leaves open is the recipe's"
+    assert large.model.dropout == plain.model.dropout == recipe.model.dropout, (
+        "what the model does not state is the recipe's"
+    )
     assert config_of("experiment=multi30k", "model=large", "model.hidden_size=64").model.hidden_size == 64
 
 
@@ -185,7 +212,10 @@ def test_a_model_that_is_asked_for_stands_before_the_recipes() -> None:
         ("model.bidirectional=perhaps", r"model\.bidirectional=perhaps .*perhaps.* bool"),
         ("train.seed=1,2", r"Ambiguous value for argument 'train\.seed=1,2'"),
         ("train.seed=[1", r"\[1"),
-        ("~train.seed", r"train\.seed .*deletion"),
+        (
+            "~train.seed",
+            r"^train\.seed can't be removed, because every setting has a value; set train\.seed to another",
+        ),
         ("train=3", r"train=3 "),
         ("model=[1]", r"^Hydra can't read model=\[1\]$"),
         ("train.optimizer=adm", r"train\.optimizer must be one of adam, adamw, sgd, but is adm"),
@@ -196,7 +226,7 @@ def test_a_model_that_is_asked_for_stands_before_the_recipes() -> None:
         ("run_dir=???", r"run_dir"),
     ],
 )
-def test_a_mistake_is_one_sentence(override: str, message: str) -> None:
+def test_an_error_is_one_sentence(override: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         config_of(override)
     assert len(" ".join(str(caught.value).split())) < 300
@@ -204,13 +234,18 @@ def test_a_mistake_is_one_sentence(override: str, message: str) -> None:
 
 
 def test_composing_twice_gives_each_its_own_name() -> None:
-    first = compose(["data=files"])
-    assert to_config(first).name == "files"
+    assert config_of("data=files").name == "files"
     assert config_of("data=multi30k").name == "multi30k"
 
 
-def test_what_was_composed_is_a_whole_plain_configuration() -> None:
+def test_a_composed_configuration_is_plain_and_complete() -> None:
     config = config_of("model.encoder_hidden_size=null", "model.attention_size=12", "train.weight_decay=0.5")
     assert (config.model.encoder_hidden_size, config.model.attention_size) == (None, 12)
     assert config.train.weight_decay == 0.5
     assert from_container(Config, {}) == Config(), "composing changes no default"
+
+
+def test_the_orders_hold_the_same_files_and_the_groups_of_the_command_line_exist() -> None:
+    first, second = (yaml.safe_load((CONF / "order" / f"{name}.yaml").read_text())["defaults"] for name in ORDERS)
+    assert first == second[::-1]
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} == {*GROUPS, "order"}

@@ -179,7 +179,7 @@ def test_output_tying_works_with_one_vocabulary_or_two(shared):
 @pytest.mark.parametrize("kind", ["inputs", "all"])
 def test_tying_the_inputs_needs_one_vocabulary(kind):
     message = (
-        f"model.tie_embeddings={kind} needs one vocabulary, but tokenizer.shared is false; "
+        f"model.tie_embeddings={kind} requires one vocabulary, but tokenizer.shared is false; "
         "set tokenizer.shared=true, or model.tie_embeddings=output or none"
     )
     with pytest.raises(ValueError, match=message):
@@ -344,10 +344,7 @@ def test_an_attention_size_that_cannot_act_is_refused(attention):
 @pytest.mark.parametrize("copy", ["none", "copynet"])
 @pytest.mark.parametrize("copy_attention", ["shared", "separate"])
 def test_a_copy_attention_without_a_pointer_is_refused(copy, copy_attention):
-    message = (
-        f"model.copy_attention is the pointer's and has no effect with model.copy={copy}; "
-        "leave it out, or set model.copy=pointer"
-    )
+    message = f"model.copy_attention has no effect with model.copy={copy}; leave it out, or set model.copy=pointer"
     with pytest.raises(ValueError, match=message):
         make(copy=copy, copy_attention=copy_attention)
 
@@ -355,7 +352,7 @@ def test_a_copy_attention_without_a_pointer_is_refused(copy, copy_attention):
 @pytest.mark.parametrize("options", [{}, {"copy_attention": "separate"}])
 def test_a_pointer_without_attention_is_refused(options):
     message = (
-        "model.copy=pointer copies by the weights of an attention, but model.attention is none; "
+        "model.copy=pointer requires an attention, but model.attention is none; "
         "set model.attention=additive or model.copy=copynet"
     )
     with pytest.raises(ValueError, match=message):
@@ -373,7 +370,9 @@ def test_coverage_without_attention_is_refused(coverage):
 
 
 def test_residual_between_no_layers_is_refused():
-    with pytest.raises(ValueError, match=r"model.residual joins layers, but encoder and decoder have one each"):
+    with pytest.raises(
+        ValueError, match=r"model.residual requires more than one layer, but encoder and decoder have one each"
+    ):
         make(residual=True)
     make(residual=True, encoder_layers=2)
     make(residual=True, decoder_layers=2)
@@ -386,7 +385,7 @@ def test_locked_dropout_of_nothing_is_refused():
 
 
 def test_dropout_of_a_memory_that_nothing_reads_is_refused():
-    message = "model.memory_dropout is of what attention and copying read, but model.attention and model.copy are none"
+    message = "model.memory_dropout has no effect with model.attention=none and model.copy=none"
     with pytest.raises(ValueError, match=message):
         make(attention="none", memory_dropout=0.3, dropout_kind="locked")
     make(attention="none", copy="copynet", memory_dropout=0.3)

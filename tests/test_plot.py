@@ -498,7 +498,10 @@ def test_mistakes_of_plot(plain: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "out.png").exists()
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delitem(sys.modules, "seq2seq.plot")
-    assert re.fullmatch(r'plot needs matplotlib \(.*\); pip install "seq2seq\[plot\]"', refused(plain, *good))
+    assert re.fullmatch(
+        r'plot requires matplotlib \(.*\); run pip install "\.\[plot\]" in the checkout of seq2seq',
+        refused(plain, *good),
+    )
 
 
 def test_check_format() -> None:

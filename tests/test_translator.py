@@ -592,5 +592,23 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("penalty", ["coverage_penalty", "summary_penalty"])
 def test_penalties_on_an_attention_that_is_not_there_are_refused(penalty):
-    with pytest.raises(ValueError, match=r"look at an attention, but model.attention is none; set them to 0"):
+    with pytest.raises(ValueError, match=r"require an attention, but model.attention is none; set them to 0"):
         make(attention="none", **{penalty: 0.1})
+
+
+def test_with_search_changes_only_the_search_settings_that_are_given(translator):
+    changed = translator.with_search(beam_size=1, length_penalty=None, too_long="split")
+    assert changed.search_config == dataclasses.replace(translator.search_config, beam_size=1, too_long="split")
+    assert translator.search_config.beam_size != 1, "the first translator is unchanged"
+    for name in ("model", "tokenizers", "max_source_length", "warns"):
+        assert getattr(changed, name) is getattr(translator, name)
+    assert translator.with_search().translate(LINES) == translator.translate(LINES)
+
+
+def test_with_search_refuses_the_values_that_a_configuration_refuses(translator):
+    with pytest.raises(ValueError, match=r"^search\.beam_size must be a whole number of at least 1, but is 0$"):
+        translator.with_search(beam_size=0)
+    with pytest.raises(ValueError, match=r"^there is no setting search\.beam; the nearest is search\.beam_size$"):
+        translator.with_search(beam=3)
+    with pytest.raises(ValueError, match=r"require an attention, but model.attention is none; set them to 0$"):
+        make(attention="none").with_search(coverage_penalty=0.1)

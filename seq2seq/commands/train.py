@@ -1,164 +1,101 @@
-"""The train command: Hydra composes the configuration, dataclasses go on from there."""
+"""The train command: flags and settings are told apart here, and Hydra runs the training."""
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
+from enum import Enum
+from typing import NamedTuple
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, flag_override
-from omegaconf.errors import OmegaConfBaseException
-
-from seq2seq.config import Config, from_container, keys, unknown_key
-from seq2seq.training.stopping import Stopped
-from seq2seq.training.train import train
-
-PACKAGE = Path(__file__).resolve().parent.parent
-GROUPS = ("data", "model", "experiment")
+import typer
 
 
-def _beside(name: str, inside: str) -> Path:
-    """The folder ``inside`` of the installed package, or ``name`` at the top of a checkout."""
-    installed = PACKAGE / inside
-    return installed if installed.is_dir() else PACKAGE.parent / name
+class Value(Enum):
+    """Whether a flag has a value."""
+
+    NONE = "none"
+    REQUIRED = "required"
+    OPTIONAL = "optional"
 
 
-def register_schema() -> None:
-    """Tell Hydra the schema and where the bundled data lies."""
-    ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("bundled_data", lambda: str(_beside("data", "bundled")), replace=True)
+class Flag(NamedTuple):
+    """A flag that Hydra documents."""
+
+    name: str
+    short: str = ""
+    value: Value = Value.NONE
+    choices: tuple[str, ...] = ()  # the values it may have; empty: any
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.short})" if self.short else self.name
 
 
-def to_config(composed: DictConfig) -> Config:
-    """Plain dataclasses of a composed configuration, every value checked.
-
-    Raises:
-        ValueError: a value that is out of range or can't be resolved.
-    """
-    try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise ValueError(_plain(error)) from error
-    assert isinstance(values, dict)
-    config: Config = from_container(Config, {str(key): value for key, value in values.items()})
-    return config
-
-
-def _quoted(override: str) -> str:
-    """Quote a value that Hydra's grammar has no word for, such as a file name with an accent or brackets.
-
-    Nor is a text a number for it: of name=2026_11_21 it would make 20261121.
-    """
-    key, _, value = override.partition("=")
-    try:
-        read = OverridesParser.create().parse_override(override).value()
-        quotes = isinstance(read, (bool, int, float)) and key.lstrip("+") in keys(texts=True)
-    except HydraException:
-        if value[:1] in ("[", "{", "'", '"', "$"):
-            raise ValueError(f"can't read {override}; write a list as KEY=['a','b'], in quotes") from None
-        quotes = True
-    if quotes:
-        value = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value)
-        return f"{key}='{value}'"
-    return override
+FLAGS = (
+    Flag("--help", "-h"),
+    Flag("--hydra-help"),
+    Flag("--version"),
+    Flag("--cfg", "-c", Value.REQUIRED, ("job", "hydra", "all")),
+    Flag("--resolve"),
+    Flag("--package", "-p", Value.REQUIRED),
+    Flag("--run", "-r"),
+    Flag("--multirun", "-m"),
+    Flag("--shell-completion", "-sc"),
+    Flag("--config-path", "-cp", Value.REQUIRED),
+    Flag("--config-name", "-cn", Value.REQUIRED),
+    Flag("--config-dir", "-cd", Value.REQUIRED),
+    Flag("--experimental-rerun", "", Value.REQUIRED),
+    Flag(
+        "--info", "-i", Value.OPTIONAL, ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+    ),  # the first choice is the value if none is given
+)
 
 
-def for_hydra(overrides: Sequence[str]) -> list[str]:
-    """Overrides as Hydra can take them, with data=files where files are named and no data set or recipe is."""
-    chosen = any(re.match(r"\+?(data|experiment)=", override) for override in overrides)
-    named = any(re.match(r"\+*data\.(train|valid)\b", override) for override in overrides)
-    return [*(["data=files"] if named and not chosen else []), *map(_quoted, overrides)]
+def split_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Split the arguments of train into flags and settings, which may stand in any order.
 
-
-def compose(overrides: Sequence[str]) -> DictConfig:
-    """Compose the configuration of some overrides.
+    Returns:
+        The values of the flags, by their long names (empty for a flag without value); and the settings.
 
     Raises:
-        ValueError: a mistyped key (the nearest is named), an unknown recipe, a value of the wrong type.
+        ValueError: an unknown flag, or a flag without its value.
     """
-    register_schema()
-    _check_keys(overrides)
-    with hydra.initialize_config_dir(str(_beside("conf", "conf")), version_base="1.3"):
-        try:
-            composed = hydra.compose("train", overrides=for_hydra(overrides), return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(_plain(error)) from error
-        except TypeError as error:  # model=[1]
-            raise ValueError(f"Hydra can't read {' '.join(overrides)}") from error
-    HydraConfig.instance().set_config(composed)  # the default of name asks it for the data set
-    with flag_override(composed, ["struct", "readonly"], [False, False]):
-        del composed["hydra"]
-    return composed
-
-
-def train_command(arguments: Sequence[str]) -> None:
-    """Run ``seq2seq train`` with Hydra's command line.
-
-    Raises:
-        ValueError: an error of the user's; it is found before Hydra starts, but for sweeps.
-    """
-    overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
-    flags = [argument for argument in arguments if argument not in overrides]  # of Hydra's, with their values
-    if any(flag.startswith("-") for flag in flags):
-        _check_flags(arguments)
-        _check_keys(overrides)
-    else:
-        compose(arguments)
-    register_schema()
-    sys.argv = ["seq2seq train", *flags, *for_hydra(overrides)]
-    hydra.main(version_base="1.3", config_path=str(_beside("conf", "conf")), config_name="train")(_run)()
-
-
-def _run(composed: DictConfig) -> None:
-    """What Hydra calls; errors leave from here, since Hydra would print them its own way."""
-    try:
-        train(to_config(composed))
-    except (ValueError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(stopped.exit_code)
-
-
-def _check_flags(arguments: Sequence[str]) -> None:
-    def refuse(message: str) -> NoReturn:
-        raise ValueError(f"{message}; settings are given as KEY=VALUE, seq2seq train --help lists them")
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args(arguments)
-
-
-def _check_keys(overrides: Sequence[str]) -> None:
-    known = [*keys(), *GROUPS]
-    for override in overrides:
-        key, _, value = override.partition("=")
-        key = key.lstrip("+~")
-        if "=" not in override and not override.startswith("~"):
-            raise ValueError(f"an argument of train is KEY=VALUE, but {override} has no =")
-        if key.split(".")[0] != "hydra" and "/" not in key and key not in known:
-            raise ValueError(unknown_key(key, known))
-        inside = next((name for name in known if name.startswith(f"{key}.")), None)
-        if inside and "=" in override and key not in GROUPS and not value.endswith("}"):
+    by_name = {name: flag for flag in FLAGS for name in (flag.name, flag.short) if name}
+    flags: dict[str, str] = {}
+    settings = []
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
+        if not argument.startswith("-"):
+            settings.append(argument)
+            continue
+        name, equals, value = argument.partition("=")
+        if name not in by_name:
             raise ValueError(
-                f"{key} is a group of settings, but {override} gives it one value; set {inside} or another"
+                f"train has no flag {name}; settings are given as KEY=VALUE (seq2seq train --help lists them), "
+                f"and the flags are {', '.join(map(str, FLAGS))}"
             )
+        flag = by_name[name]
+        if not equals and flag.value is Value.REQUIRED and remaining:
+            value = remaining.pop(0)
+        elif not equals and flag.value is Value.OPTIONAL:
+            value = remaining.pop(0) if remaining and remaining[0] in flag.choices else flag.choices[0]
+        _check_value(flag, name, value)
+        flags[flag.name] = value
+    return flags, settings
 
 
-def _plain(error: Exception) -> str:
-    """One line of Hydra's or OmegaConf's message, without what only their authors need."""
-    parts = [str(error), str(error.__cause__)] if error.__cause__ else [str(error)]
-    lines = [line.strip() for part in dict.fromkeys(parts) for line in part.splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(_NOISE))
+def _check_value(flag: Flag, name: str, value: str) -> None:
+    if flag.value is Value.NONE:
+        if value:
+            raise ValueError(f"{name} takes no value, but is given {value}")
+    elif not value:
+        raise ValueError(f"{name} requires a value{': one of ' * bool(flag.choices)}{', '.join(flag.choices)}")
+    elif flag.choices and value not in flag.choices:
+        raise ValueError(f"{name} must be one of {', '.join(flag.choices)}, but is {value}")
 
 
-_NOISE = ("full_key", "object_type", "reference_type", "Config search", "provider=", "See https", "Set the environment")
+def train(context: typer.Context) -> None:
+    """Run ``seq2seq train`` with the command line of Hydra."""
+    flags, settings = split_arguments(context.args)
+    from seq2seq.commands.jobs import run_jobs
+
+    run_jobs(flags, settings)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from seq2seq import model_dir
-from seq2seq.config import Config, check_model, check_search, check_tokenizer
+from seq2seq.config import Config, check_model, check_search, check_tokenizer, checked
 from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
 from seq2seq.data.dataset import sampled_set, training_set
@@ -48,6 +48,7 @@ def train(config: Config) -> float:
         ValueError: settings or data that cannot work, a run directory that cannot be continued, a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
+    config = checked(config)
     _check(config)
     device = find_device(config.train.device)
     precision = Precision(config.train.precision, device)

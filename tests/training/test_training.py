@@ -237,7 +237,7 @@ def test_other_validation_data_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"model.residual": True}, r"model\.residual joins layers"),
+        ({"model.residual": True}, r"model\.residual requires more than one layer"),
         ({"model.attention": "none", "search.coverage_penalty": 1}, r"search\.coverage_penalty and .* set them to 0"),
         ({"data.src_field": "en"}, r"data\.src_field=en is of records, but no data is; leave it out"),
         ({"data.tgt_field": "1"}, r"data\.tgt_field=1 is of records"),

@@ -1,0 +1,39 @@
+"""Errors that a user can correct: one line on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+MEMORY_ERRORS = ("out of memory", "can't allocate memory")  # of a GPU, of a CPU; both are plain RuntimeErrors
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line and exit with code 2."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+@contextmanager
+def one_line_errors(out_of_memory: str) -> Iterator[None]:
+    """Print an error that the user can correct as one line, and exit with code 2; other errors keep their traceback.
+
+    Args:
+        out_of_memory: which setting to lower when a batch does not fit into memory.
+    """
+    try:
+        yield
+    except ValueError as error:
+        fail(str(error))
+    except RuntimeError as error:
+        if not any(text in str(error) for text in MEMORY_ERRORS):
+            raise
+        fail(f"a batch does not fit into memory; lower {out_of_memory}")
+    except BrokenPipeError:  # the reader of standard output closed it, which is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:  # a full disk, for example
+        fail(f"{error.filename or 'the output'} can't be used: {error.strerror or error}")

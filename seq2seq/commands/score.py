@@ -1,0 +1,30 @@
+"""The score command: the log-probability of given target lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption, load_translator
+from seq2seq.commands.streams import check_line_counts
+
+
+def score(
+    model: Model,
+    src: Annotated[Path, typer.Option(help="Source lines.")],
+    tgt: Annotated[Path, typer.Option(help="Target lines.")],
+    device: DeviceOption = Device.AUTO,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Print the log-probability of every target line.
+
+    The logarithm is natural, and the end of the sentence is included.
+    """
+    from seq2seq.data.corpus import read_lines
+
+    sources, targets = list(read_lines(src)), list(read_lines(tgt))
+    check_line_counts(src, sources, tgt, targets)
+    for token_log_probs in load_translator(model, device, threads).score(sources, targets):
+        typer.echo(f"{sum(token_log_probs):.6f}")

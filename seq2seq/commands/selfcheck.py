@@ -1,0 +1,22 @@
+"""The selfcheck command: whether the laws that every model must obey hold for this model."""
+
+from __future__ import annotations
+
+import typer
+
+from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption, load_translator
+
+
+def selfcheck(model: Model, device: DeviceOption = Device.AUTO, threads: ThreadsOption = 0) -> None:
+    """Check that a model computes correctly.
+
+    Checks that padding and batching change nothing, that probabilities sum to one, and that search and scoring agree.
+    Exits with code 1 if a check fails.
+    """
+    from seq2seq.selfcheck import run_checks
+
+    checks = run_checks(load_translator(model, device, threads))
+    for check in checks:
+        typer.echo(f"{'ok    ' if check.passed else 'FAILED'}  {check.law}: {check.text}")
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
