@@ -218,7 +218,7 @@ class Seq2Seq(nn.Module):
         coverage = forced.features.new_zeros(0)
         if self.decoder.attention.coverage != "none":
             coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility)
-            coverage = coverage.flatten().index_select(0, batch.real)
+            coverage = coverage.flatten().index_select(0, batch.target_positions)
         smoothed, nll = output_loss(
             self.readout.logits,
             forced.features,
@@ -237,7 +237,7 @@ class Seq2Seq(nn.Module):
         """Tell where every real target token came from."""
         forced = self._force(batch)
         weights = forced.trace.log_weights.exp()
-        weights = weights.flatten(0, 1).index_select(0, batch.real)
+        weights = weights.flatten(0, 1).index_select(0, batch.target_positions)
         copying = forced.copying
         if copying is None:  # then nothing depends on the output layer
             return Provenance(weights, torch.ones_like(weights[:, 0]), torch.zeros_like(weights))
@@ -302,12 +302,12 @@ class Seq2Seq(nn.Module):
         trace = self.decoder.unroll(embedded, state, memory)
 
         def real(tensor: Tensor) -> Tensor:  # (B, T, ...) -> (R, ...): padding never reaches the output layer
-            return tensor.flatten(0, 1).index_select(0, batch.real)
+            return tensor.flatten(0, 1).index_select(0, batch.target_positions)
 
         copying = None
         if self.pointer is not None:
             gate, energies = self.pointer(trace.outputs, trace.contexts, embedded, trace.log_weights, memory)
-            ids = memory.copy_ids.index_select(0, batch.real // batch.tgt_in.shape[1])
+            ids = memory.copy_ids.index_select(0, batch.target_positions // batch.tgt_in.shape[1])
             copying = Copying(None if gate is None else real(gate), real(energies), ids)
         features = real(self.readout.features(trace.outputs, trace.contexts))
         self.passed("recurrence", features)

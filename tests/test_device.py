@@ -92,4 +92,4 @@ def test_a_tensor_of_another_device_is_found() -> None:
         FakeTensorMode(allow_non_fake_inputs=True),
         pytest.raises(Exception, match="at least two devices, meta and cpu"),
     ):
-        model(batch._replace(real=torch.arange(7)))
+        model(batch._replace(target_positions=torch.arange(7)))

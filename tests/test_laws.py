@@ -27,7 +27,8 @@ from seq2seq.layers.decoder import Decoder
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, Search, beam_search
-from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, train_tokenizer
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.translator import Translation, Translator
 
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -330,7 +331,7 @@ def naive(world: World, batch: Batch) -> list[tuple[float, float]]:
         world.model.log_probs(batch)
     logits = readout[0][1].double()
     result = []
-    for number, position in enumerate(batch.real.tolist()):
+    for number, position in enumerate(batch.target_positions.tolist()):
         row, t = divmod(position, batch.tgt_out.shape[1])
         target = int(batch.tgt_out[row, t])
         scores = [0.0 if i in (PAD, BOS) else math.exp(x) for i, x in enumerate(logits[number].tolist())]
@@ -644,7 +645,7 @@ def test_r16_the_first_step_is_the_same_in_training_and_search(case, by_steps):
     heard = listen(world.model.decoder.attention)
     with torch.no_grad():
         forced = torch.full(batch.tgt_out.shape, math.nan).flatten()
-        forced = forced.index_copy(0, batch.real, world.model.log_probs(batch)).view_as(batch.tgt_out)
+        forced = forced.index_copy(0, batch.target_positions, world.model.log_probs(batch)).view_as(batch.tgt_out)
         trained = heard[0]
         heard.clear()
         decoding = world.encode()

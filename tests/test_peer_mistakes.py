@@ -23,7 +23,8 @@ from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Search, beam_search
 from seq2seq.search.penalties import Penalties
-from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizer
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD
 from seq2seq.translator import Translator
 
 SIZE = 12
@@ -132,7 +133,7 @@ def test_the_probabilities_of_every_row_sum_to_one():
     with torch.no_grad():
         model.log_probs(batch())
     gate, energies = pointer[0]
-    rows = batch().real
+    rows = batch().target_positions
     copying = Copying(gate.flatten()[rows], energies.flatten(0, 1)[rows], batch().copy_ids[rows // gate.shape[1]])
     distribution = Distribution(logits[0], model.readout.banned, copying)
     searched = distribution.log_probs(SIZE).exp()

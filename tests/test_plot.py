@@ -29,7 +29,7 @@ from seq2seq.commands.app import app
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.plot import Picture, check_format, draw, find_fonts, render
-from seq2seq.text.tokenizer import train_tokenizer
+from seq2seq.text.factory import train_tokenizer
 from seq2seq.translator import Translator
 
 TEXT = [

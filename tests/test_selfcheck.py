@@ -12,7 +12,8 @@ from seq2seq.layers.decoder import Decoder
 from seq2seq.layers.distribution import Distribution
 from seq2seq.model_dir import Settings, Tokenizers, build_model
 from seq2seq.selfcheck import Check, run_checks
-from seq2seq.text.tokenizer import EOS, PAD, train_tokenizer
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import EOS, PAD
 from seq2seq.translator import Translator
 
 WORDS = [f"word{number}" for number in range(20)]

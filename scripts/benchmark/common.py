@@ -103,7 +103,7 @@ def by_steps() -> Iterator[None]:
         coverage = forced.features.new_zeros(0)
         if coverage_weight:
             coverage = coverage_loss(forced.trace.log_weights.exp(), forced.memory.fertility).flatten()
-            coverage = coverage.index_select(0, batch.real)
+            coverage = coverage.index_select(0, batch.target_positions)
         return total_loss(smoothed, nll, coverage, coverage_weight=coverage_weight, tokens=batch.target_tokens)
 
     with mock.patch.object(Decoder, "fuses", False), mock.patch.object(Seq2Seq, "forward", forward):

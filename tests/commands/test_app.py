@@ -23,7 +23,7 @@ from seq2seq.metrics import significance
 from seq2seq.metrics.scores import report
 from seq2seq.metrics.scores import score as corpus_score
 from seq2seq.model_dir import Settings, Tokenizers
-from seq2seq.text.tokenizer import train_tokenizer
+from seq2seq.text.factory import train_tokenizer
 from seq2seq.training.trainer import Trainer
 from seq2seq.translator import Translation, Translator
 

@@ -38,9 +38,9 @@ def test_collate_frames_both_sides():
     assert batch.src_lengths.tolist() == [3, 1]
     assert batch.tgt_in.tolist() == [[BOS, 7, 0, 0], [BOS, 8, 9, 10]]
     assert batch.tgt_out.tolist() == [[7, EOS, 0, 0], [8, 9, 10, EOS]]
-    assert batch.real.tolist() == [0, 1, 4, 5, 6, 7]
+    assert batch.target_positions.tolist() == [0, 1, 4, 5, 6, 7]
     assert batch.target_tokens == 6
-    assert batch.tgt_out.flatten()[batch.real].tolist() == [7, EOS, 8, 9, 10, EOS]
+    assert batch.tgt_out.flatten()[batch.target_positions].tolist() == [7, EOS, 8, 9, 10, EOS]
 
 
 def test_collate_frames_what_is_copied_like_the_source():
@@ -58,9 +58,10 @@ def test_without_copying_nothing_is_copied():
 
 def test_moving_a_batch_leaves_the_lengths_on_the_cpu():
     batch = collate([[5, 6], [4]], [[7], [8]], pad_id=PAD, bos_id=BOS, eos_id=EOS).to(torch.device("meta"))
-    assert {tensor.device.type for tensor in (batch.src, batch.tgt_in, batch.tgt_out, batch.real, batch.copy_ids)} == {
-        "meta"
-    }
+    assert {
+        tensor.device.type
+        for tensor in (batch.src, batch.tgt_in, batch.tgt_out, batch.target_positions, batch.copy_ids)
+    } == {"meta"}
     assert batch.src_lengths.tolist() == [3, 2]
     assert batch.target_tokens == 4
 

@@ -6,7 +6,9 @@ import pytest
 
 from seq2seq.config import TOKENIZERS, TokenizerConfig
 from seq2seq.data.copy_ids import Extended, extend, target_ids
-from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, Segments, Tokenizer, WordTokenizer, train_tokenizer
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, Segments, Tokenizer
+from seq2seq.text.word import WordTokenizer
 
 TEXTS = ["the cat sat on the mat .", "a dog ran to the cat , and sat .", "a man and a dog sat on mats"]
 WORDS = WordTokenizer([*SPECIALS, "the", "cat", "sat"])  # 4, 5, 6; a sentence's own from 7 on

@@ -31,7 +31,9 @@ from seq2seq.data.corpus import (
 from seq2seq.data.corpus import given as split_given
 from seq2seq.data.dataset import sampled_set, training_set
 from seq2seq.data.report import Report
-from seq2seq.text.tokenizer import SPECIALS, UNK, Segments, WordTokenizer, train_tokenizer
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import SPECIALS, UNK, Segments
+from seq2seq.text.word import WordTokenizer
 
 BOM = b"\xef\xbb\xbf"
 

@@ -13,8 +13,9 @@ from untrained import spread
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
-from seq2seq.text.tokenizer import EOS, SPECIALS, Segments, WordTokenizer, train_tokenizer
-from seq2seq.text.wordsplit import JOINER
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import EOS, SPECIALS, Segments
+from seq2seq.text.word import JOINER, WordTokenizer
 from seq2seq.translator import Translator, split_places
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "￭.", "￭,"]
