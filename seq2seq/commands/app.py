@@ -261,7 +261,7 @@ def selfcheck(model: Model, device: DeviceOption = Device.auto, threads: Threads
 
         checks = run_checks(_load(model, device, threads))
         for check in checks:
-            typer.echo(f"{'ok    ' if check.passed else 'FAILED'}  {check.law:<4} {check.text}")
+            typer.echo(f"{'ok    ' if check.passed else 'FAILED'}  {check.law}: {check.text}")
         if not all(check.passed for check in checks):
             raise typer.Exit(1)
 
