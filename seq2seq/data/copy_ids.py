@@ -14,7 +14,7 @@ from seq2seq.text.tokenizer import EOS, Segments, Tokenizer
 
 
 class SourceCopies(NamedTuple):
-    """What can be copied from one source."""
+    """The pieces of one source, as ids that a decoder can copy."""
 
     copy_ids: list[int]  # the target id of every source piece; V + k stands for oov[k]
     oov: list[str]  # the source pieces that the target vocabulary lacks, each once, in source order

@@ -218,7 +218,7 @@ def check_lines(
 def check_names(metrics: Sequence[str], tokenize: str | None = None, lowercase: bool = False) -> None:
     """Raise ValueError for an unknown name or an option that affects no metric; callers check before they translate."""
     if not metrics:
-        raise ValueError(f"no metric was asked for; choose from {', '.join(METRICS)}")
+        raise ValueError(f"metrics must name at least one of {', '.join(METRICS)}, but is empty")
     for name in metrics:
         if name not in METRICS:
             raise ValueError(f"metric must be one of {', '.join(METRICS)}, but is {name}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-import regex  # knows Unicode scripts; sacreBLEU brings it
+import regex  # supports Unicode scripts; a dependency of sacreBLEU too
 
 # Scripts written without spaces: every character is a word. scx: includes characters that several scripts share (ー).
 _UNSPACED = r"""

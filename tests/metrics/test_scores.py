@@ -211,7 +211,7 @@ def test_lines_are_checked(hypotheses: list[str], references: list[list[str]], m
     ("options", "message"),
     [
         ({"metrics": ["blue"]}, "metric must be one of bleu, chrf, ter, exact, rouge, summary, but is blue"),
-        ({"metrics": []}, "no metric was asked for; choose from bleu, chrf, ter, exact, rouge, summary"),
+        ({"metrics": []}, "metrics must name at least one of bleu, chrf, ter, exact, rouge, summary, but is empty"),
         ({"tokenize": "moses"}, f"tokenize must be one of {', '.join(BLEU_TOKENIZERS)}, but is moses"),
         (
             {"metrics": ["ter", "chrf"], "tokenize": "zh"},
