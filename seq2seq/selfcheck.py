@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.data.batching import Batch, collate, pad
+from seq2seq.data.batching import Batch, collate
 from seq2seq.model import Decoding
 from seq2seq.search.beam import Hypothesis, Search, beam_search
 from seq2seq.text.tokenizer import BOS, EOS, PAD
@@ -109,8 +109,7 @@ def _finite_weights(subject: _Subject) -> tuple[str, bool]:
 def _padding_ids(subject: _Subject) -> tuple[str, bool]:
     """Compare the encoder on pad ids and on other ids at the padded positions."""
     batch = subject.batch([*subject.sources, []], [[] for _ in (*subject.sources, [])])
-    _, lengths = pad([[*source, EOS] for source in (*subject.sources, [])], PAD)
-    is_piece = (torch.arange(batch.src.shape[1]) < lengths.unsqueeze(1)).to(batch.src.device)  # (B, S)
+    is_piece = (torch.arange(batch.src.shape[1]) < batch.src_lengths.unsqueeze(1)).to(batch.src.device)  # (B, S)
     outputs = []
     for fill in (PAD, EOS + 1):
         ids = batch.src.masked_fill(~is_piece, fill)
