@@ -70,7 +70,7 @@ def main() -> None:
         metrics=metrics,
         sources=[pair.src for pair in pairs],
     )
-    print(evaluate.report(scores))
+    print(evaluate.report_scores(scores))
 
 
 if __name__ == "__main__":

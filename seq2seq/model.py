@@ -193,7 +193,7 @@ class Seq2Seq(nn.Module):
         coverage = forced.features.new_zeros(0)
         if self.decoder.attention.coverage != "none":
             coverage = coverage_loss(forced.unrolled.log_weights.exp(), forced.memory.fertility)
-            coverage = coverage.flatten().index_select(0, batch.real)
+            coverage = coverage.flatten().index_select(0, batch.target_positions)
         if fast.enabled():
             smoothed, nll = output_loss(
                 self.readout.logits,
@@ -216,7 +216,7 @@ class Seq2Seq(nn.Module):
         """Return the origin of every real target token."""
         forced = self._force(batch)
         weights = forced.unrolled.log_weights.exp()
-        weights = weights.flatten(0, 1).index_select(0, batch.real)
+        weights = weights.flatten(0, 1).index_select(0, batch.target_positions)
         copying = forced.copying
         if copying is None:  # the output layer is not needed
             return Provenance(weights, torch.ones_like(weights[:, 0]), torch.zeros_like(weights))
@@ -276,12 +276,12 @@ class Seq2Seq(nn.Module):
         unrolled = self.decoder.unroll(embedded, state, memory)
 
         def select_real(tensor: Tensor) -> Tensor:  # (B, T, ...) -> (R, ...)
-            return tensor.flatten(0, 1).index_select(0, batch.real)
+            return tensor.flatten(0, 1).index_select(0, batch.target_positions)
 
         copying = None
         if self.pointer is not None:
             gate, energies = self.pointer(*unrolled[:2], embedded, unrolled.log_weights, memory)
-            ids = memory.copy_ids.index_select(0, batch.real // batch.tgt_in.shape[1])
+            ids = memory.copy_ids.index_select(0, batch.target_positions // batch.tgt_in.shape[1])
             copying = Copying(None if gate is None else select_real(gate), select_real(energies), ids)
         features = select_real(self.readout.features(unrolled.outputs, unrolled.contexts))
         self.part_ended("recurrence", features)

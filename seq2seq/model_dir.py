@@ -20,7 +20,8 @@ from torch import Tensor
 
 from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig, from_container
 from seq2seq.model import Seq2Seq
-from seq2seq.text.tokenizer import Tokenizer, load_tokenizer
+from seq2seq.text.factory import load_tokenizer
+from seq2seq.text.tokenizer import Tokenizer
 
 FORMAT = 1
 CONFIG = "config.json"

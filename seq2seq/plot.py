@@ -1,7 +1,8 @@
-"""Pictures of a translation: where the model looked, what it copied, how much it generated, what it covered.
+"""Pictures of a translation: attention weights, copied pieces, p_gen and coverage.
 
-Drawn from plain values; knows no model. Needs matplotlib, the extra ``plot``; draws without pyplot and display. A heat
-map of the attention as in Bahdanau et al. 2015, fig. 3; p_gen and coverage as in See et al. 2017.
+The attention is drawn as a heat map as in Bahdanau et al. 2015, fig. 3; p_gen and coverage are those of See et al. 2017.
+A picture is drawn from plain values, without a model. Requires matplotlib (the extra ``plot``), but neither pyplot nor a
+display.
 """
 
 from __future__ import annotations
@@ -28,93 +29,105 @@ from matplotlib.text import Text
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("png", "svg", "pdf")
-BASIC_FONT = "DejaVu Sans"  # comes with matplotlib
-FONT_FILES = (  # preferred for what the basic font lacks, by how their files' names start; then any other
+PICTURE_FORMATS = ("png", "svg", "pdf")
+BASIC_FONT = "DejaVu Sans"  # included in matplotlib
+FONT_FILES = (  # preferred for characters that the basic font lacks: the starts of their file names; others follow
     *("notosanscjk", "sourcehansans", "notosanssc", "notosans", "wqy", "ipa", "takao", "vlgothic", "droidsansfallback"),
     *("uming", "ukai", "pingfang", "hiragino", "stheiti", "msyh", "simhei", "simsun", "yugoth", "meiryo", "malgun"),
     *("nanum", "unifont"),
 )
-NO_FONTS = ("lastresort", "adobeblank", "adobenotdef")  # they have every character and draw none
+NO_FONTS = ("lastresort", "adobeblank", "adobenotdef")  # these fonts map every character to an empty glyph
 STYLES = re.compile("bold|black|heavy|thin|light|medium|italic|oblique|condensed|mono|serif")
 
-CELL = 0.24  # inches, of a piece on either axis
-STRIP = 0.8  # inches, of p_gen and coverage
+CELL_SIZE = 0.24  # inches per piece, on both axes
+STRIP_SIZE = 0.8  # inches, the height of the coverage bars and the width of the p_gen bars
 GAP = 0.12  # inches
-FONT_SIZE = 8.0  # points; a CJK character is as wide
+FONT_SIZE = 8.0  # points; a CJK character is as wide as this
 TITLE_SIZE = 9.0
-LONGEST_LABEL = 28  # columns of a piece
-LONGEST_TITLE = 72  # columns of a title line; up to twice as many where the picture is wider
+LONGEST_LABEL = 28  # columns per piece; a CJK character takes two
+LONGEST_TITLE = 72  # columns per title line; up to twice as many if the picture is wide
 DPI = 150.0
-MOST_PIXELS = 16e6  # of a whole PNG: a document must not fill the memory
+MOST_PIXELS = 16e6  # of a PNG, so a long document does not use up the memory
 COPIED = "#d62728"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn. T and S count the pieces that are shown, whether or not the ends of the sentences are among them."""
+    """The values to draw. T and S are the numbers of target and source pieces shown, with or without eos."""
 
     src_pieces: Sequence[str]  # (S,)
     tgt_pieces: Sequence[str]  # (T,)
-    weights: Sequence[Sequence[float]]  # (T, S), where the model looked
-    copied_from: Sequence[int | None] = ()  # (T,), the source piece that a target piece was copied from; () is nowhere
-    p_gen: Sequence[float] = ()  # (T,), probability of generating; () for a model that does not copy
+    weights: Sequence[Sequence[float]]  # (T, S), attention weights
+    copied_from: Sequence[int | None] = ()  # (T,), index of the copied source piece; (): nothing copied
+    p_gen: Sequence[float] = ()  # (T,), probability of generating; (): not drawn
     title: Sequence[str] = ()  # lines
 
     def __post_init__(self) -> None:
         count = len(self.tgt_pieces)
-        assert len(self.weights) == count, "a row of weights for every target piece"
-        assert all(len(row) == len(self.src_pieces) for row in self.weights), "a weight for every source piece"
-        assert {len(self.copied_from), len(self.p_gen)} <= {0, count}, "one for every target piece, or none"
+        assert len(self.weights) == count, "weights must have a row for every target piece"
+        assert all(len(row) == len(self.src_pieces) for row in self.weights), (
+            "weights must have a column for every source piece"
+        )
+        assert {len(self.copied_from), len(self.p_gen)} <= {0, count}, (
+            "copied_from and p_gen must have a value for every target piece, or be empty"
+        )
 
 
 class Fonts(NamedTuple):
-    """Which fonts to take."""
+    """The fonts for a text."""
 
-    families: list[str]  # in the order in which they are asked for a character
-    missing: str  # the characters that none has, each once, sorted
+    families: list[str]  # in the order in which they are searched for a character
+    missing: str  # the characters that no font has, each once, sorted
 
 
 def check_format(path: Path) -> str:
-    """The format that a file's ending means.
+    """Return the format of a file name.
 
     Raises:
-        ValueError: none of ``FORMATS``.
+        ValueError: the name does not end in one of ``PICTURE_FORMATS``.
     """
     kind = path.suffix.lower().removeprefix(".")
-    if kind not in FORMATS:
+    if kind not in PICTURE_FORMATS:
         raise ValueError(f"a picture's file must end in .png, .svg or .pdf, but is {path}")
     return kind
 
 
 def render(picture: Picture, kind: str) -> bytes:
-    """Draw a picture as one of ``FORMATS``; an SVG holds its text as text.
+    """Draw a picture and return the bytes of the file.
 
-    Characters that no font here has are told in one warning.
+    An SVG holds its text as text. Characters that no installed font has are reported in one warning.
+
+    Args:
+        kind: one of ``PICTURE_FORMATS``.
     """
-    shown = _shown(picture)
+    shown = _printable_picture(picture)
     fonts = find_fonts("".join([*shown.src_pieces, *shown.tgt_pieces, *shown.title]))
     missing = fonts.missing
-    if kind != "svg":  # a viewer of an SVG has fonts of its own
-        shown, missing = _spelled_otherwise(shown, fonts)
+    if kind != "svg":  # an SVG is shown with the fonts of the viewer
+        shown, missing = _with_compatible_forms(shown, fonts)
     if missing:
         _warn(missing, kind)
     with warnings.catch_warnings(), matplotlib.rc_context():
-        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)  # told already
-        matplotlib.rcdefaults()  # whatever the user's own settings are
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)  # already reported
+        matplotlib.rcdefaults()  # ignore the settings of the user
         matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "seq2seq"})
         figure = draw(shown, fonts.families)
         stream = io.BytesIO()
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)  # the same picture, the same bytes
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(
+            kind
+        )  # so equal pictures have equal bytes
         figure.savefig(stream, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.1)
     return stream.getvalue()
 
 
 def draw(picture: Picture, families: Sequence[str] = (BASIC_FONT,)) -> Figure:
-    """Draw a picture. In an SVG its parts have ids: source-0, target-0, copied-0-0 (target, source), coverage-0, p_gen-0."""
+    """Draw a picture as a matplotlib figure.
+
+    The parts of an SVG have ids: source-0, target-0, copied-0-0 (target, source), coverage-0, p_gen-0.
+    """
     weights = np.array(picture.weights, dtype=float)  # (T, S)
-    height, width = (CELL * count for count in weights.shape)
-    whole = (width + (STRIP + GAP if len(picture.p_gen) else 0) + 4 * GAP, height + GAP + STRIP)
+    height, width = (CELL_SIZE * count for count in weights.shape)
+    whole = (width + (STRIP_SIZE + GAP if len(picture.p_gen) else 0) + 4 * GAP, height + GAP + STRIP_SIZE)
     area, longest = whole[0] * whole[1], max(whole)
     figure = Figure(figsize=whole, dpi=min(DPI, math.sqrt(MOST_PIXELS / area), 30_000 / longest))
 
@@ -122,7 +135,7 @@ def draw(picture: Picture, families: Sequence[str] = (BASIC_FONT,)) -> Figure:
         return figure.add_axes((left / whole[0], bottom / whole[1], wide / whole[0], high / whole[1]))
 
     font: dict[str, Any] = {"fontfamily": list(families), "parse_math": False}
-    heat = axes(0, STRIP + GAP, width, height)
+    heat = axes(0, STRIP_SIZE + GAP, width, height)
     places = [np.arange(count + 1) - 0.5 for count in weights.shape]
     cells = heat.pcolormesh(places[1], places[0], weights, cmap="Blues", edgecolor="0.85", linewidth=0.4)
     cells.set_clim(0, max(float(weights.max()), 1e-6))
@@ -137,11 +150,11 @@ def draw(picture: Picture, families: Sequence[str] = (BASIC_FONT,)) -> Figure:
     title = [_trimmed(line, longest_title) for line in picture.title]
     heat.set_title("\n".join(title), loc="left", fontsize=TITLE_SIZE, pad=10, linespacing=1.4, **font)
 
-    _coverage(axes(0, 0, width, STRIP), weights.sum(axis=0))
+    _coverage(axes(0, 0, width, STRIP_SIZE), weights.sum(axis=0))
     right = width + GAP
     if len(picture.p_gen):
-        _p_gen(axes(right, STRIP + GAP, STRIP, height), picture.p_gen)
-        right += STRIP + GAP
+        _p_gen(axes(right, STRIP_SIZE + GAP, STRIP_SIZE, height), picture.p_gen)
+        right += STRIP_SIZE + GAP
     bar = figure.colorbar(cells, cax=axes(right, 0, GAP, min(whole[1], 2.0)))
     bar.ax.tick_params(labelsize=FONT_SIZE - 1)
     bar.ax.set_ylabel("attention", fontsize=FONT_SIZE)
@@ -149,7 +162,7 @@ def draw(picture: Picture, families: Sequence[str] = (BASIC_FONT,)) -> Figure:
 
 
 def find_fonts(text: str) -> Fonts:
-    """The basic font, and as many of the installed ones as it takes to have every character of a text."""
+    """Find fonts that together have every character of a text: the basic font, then installed ones as needed."""
     families = [BASIC_FONT]
     missing = {char for char in text if not _invisible(char)}
     missing -= _characters(font_manager.findfont(BASIC_FONT))
@@ -157,7 +170,7 @@ def find_fonts(text: str) -> Fonts:
     for path in sorted(font_files(), key=_preference) if missing else []:
         found = missing & _characters(path)
         if found:
-            if path not in known:  # installed after matplotlib made its list
+            if path not in known:  # installed after matplotlib listed the fonts
                 font_manager.fontManager.addfont(path)
             families.append(font_manager.ttfFontProperty(FT2Font(path)).name)
             missing -= found
@@ -167,19 +180,19 @@ def find_fonts(text: str) -> Fonts:
 
 
 def font_files() -> list[str]:
-    """The font files of this machine."""
+    """List the installed font files."""
     return font_manager.findSystemFonts()
 
 
 def _label(axes: Axes, picture: Picture, font: dict[str, Any]) -> None:
-    """Pieces on both axes, each beside its cells."""
+    """Label both axes with the pieces."""
     counts = len(picture.src_pieces), len(picture.tgt_pieces)
     axes.xaxis.tick_top()
     axes.set_xticks(range(counts[0]), [_trimmed(piece, LONGEST_LABEL) for piece in picture.src_pieces])
     axes.set_yticks(range(counts[1]), [_trimmed(piece, LONGEST_LABEL) for piece in picture.tgt_pieces])
     all_narrow = all(_columns(piece) <= 2 for piece in picture.src_pieces)
     for number, label in enumerate(axes.get_xticklabels()):
-        upright = all_narrow or _stands(picture.src_pieces[number])
+        upright = all_narrow or _is_upright(picture.src_pieces[number])
         label.set(rotation=0 if upright else 90, gid=f"source-{number}")
     for number, label in enumerate(axes.get_yticklabels()):
         label.set_gid(f"target-{number}")
@@ -189,18 +202,18 @@ def _label(axes: Axes, picture: Picture, font: dict[str, Any]) -> None:
 
 
 def _coverage(axes: Axes, coverage: np.ndarray) -> None:
-    """A bar under every source piece: how much it was looked at by all of the target; (S,)."""
+    """Draw a bar under every source piece: the sum of its attention weights over the target; (S,)."""
     bars = axes.bar(range(len(coverage)), coverage, width=0.8, color="#4c78a8")
     for number, bar in enumerate(bars):
         bar.set_gid(f"coverage-{number}")
-    axes.axhline(1, color="0.5", linewidth=0.6, linestyle=":")  # looked at once in all
+    axes.axhline(1, color="0.5", linewidth=0.6, linestyle=":")  # a sum of 1 means: attended to once
     axes.set(xlim=(-0.5, len(coverage) - 0.5), ylim=(0, 1.05 * max(1.0, float(coverage.max()))), xticks=[])
     axes.locator_params(axis="y", nbins=3)
     _strip(axes, "coverage", axes.yaxis.label)
 
 
 def _p_gen(axes: Axes, p_gen: Sequence[float]) -> None:
-    """A bar beside every target piece: the probability of generating it; (T,)."""
+    """Draw a bar beside every target piece: the probability of generating it; (T,)."""
     bars = axes.barh(range(len(p_gen)), p_gen, height=0.8, color="#72b7b2")
     for number, bar in enumerate(bars):
         bar.set_gid(f"p_gen-{number}")
@@ -216,8 +229,8 @@ def _strip(axes: Axes, name: str, label: Text) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _shown(picture: Picture) -> Picture:
-    """With what can't be drawn spelled out, and titles of one line each."""
+def _printable_picture(picture: Picture) -> Picture:
+    """Replace characters that cannot be drawn, and put every title on one line."""
     return replace(
         picture,
         src_pieces=[_printable(piece) for piece in picture.src_pieces],
@@ -227,7 +240,7 @@ def _shown(picture: Picture) -> Picture:
 
 
 def _printable(text: str) -> str:
-    """Control characters and what XML forbids as their escapes."""
+    """Replace control characters, and characters that XML forbids, with their escapes."""
     return "".join(
         char.encode("unicode_escape").decode()
         if unicodedata.category(char) in ("Cc", "Cs") or char in "\ufffe\uffff"
@@ -236,14 +249,17 @@ def _printable(text: str) -> str:
     )
 
 
-def _spelled_otherwise(picture: Picture, fonts: Fonts) -> tuple[Picture, str]:
-    """Characters that no font has by their compatible forms, where a font has those; and the rest of the missing.
+def _with_compatible_forms(picture: Picture, fonts: Fonts) -> tuple[Picture, str]:
+    """Replace characters that no font has with their compatible (NFKC) forms if a font has those.
 
-    The word tokenizer's joiner is such a character: half as wide as one that every font has.
+    The joiner of the word tokenizer is such a character: the half-width form of one that every font has.
+
+    Returns:
+        The changed picture, and the characters that are still missing.
     """
     table = {ord(char): unicodedata.normalize("NFKC", char) for char in fonts.missing}
-    lost = set(find_fonts("".join(table.values())).missing)
-    table = {number: other for number, other in table.items() if not lost & set(other)}
+    unavailable = set(find_fonts("".join(table.values())).missing)
+    table = {number: other for number, other in table.items() if not unavailable & set(other)}
     changed = replace(
         picture,
         src_pieces=[piece.translate(table) for piece in picture.src_pieces],
@@ -255,16 +271,20 @@ def _spelled_otherwise(picture: Picture, fonts: Fonts) -> tuple[Picture, str]:
 
 def _warn(missing: str, kind: str) -> None:
     some = " ".join(missing[:20]) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
-    effect = "the text is in the SVG, but shows only where such a font is" if kind == "svg" else "they show as boxes"
+    effect = (
+        "the SVG holds the text, but shows it only where such a font is installed"
+        if kind == "svg"
+        else "they are drawn as boxes"
+    )
     log.warning(
-        "no font here has %s; %s; install one, on Debian fonts-noto-cjk (Chinese, Japanese, Korean) or fonts-noto-core",
+        "no installed font has %s; %s; install one, on Debian fonts-noto-cjk (Chinese, Japanese, Korean) or fonts-noto-core",
         some,
         effect,
     )
 
 
 def _characters(path: str) -> set[str]:
-    """What a font file can draw; nothing if it can't be read or scaled."""
+    """Return the characters of a font file; none if it cannot be read or scaled."""
     if _plain_name(path).startswith(NO_FONTS):
         return set()
     try:
@@ -276,24 +296,24 @@ def _characters(path: str) -> set[str]:
 
 
 def _preference(path: str) -> tuple[int, int, str]:
-    """A key: the preferred fonts first, of these the plain ones."""
+    """Sort key of font files: preferred fonts first, and regular styles before others."""
     name = _plain_name(path)
     ranks = [rank for rank, start in enumerate(FONT_FILES) if name.startswith(start)]
     return min(ranks, default=len(FONT_FILES)), len(STYLES.findall(name)), name
 
 
 def _plain_name(path: str) -> str:
-    """Of a font's file: lower case, letters and digits alone."""
+    """Return the name of a font file in lower case, letters and digits only."""
     return "".join(char for char in Path(path).stem.lower() if char.isalnum())
 
 
 def _invisible(char: str) -> bool:
-    """Whether it asks for no glyph: spaces, joiners, variation selectors."""
+    """Whether a character needs no glyph: spaces, joiners, variation selectors."""
     return unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cf") or "\ufe00" <= char <= "\ufe0f"
 
 
 def _columns(text: str) -> int:
-    """How wide a text is, in halves of a CJK character."""
+    """Return the width of a text in columns; a CJK character takes two."""
     return sum(_width(char) for char in text)
 
 
@@ -301,13 +321,13 @@ def _width(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1
 
 
-def _stands(piece: str) -> bool:
-    """Whether a label stays upright between others that are turned: one character, or two of CJK."""
+def _is_upright(piece: str) -> bool:
+    """Whether a label stays upright among rotated ones: one character, or two CJK characters."""
     return len(piece) == 1 or (len(piece) == 2 and _columns(piece) == 4)
 
 
 def _trimmed(text: str, columns: int) -> str:
-    """A text of at most so many columns."""
+    """Cut a text to a number of columns."""
     if _columns(text) <= columns:
         return text
     total, kept = 1, ""

@@ -5,11 +5,13 @@ A single model satisfies it, and so can several models that are searched as one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from seq2seq.data.batching import Batch
 from seq2seq.search.beam import SearchState
@@ -63,6 +65,9 @@ class Searchable(Protocol[D]):
     @property
     def max_source_length(self) -> int:
         """Pieces of a source, without the end of sentence; longer sources are cut or split."""
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Return the parameters with their names."""
 
     def encode(self, batch: Batch) -> D:
         """Encode the sources of a batch; return the state before the first token."""

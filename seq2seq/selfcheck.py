@@ -1,7 +1,7 @@
-"""The laws that a user can check on a model of their own: padding, batching, search and scoring must agree.
+"""Laws that a user can check on a trained model: padding, batching, search and scoring must agree.
 
-The numbers are those of the project's own tests. The sources are random pieces of the model's vocabulary, so a check
-needs no data; it takes seconds.
+The tolerances are those of the tests of this project. The sources are random pieces of the vocabulary of the model, so
+a check needs no data; it takes seconds. docs/laws.md explains the laws.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from seq2seq.data.batching import Batch, collate
 from seq2seq.model import Decoding
@@ -18,42 +19,47 @@ from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 from seq2seq.translator import Translator
 
-SEED = 1
-LENGTHS = (1, 2, 3, 5, 8, 13, 21)  # pieces of the sources
-BEAM = 4
-STEPS = 3
-SCORE_TOLERANCE = 1e-4  # of sums of log-probabilities, fp32; plus 1e-5 of their size where forced scoring is compared
+SOURCE_SEED = 1
+SOURCE_LENGTHS = (1, 2, 3, 5, 8, 13, 21)  # in pieces
+CHECK_BEAM = 4
+CHECK_STEPS = 3
+SCORE_TOLERANCE = 1e-4  # of sums of log-probabilities in fp32; plus 1e-5 of their size where forced scores are compared
 
 
 class Check(NamedTuple):
-    """One law on one model."""
+    """The result of checking one law on one model."""
 
-    law: str
-    text: str  # what was compared, and by how much it differed
+    law: str  # its name in docs/laws.md
+    text: str  # one sentence: what was compared, the largest difference, and the allowed one
     passed: bool
 
 
+class _NothingFoundError(Exception):
+    """The search found no translation of a source, because its log-probabilities are NaN."""
+
+
 class _Subject:
-    """A model, and sources to try it on."""
+    """A model with random sources and targets to check it on."""
 
     def __init__(self, translator: Translator) -> None:
         self.model = translator.model
         self.max_length = translator.max_length
         self.penalty = translator.search_config.length_penalty
         self.never_id = translator.model.never_id
-        random = torch.Generator().manual_seed(SEED)
+        generator = torch.Generator().manual_seed(SOURCE_SEED)
         size = translator.tokenizers.src.size
-        lengths = [length for length in LENGTHS if length <= translator.model.max_source_length]
-        self.sources = [torch.randint(EOS + 1, size, (length,), generator=random).tolist() for length in lengths]
-        self.words = translator.tokenizers.tgt.size - EOS - 1
-        # some target for each source: its own ids, folded into the target vocabulary
-        self.targets = [[EOS + 1 + piece % self.words for piece in source] for source in self.sources]
+        lengths = [length for length in SOURCE_LENGTHS if length <= translator.model.max_source_length]
+        self.sources = [torch.randint(EOS + 1, size, (length,), generator=generator).tolist() for length in lengths]
+        self.num_words = translator.tokenizers.tgt.size - EOS - 1  # target ids that are not special tokens
+        # a target for each source: the ids of the source, wrapped around at the size of the target vocabulary
+        self.targets = [[EOS + 1 + piece % self.num_words for piece in source] for source in self.sources]
 
     def batch(self, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> Batch:
-        """Collate; every fourth piece of a source is one that the target vocabulary lacks."""
-        words, size = self.words, self.model.vocab_size
+        """Collate sources and targets; about every fourth source piece is out of the target vocabulary."""
+        num_words, size = self.num_words, self.model.vocab_size
         copy_ids = [
-            [size + piece % 3 if piece % 4 == 0 else EOS + 1 + piece % words for piece in source] for source in sources
+            [size + piece % 3 if piece % 4 == 0 else EOS + 1 + piece % num_words for piece in source]
+            for source in sources
         ]
         batch = collate(
             sources, targets, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids if self.model.copies else None
@@ -61,142 +67,196 @@ class _Subject:
         return batch.to(self.model.device)
 
     def encode(self, sources: Sequence[list[int]]) -> Decoding:
-        """Read some sources in one batch."""
-        batch = self.batch(sources, [[] for _ in sources])
+        """Encode sources in one batch."""
+        return self.encode_batch(self.batch(sources, [[] for _ in sources]))
+
+    def encode_batch(self, batch: Batch) -> Decoding:
+        """Encode the sources of a batch."""
         return self.model.encode(batch)
 
     def search(self, sources: Sequence[list[int]], beam_size: int) -> list[list[Hypothesis]]:
-        """Search some sources in one batch."""
+        """Search the translations of sources in one batch.
+
+        Raises:
+            _NothingFoundError: a source has no translation.
+        """
         decoding = self.encode(sources)
         limits = [self.max_length(len(source)) for source in sources]
         options = SearchOptions(BOS, EOS, beam_size, self.penalty, never_id=self.never_id)
-        return beam_search(self.model.step, decoding, limits, options)
+        found = beam_search(self.model.step, decoding, limits, options)
+        if not all(found):
+            raise _NothingFoundError
+        return found
 
-    def forced(self, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> torch.Tensor:
-        """Log-probability of every target (without eos) by teacher forcing in one batch."""
+    def forced(self, sources: Sequence[list[int]], targets: Sequence[list[int]]) -> Tensor:
+        """Compute the log-probability of every target (given without eos) by teacher forcing in one batch: (B,)."""
         parts = self.model.log_probs(self.batch(sources, targets)).cpu().split([len(target) + 1 for target in targets])
-        return torch.stack([part.sum() for part in parts])
+        return torch.stack([part.double().sum() for part in parts])
 
 
-def run_checks(translator: Translator) -> list[Check]:
-    """Run every check on a model, in evaluation mode; the sources are the same every time."""
-    checks: list[Callable[[_Subject], Check]] = [
-        _padding_ids,
-        _more_padding,
-        _sums,
-        _forced_scores,
-        _greedy,
-        _n_best,
-        _never_pad_or_bos,
-        _batch_invariance,
-    ]
-    # TF32, which cuDNN takes unasked, keeps 10 bits of what the laws compare
-    with translator.model.evaluating(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        subject = _Subject(translator)
-        return [check(subject) for check in checks]
+def _largest(values: Sequence[Tensor | float]) -> float:
+    """Return the largest of all numbers, NaN if one of them is NaN (``max`` of Python would ignore it)."""
+    return float(torch.cat([torch.as_tensor(value).detach().double().cpu().flatten() for value in values]).max())
 
 
-def _padding_ids(subject: _Subject) -> Check:
-    """R1: other ids at padded places change nothing."""
-    sources = [*subject.sources, []]
-    batch = subject.batch(sources, sources)
-    padding = batch.src == PAD
-    outcomes = []
-    for ids in (batch.src, batch.src.masked_fill(padding, EOS + 1)):
-        memory, state, _ = subject.model.encode(batch._replace(src=ids))
-        outcomes.append((memory.values[~padding], memory.summary, state.hidden))
-    worst = max(float((a - b).abs().max()) for a, b in zip(*outcomes, strict=True))
-    return Check("R1", f"other ids at padded places move the encoder by {worst:.1e} (must be 0)", worst == 0)
+def _finite_weights(subject: _Subject) -> tuple[str, bool]:
+    bad = [name for name, weight in subject.model.named_parameters() if not weight.isfinite().all()]
+    named = f", the first in {bad[0]}" if bad else ""
+    text = f"{len(bad)} weight tensors hold NaN or infinity{named} (allowed: 0)"
+    return text, not bad
 
 
-def _more_padding(subject: _Subject) -> Check:
-    """R1: the padding that batch mates bring changes log-probabilities by at most 1e-5 of their size."""
+def _padding_ids(subject: _Subject) -> tuple[str, bool]:
+    """Compare the encoder on pad ids and on other ids at the padded positions."""
+    batch = subject.batch([*subject.sources, []], [[] for _ in (*subject.sources, [])])
+    is_piece = (torch.arange(batch.src.shape[1]) < batch.src_lengths.unsqueeze(1)).to(batch.src.device)  # (B, S)
+    outputs = []
+    for fill in (PAD, EOS + 1):
+        ids = batch.src.masked_fill(~is_piece, fill)
+        copy_ids = batch.copy_ids.masked_fill(~is_piece, fill) if subject.model.copies else batch.copy_ids
+        memory, state, _ = subject.encode_batch(batch._replace(src=ids, copy_ids=copy_ids))
+        outputs.append((memory.values[is_piece.to(memory.values.device)], memory.summary, state.hidden))
+    worst = _largest([(a - b).abs() for a, b in zip(*outputs, strict=True)])
+    text = f"other ids at padded positions change the encoder output by {worst:.1e} (allowed: 0)"
+    return text, worst == 0
+
+
+def _more_padding(subject: _Subject) -> tuple[str, bool]:
+    """Compare log-probabilities of a sentence alone and beside longer sentences."""
     pairs = list(zip(subject.sources, subject.targets, strict=True))
     alone = torch.cat([subject.forced([source], [target]) for source, target in pairs])
     longest = max(subject.sources, key=len) * 2, max(subject.targets, key=len) * 2
     together = subject.forced([*subject.sources, longest[0]], [*subject.targets, longest[1]])[:-1]
-    worst = float(((together - alone) / alone).abs().max())
-    return Check(
-        "R1", f"more padding moves log-probabilities by {worst:.1e} of their size (at most 1e-5)", worst <= 1e-5
-    )
+    worst = _largest([((together - alone) / alone).abs()])
+    text = f"more padding changes log-probabilities by {worst:.1e} of their size (allowed: 1e-5)"
+    return text, worst <= 1e-5
 
 
-def _sums(subject: _Subject) -> Check:
-    """R6: the probabilities of all tokens sum to 1 at every step, and pad has none, also when sentences have left."""
-    worst, padded = 0.0, 0.0
+def _sums(subject: _Subject) -> tuple[str, bool]:
+    """Sum the probabilities of several steps, with sentences leaving the batch and changing places in between."""
+    errors, padded = [], []
     decoding = subject.encode(subject.sources)
     tokens = torch.full((len(subject.sources),), BOS)
-    for _ in range(STEPS):
+    for _ in range(CHECK_STEPS):
         next_token, decoding = subject.model.step(tokens, decoding)
         log_probs = next_token.log_probs()
         probabilities = log_probs.exp()
-        worst = max(worst, float((probabilities.sum(dim=1) - 1).abs().max()))
-        padded = max(padded, float(probabilities[:, PAD].max()))
-        kept = torch.arange(0, len(tokens), 2).flip(0)  # every second sentence leaves, the others change places
+        errors.append((probabilities.sum(dim=1) - 1).abs())
+        padded.append(probabilities[:, PAD])
+        kept = torch.arange(0, len(tokens), 2).flip(
+            0
+        )  # every second sentence leaves, the order of the others is reversed
         decoding = decoding.keep(kept.to(log_probs.device))
         tokens = log_probs.argmax(dim=1).cpu()[kept]
-    text = f"the probabilities of a step sum to 1 but for {worst:.1e} (at most 1e-5), pad has {padded:g} (must be 0)"
-    return Check("R6", text, worst <= 1e-5 and padded == 0)
+    worst, worst_pad = _largest(errors), _largest(padded)
+    text = (
+        f"the probabilities of the next token sum to 1 with an error of {worst:.1e} (allowed: 1e-5), and padding has"
+        f" probability {worst_pad:g} (allowed: 0)"
+    )
+    return text, worst <= 1e-5 and worst_pad == 0
 
 
-def _forced_scores(subject: _Subject) -> Check:
-    """R20: forced scoring of what search returns gives the same log-probability."""
-    worst = 0.0
-    for beam_size in (1, BEAM):
+def _forced_scores(subject: _Subject) -> tuple[str, bool]:
+    """Compare the log-probabilities of the search with those of teacher forcing on the same ids."""
+    errors = []
+    for beam_size in (1, CHECK_BEAM):
         found = subject.search(subject.sources, beam_size)
         pairs = [(source, best) for source, hyps in zip(subject.sources, found, strict=True) for best in hyps]
-        log_probs = torch.tensor([best.log_prob for _, best in pairs])
+        log_probs = torch.tensor([best.log_prob for _, best in pairs], dtype=torch.float64)
         forced = subject.forced([source for source, _ in pairs], [best.ids[:-1] for _, best in pairs])
-        worst = max(worst, float(((forced - log_probs).abs() / (SCORE_TOLERANCE + 1e-5 * log_probs.abs())).max()))
-    return Check("R20", f"search and forced scoring differ by {worst:.2f} of the tolerance", worst <= 1)
+        errors.append((forced - log_probs).abs() / (SCORE_TOLERANCE + 1e-5 * log_probs.abs()))
+    worst = _largest(errors)
+    text = (
+        f"log-probabilities of the search and of forced scoring differ by {worst:.2f} of the tolerance"
+        " 1e-4 + 1e-5 |log P| (allowed: 1)"
+    )
+    return text, worst <= 1
 
 
-def _greedy(subject: _Subject) -> Check:
-    """R21: beam 1 takes the most probable piece at every step."""
+def _greedy(subject: _Subject) -> tuple[str, bool]:
+    """Check that beam 1 takes the most probable piece at every step."""
     wrong = 0
     for source, found in zip(subject.sources, subject.search(subject.sources, 1), strict=True):
         decoding = subject.encode([source])
         last = torch.tensor([BOS])
-        for number, piece in enumerate(found[0].ids, start=1):
+        for length, piece in enumerate(found[0].ids, start=1):
             next_token, decoding = subject.model.step(last, decoding)
             log_probs = next_token.log_probs().clone()
             if subject.never_id is not None:
                 log_probs[:, subject.never_id] = -torch.inf
-            forced = number == subject.max_length(len(source))
-            near = float(log_probs.max() - log_probs[0, piece]) <= SCORE_TOLERANCE
-            wrong += not (near or forced)
+            forced = length == subject.max_length(len(source))
+            most_probable = float(log_probs.max() - log_probs[0, piece]) <= SCORE_TOLERANCE
+            wrong += not (most_probable or forced)
             last = torch.tensor([piece])
-    return Check("R21", f"beam 1 is greedy: {wrong} pieces differ", wrong == 0)
+    text = f"a search with beam size 1 takes a piece that is not the most probable {wrong} times (allowed: 0)"
+    return text, wrong == 0
 
 
-def _n_best(subject: _Subject) -> Check:
-    """R21: as many hypotheses as asked, or as there are; all different, best first."""
-    words = subject.model.vocab_size - 3 - (subject.never_id is not None)  # pad, bos and eos are none
+def _n_best(subject: _Subject) -> tuple[str, bool]:
+    """Check that n-best lists have the size asked for (or hold all hypotheses), are sorted, and hold no duplicates."""
+    num_words = subject.model.vocab_size - 3 - (subject.never_id is not None)  # without pad, bos and eos
     limits = [subject.max_length(len(source)) for source in subject.sources]
-    wanted = [min(BEAM, sum(words**length for length in range(min(limit, BEAM)))) for limit in limits]
-    found = subject.search(subject.sources, BEAM)
-    fewer = sum(len(hypotheses) < count for hypotheses, count in zip(found, wanted, strict=True))
-    unsorted = sum(a.score < b.score for hypotheses in found for a, b in itertools.pairwise(hypotheses))
+    wanted = [min(CHECK_BEAM, sum(num_words**length for length in range(min(limit, CHECK_BEAM)))) for limit in limits]
+    found = subject.search(subject.sources, CHECK_BEAM)
+    short = sum(len(hypotheses) < count for hypotheses, count in zip(found, wanted, strict=True))
+    # "not >=" so that a NaN counts as wrong
+    unsorted = sum(not a.score >= b.score for hypotheses in found for a, b in itertools.pairwise(hypotheses))
     repeated = sum(len({tuple(h.ids) for h in hypotheses}) < len(hypotheses) for hypotheses in found)
-    text = f"n-best lists: {fewer} too short, {unsorted} places out of order, {repeated} with a repetition"
-    return Check("R21", text, not fewer + unsorted + repeated)
+    text = (
+        f"of the n-best lists, {short} are too short and {repeated} hold a hypothesis twice,"
+        f" {unsorted} hypotheses are out of order (allowed: 0)"
+    )
+    return text, not short + unsorted + repeated
 
 
-def _never_pad_or_bos(subject: _Subject) -> Check:
-    """R23: pad and bos are never produced."""
-    found = subject.search(subject.sources, BEAM)
-    bad = sum(piece in (PAD, BOS) for hypotheses in found for h in hypotheses for piece in h.ids)
-    return Check("R23", f"pad or bos produced {bad} times", bad == 0)
+def _never_pad_or_bos(subject: _Subject) -> tuple[str, bool]:
+    found = subject.search(subject.sources, CHECK_BEAM)
+    produced = sum(piece in (PAD, BOS) for hypotheses in found for h in hypotheses for piece in h.ids)
+    text = f"the search produces padding or the start symbol {produced} times (allowed: 0)"
+    return text, produced == 0
 
 
-def _batch_invariance(subject: _Subject) -> Check:
-    """R25: a sentence alone or in a batch gives the same scores, and the same ids unless two are as good."""
-    together = subject.search(subject.sources[::-1], BEAM)[::-1]
-    worst, other = 0.0, 0
+def _batch_invariance(subject: _Subject) -> tuple[str, bool]:
+    """Compare the search of a sentence alone and in a batch; the ids may differ only if two hypotheses tie."""
+    together = subject.search(subject.sources[::-1], CHECK_BEAM)[::-1]
+    errors, changed = [], 0
     for source, batched in zip(subject.sources, together, strict=True):
-        (alone,) = subject.search([source], BEAM)
-        worst = max(worst, abs(alone[0].score - batched[0].score))
+        (alone,) = subject.search([source], CHECK_BEAM)
+        errors.append(abs(alone[0].score - batched[0].score))
         tie = len(alone) > 1 and alone[0].score - alone[1].score <= SCORE_TOLERANCE
-        other += alone[0].ids != batched[0].ids and not tie
-    text = f"alone or in a batch: scores differ by {worst:.1e} (at most 1e-4), {other} other translations"
-    return Check("R25", text, worst <= SCORE_TOLERANCE and not other)
+        changed += alone[0].ids != batched[0].ids and not tie
+    worst = _largest(errors)
+    text = (
+        f"scores of a sentence alone and in a batch differ by {worst:.1e} (allowed: 1e-4), and {changed} translations"
+        " differ (allowed: 0)"
+    )
+    return text, worst <= SCORE_TOLERANCE and not changed
+
+
+# The checks by law: each returns what it compared and whether the law holds.
+CHECKS: tuple[tuple[str, Callable[[_Subject], tuple[str, bool]]], ...] = (
+    ("a model that is not finite is refused", _finite_weights),
+    ("padding changes nothing", _padding_ids),
+    ("padding changes nothing", _more_padding),
+    ("probabilities sum to one", _sums),
+    ("search and scoring agree", _forced_scores),
+    ("beam 1 is greedy", _greedy),
+    ("beam 1 is greedy", _n_best),
+    ("padding and start are never produced", _never_pad_or_bos),
+    ("batches change nothing", _batch_invariance),
+)
+
+
+def run_checks(translator: Translator) -> list[Check]:
+    """Run every check on a model, in evaluation mode. The sources are the same in every call."""
+    # cuDNN uses TF32 by default, which has only 10 bits of mantissa: too few for these tolerances
+    with translator.model.evaluating(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        subject = _Subject(translator)
+        return [_run(law, check, subject) for law, check in CHECKS]
+
+
+def _run(law: str, check: Callable[[_Subject], tuple[str, bool]], subject: _Subject) -> Check:
+    try:
+        return Check(law, *check(subject))
+    except _NothingFoundError:
+        return Check(law, "the search finds no translation of a source (the model computes NaN)", passed=False)

@@ -15,14 +15,14 @@ import torch
 from seq2seq import model_dir
 from seq2seq.config import SearchConfig, check_search, from_container
 from seq2seq.data.batching import Batch, collate, split_by_tokens
-from seq2seq.data.copy_ids import Extended, extend, target_ids
+from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.penalties import Penalties
 from seq2seq.searchable import Provenance, Searchable, copied_positions
 from seq2seq.text.tokenizer import BOS, EOS, PAD, Segments
-from seq2seq.text.words import join
-from seq2seq.text.wordsplit import JOINER
+from seq2seq.text.word import JOINER
+from seq2seq.text.words import join_texts
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Translator:
         parts: list[list[str]] = [[] for _ in lines]
         for source, text in zip(sources, texts, strict=True):
             parts[source.row].append(text)
-        return [join(some) for some in parts]
+        return [join_texts(some) for some in parts]
 
     def search(self, lines: Sequence[str], *, n_best: int = 1, first_line: int = 1) -> list[list[Translation]]:
         """Find the best translations of every line.
@@ -192,7 +192,7 @@ class Translator:
         sources = self._read(src, 1, "cut")
         tokenizer = self.tokenizers.tgt
         targets = [
-            target_ids(target, source.own, tokenizer)
+            extended_target_ids(target, source.own, tokenizer)
             for source, target in zip(sources, tokenizer.segment(tgt), strict=True)
         ]
         lengths = np.array([max(len(s.ids), len(t)) + 1 for s, t in zip(sources, targets, strict=True)])
@@ -235,7 +235,7 @@ class Translator:
     def _forced(self, source: _Source, target: str) -> Hypothesis:
         """Score a target as if the search had found it."""
         (segments,) = self.tokenizers.tgt.segment([target])
-        ids = target_ids(segments, source.own, self.tokenizers.tgt)
+        ids = extended_target_ids(segments, source.own, self.tokenizers.tgt)
         batch = self._collate([source], [ids])
         log_probs = self.model.log_probs(batch)
         log_prob, config = float(log_probs.double().sum()), self.search_config
@@ -268,7 +268,7 @@ class Translator:
                 log.log(logging.WARNING if self.warns else logging.DEBUG, message, first_line + row, length, done, most)
             for start, end in itertools.pairwise(places):
                 ids, pieces = segments.ids[start:end], segments.pieces[start:end]
-                copied = extend(pieces, self.tokenizers.tgt) if self.model.copies else Extended([], [])
+                copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
                 sources.append(_Source(row, ids, pieces, segments.spans[start:end], *copied, status=status))
         return sources
 
@@ -382,7 +382,7 @@ def _merge(parts: Sequence[Translation], length_penalty: float) -> Translation:
     log_prob = sum(part.log_prob for part in parts)
     penalties = sum(normalized(part.log_prob, n) - part.score for part, n in zip(parts, lengths, strict=True))
     merged = Translation(
-        join([part.translation for part in parts]),
+        join_texts([part.translation for part in parts]),
         score=normalized(log_prob, sum(lengths)) - penalties,
         log_prob=log_prob,
         status="max_length" if any(part.status == "max_length" for part in parts) else parts[0].status,

@@ -1,7 +1,7 @@
-"""Every tensor of a training step and of a search step lies on the model's device: checked without a GPU.
+"""Every tensor of a training step and of a search step is on the device of the model; checked without a GPU.
 
-The model stands on torch's meta device, whose tensors have no values, and torch's fake tensors refuse to meet one of the
-CPU. Once as on a CPU, once by the branches that a GPU takes.
+The model is on the meta device of torch, whose tensors have no values. Fake tensors raise an error when such a tensor is
+combined with one on the CPU. The tests run once with the code for the CPU and once with the code for a GPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 META = torch.device("meta")
 V = 20
-OWN = 3  # pieces that only a source has
+OOV = 3  # out-of-vocabulary source pieces
 DROPOUTS = {
     "dropout_kind": "locked",
     "word_dropout": 0.2,
@@ -35,7 +35,7 @@ DROPOUTS = {
 
 def build(copies: bool, **options: Any) -> tuple[Seq2Seq, Batch]:
     model = Seq2Seq(ModelConfig(embedding_size=8, hidden_size=8, **options), src_size=V, tgt_size=V, shared=True)
-    copy_ids = [[4, 5, V + OWN - 1], [6, 7]] if copies else None
+    copy_ids = [[4, 5, V + OOV - 1], [6, 7]] if copies else None
     batch = collate([[4, 5, 6], [6, 7]], [[4, 5], [7, 8, 9]], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
     moved = Batch(*(tensor.to(META) for tensor in batch))
     return model.to(META), moved._replace(src_lengths=batch.src_lengths)
@@ -50,11 +50,15 @@ def _run_fast(encoder: RecurrentEncoder, layer: Any, sequence: Tensor, lengths: 
 
 @pytest.fixture(params=["cpu", "gpu"])
 def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())  # knows no meta device
+    monkeypatch.setattr(
+        torch, "autocast", lambda *args, **options: contextlib.nullcontext()
+    )  # autocast does not support the meta device
     if request.param == "gpu":
         is_cuda = property(lambda tensor: tensor.device == META)
         monkeypatch.setattr(Tensor, "is_cuda", is_cuda, raising=False)
-        monkeypatch.setattr(RecurrentEncoder, "_run_torch", _run_fast)  # cuDNN's layers have no fake tensors
+        monkeypatch.setattr(
+            RecurrentEncoder, "_run_torch", _run_fast
+        )  # the layers of cuDNN have no fake implementation
 
 
 @pytest.mark.usefixtures("branches")
@@ -71,7 +75,9 @@ def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     ],
     ids=str,
 )
-def test_nothing_is_left_on_another_device(options: dict[str, Any], layers: int, dropouts: dict[str, Any]) -> None:
+def test_all_tensors_are_on_the_device_of_the_model(
+    options: dict[str, Any], layers: int, dropouts: dict[str, Any]
+) -> None:
     if options.get("attention") == "none":
         dropouts = {name: value for name, value in dropouts.items() if name != "memory_dropout"}
     copies = "copy" in options
@@ -80,24 +86,27 @@ def test_nothing_is_left_on_another_device(options: dict[str, Any], layers: int,
         loss = model(batch, smoothing=0.1, coverage_weight=1.0 if "coverage" in options else 0.0)
         loss.total.backward()
         model.eval()
-        told = [loss.total, loss.nll, model.log_probs(batch), *model.provenance(batch)]
-        decoding = Decoding(*model._start(batch), V + OWN)
-        for width in (1, 2):
-            next_token, decoding = model.step(torch.zeros(2 * width, dtype=torch.long), decoding)
-            told += [next_token.log_probs(), decoding.weights, decoding.mask]
-            told += [*next_token.best(3, (1,)), next_token.at(torch.ones(2 * width, 1, dtype=torch.long, device=META))]
+        results = [loss.total, loss.nll, model.log_probs(batch), *model.provenance(batch)]
+        decoding = Decoding(*model._start(batch), V + OOV)
+        for beam in (1, 2):
+            next_token, decoding = model.step(torch.zeros(2 * beam, dtype=torch.long), decoding)
+            results += [next_token.log_probs(), decoding.weights, decoding.mask]
+            results += [
+                *next_token.best(3, (1,)),
+                next_token.at(torch.ones(2 * beam, 1, dtype=torch.long, device=META)),
+            ]
             decoding = decoding.reorder(torch.ones(4, dtype=torch.long, device=META))
             decoding = decoding.keep(torch.ones(2, dtype=torch.long, device=META))
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     assert len(gradients) > 5
-    assert {tensor.device for tensor in (*told, *gradients)} == {META}
+    assert {tensor.device for tensor in (*results, *gradients)} == {META}
 
 
 @pytest.mark.usefixtures("branches")
-def test_a_tensor_of_another_device_is_found() -> None:
+def test_a_tensor_on_another_device_is_found() -> None:
     model, batch = build(copies=False)
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
         pytest.raises(Exception, match="at least two devices, meta and cpu"),
     ):
-        model(batch._replace(real=torch.arange(7)))
+        model(batch._replace(target_positions=torch.arange(7)))

@@ -1,7 +1,8 @@
 """The laws of copying, coverage and search, over cells, attentions, texts, copying and coverage.
 
-The quick suite runs every pair of settings, the slow one all of their combinations. Models are untrained and have large
-random weights; what they compute is compared with plain loops in fp64, or with themselves by another road.
+docs/laws.md names and explains the laws. The quick suite runs every pair of settings, the slow one all combinations. The
+models are untrained and have large random weights. Their results are compared with plain loops in fp64, or with results
+of the same model computed in another way.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from torch.utils._pytree import tree_leaves
 
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import Batch, collate
-from seq2seq.data.copy_ids import Extended, extend, target_ids
+from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
 from seq2seq.layers.attention import Memory
-from seq2seq.layers.decoder import Decoder
+from seq2seq.layers.fast import plain_layers
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.model_dir import Tokenizers
-from seq2seq.search.beam import Hypothesis, Search, beam_search
-from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, train_tokenizer
+from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
+from seq2seq.search.next_token import LogProbs
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.translator import Translation, Translator
 
 FACTORS: dict[str, tuple[str, ...]] = {
@@ -63,7 +66,7 @@ class Case(NamedTuple):
 
 
 def all_pairs(factors: dict[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Combinations that hold every pair of values: again and again the one with most pairs that are still missing."""
+    """Choose combinations that hold every pair of values: each time, the one with the most pairs still missing."""
     product = list(itertools.product(*factors.values()))
     pairs = {case: set(itertools.combinations(enumerate(case), 2)) for case in product}
     missing = set().union(*pairs.values())
@@ -75,7 +78,7 @@ def all_pairs(factors: dict[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def cases(**only: tuple[str, ...]) -> pytest.MarkDecorator:
-    """Every combination of the factors, those that cover all pairs in the quick suite."""
+    """Parametrize over every combination of the factors; only those that cover all pairs are in the quick suite."""
     factors = FACTORS | only
     quick = all_pairs(factors)
     parameters = [
@@ -112,7 +115,7 @@ def tokenizers(text: str) -> Tokenizers:
 
 
 def make_model(case: Case, sizes: tuple[int, int], *, shared: bool) -> Seq2Seq:
-    """An untrained model, every weight and bias of it larger than at the start of training."""
+    """Make an untrained model whose weights and biases are all larger than at the start of training."""
     torch.manual_seed(1)
     pointer = case.copy in ("shared", "separate")
     config = ModelConfig(
@@ -130,7 +133,7 @@ def make_model(case: Case, sizes: tuple[int, int], *, shared: bool) -> Seq2Seq:
         for name, parameter in model.named_parameters():
             parameter.normal_(std=0.2 if "bias" in name else 0.7)
         model.readout.logits.weight *= 2
-        model.readout.logits.bias[EOS] = -1.5  # or it ends most sentences at once
+        model.readout.logits.bias[EOS] = -1.5  # otherwise most sentences would end at once
         if pointer:
             model.pointer.gate.bias.fill_(-1.5)  # more copying than generating
         if case.copy == "copynet":
@@ -139,10 +142,10 @@ def make_model(case: Case, sizes: tuple[int, int], *, shared: bool) -> Seq2Seq:
 
 
 class World:
-    """A model, its tokenizers and translator, and the lines as the model reads them.
+    """A model with its tokenizers and translator, and the lines as the model reads them.
 
     Args:
-        double: compute in fp64, so that rounding never decides between two hypotheses.
+        double: compute in fp64, so rounding never decides between two hypotheses.
     """
 
     def __init__(self, case: Case, *, double: bool = False, **search: float) -> None:
@@ -152,84 +155,108 @@ class World:
         self.model.to(torch.float64 if double else torch.float32)
         self.size = self.model.vocab_size
         settings = SearchConfig(**(vars(SEARCH) | search))
-        self.translator = Translator(self.model, self.tokenizers, settings, max_source_length=100)
+        self.translator = Translator(self.model, self.tokenizers, settings)
         segments = self.tokenizers.src.segment(LINES)
         self.src = [line.ids for line in segments]
         self.pieces = [line.pieces for line in segments]
-        self.copied = [extend(line.pieces, self.tgt) if self.model.copies else Extended([], []) for line in segments]
+        self.copied = [
+            source_copies(line.pieces, self.tgt) if self.model.copies else SourceCopies([], []) for line in segments
+        ]
 
     def gold(self, row: int) -> dict[str, int]:
-        """A target id of every kind that the line has: where it can be found."""
-        ids, own = self.copied[row]
-        outside = [number for number in range(EOS + 1, self.size) if number not in ids]
+        """Return a target id of every kind that exists for a line, by where the word occurs."""
+        copy_ids, oov = self.copied[row]
+        outside = [number for number in range(EOS + 1, self.size) if number not in copy_ids]
         kinds = {"vocabulary": outside[5], "nowhere": UNK}
-        if own:
-            kinds["source"] = self.size + len(own) - 1
-        if any(number < self.size for number in ids):
-            kinds["both"] = min(ids)
+        if oov:
+            kinds["source"] = self.size + len(oov) - 1
+        if any(number < self.size for number in copy_ids):
+            kinds["both"] = min(copy_ids)
         return kinds
 
     def kinds(self, row: int) -> list[str]:
-        """What the line's target is made of: every kind once or twice; one target is empty."""
+        """List the kinds of the words in the target of a line: every kind once or twice; one target is empty."""
         return list(self.gold(row)) * (1 + row % 2) if row != ALL[-1] else []
 
     def targets(self) -> list[list[int]]:
         return [[self.gold(row)[kind] for kind in self.kinds(row)] for row in ALL]
 
     def batch(self, rows: Iterable[int], targets: Sequence[list[int]]) -> Batch:
-        """Some lines with a target each."""
+        """Collate lines, each with a target."""
         rows = list(rows)
-        copy_ids = [self.copied[row].ids for row in rows] if self.model.copies else None
+        copy_ids = [self.copied[row].copy_ids for row in rows] if self.model.copies else None
         src = [self.src[row] for row in rows]
         return collate(src, targets, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
 
     def known(self) -> Batch:
-        """All lines with their targets."""
+        """Collate all lines with their targets."""
         return self.batch(ALL, self.targets())
 
     def encode(self, rows: Iterable[int] = ALL) -> Decoding:
         rows = list(rows)
         batch = self.batch(rows, [[] for _ in rows])
-        return self.model.encode(batch.src, batch.src_lengths, batch.copy_ids if self.model.copies else None)
+        return self.model.encode(batch)
 
     def search(self, rows: Iterable[int] = ALL, beam_size: int = BEAM) -> list[list[Hypothesis]]:
         rows = list(rows)
         limits = [self.translator.max_length(len(self.src[row])) for row in rows]
-        return beam_search(self.model.step, self.encode(rows), limits, Search(BOS, EOS, beam_size))
+        return beam_search(self.model.step, self.encode(rows), limits, SearchOptions(BOS, EOS, beam_size))
 
     def copied_id(self, row: int, piece: str) -> int:
-        """The id of a target piece, in the vocabulary or among the line's own."""
-        own = self.copied[row].own
-        return self.tgt.pieces(range(self.size + len(own)), own).index(piece)
+        """Return the id of a target piece, in the vocabulary or among the out-of-vocabulary pieces of the line."""
+        oov = self.copied[row].oov
+        return self.tgt.pieces(range(self.size + len(oov)), oov).index(piece)
 
     def forced(self, found: list[list[Hypothesis]]) -> Iterator[tuple[Hypothesis, Tensor]]:
-        """Every hypothesis of all lines with the log-probabilities that teacher forcing gives its ids."""
+        """Pair every hypothesis of all lines with the log-probabilities of its ids by teacher forcing."""
         pairs = [(row, best) for row, hypotheses in enumerate(found) for best in hypotheses]
         batch = self.batch([row for row, _ in pairs], [best.ids[:-1] for _, best in pairs])
         with torch.no_grad():
             log_probs = self.model.log_probs(batch).split([len(best.ids) for _, best in pairs])
         return zip((best for _, best in pairs), log_probs, strict=True)
 
-    def watch(self) -> list[tuple[Tensor, Decoding]]:
-        """What every step of a search of all lines gave."""
-        seen = []
+    def record_steps(self) -> list[tuple[Tensor, Decoding]]:
+        """Search all lines; return the results of every step."""
+        results = []
         step = self.model.step
 
-        def watched(tokens: Tensor, decoding: Decoding) -> tuple[Tensor, Decoding]:
-            seen.append(step(tokens, decoding))
-            return seen[-1]
+        def recorded(tokens: Tensor, decoding: Decoding) -> tuple[LogProbs, Decoding]:
+            next_token, decoding = step(tokens, decoding)
+            results.append((next_token.log_probs(), decoding))
+            return next_token, decoding
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self.model, "step", watched)
+            patch.setattr(self.model, "step", recorded)
             self.translator.search(LINES)
-        return seen
+        return results
 
 
-def listen(module: nn.Module) -> list:
-    """The arguments and results of a module's coming calls."""
-    heard: list = []
-    module.register_forward_hook(lambda module, arguments, result: heard.append((arguments, result)))
-    return heard
+def record_calls(module: nn.Module) -> list:
+    """Record the arguments and results of the following calls of a module."""
+    calls: list = []
+    module.register_forward_hook(lambda module, arguments, result: calls.append((arguments, result)))
+    return calls
+
+
+class AttentionCall(NamedTuple):
+    """One call of an attention's ``log_weights``."""
+
+    query: Tensor
+    coverage: Tensor
+    log_weights: Tensor
+
+
+def record_attention(model: Seq2Seq) -> list[AttentionCall]:
+    """Record the following calls of the attention of the decoder."""
+    calls: list[AttentionCall] = []
+    original = model.decoder.attention.log_weights
+
+    def recorded(query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+        calls.append(AttentionCall(query, coverage, original(query, keys, mask, coverage)))
+        return calls[-1].log_weights
+
+    model.decoder.attention.log_weights = recorded
+    return calls
 
 
 def bos(count: int) -> Tensor:
@@ -240,61 +267,63 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-# Copying
+# ---- copying
 
 
 def check_sums(size: int, log_probs: Tensor, decoding: Decoding) -> None:
-    """R6 after one step."""
+    """Check the law "probabilities sum to one" after one step."""
     probabilities = log_probs.exp()
     assert not log_probs.isnan().any()
     assert (probabilities.sum(dim=1) - 1).abs().max() <= 1e-5
     assert (probabilities[:, [PAD, BOS]] == 0).all()
     assert probabilities.max(dim=1).values.min() > 1.5 / size  # far from uniform
     memory, state, _ = decoding
+    memory = memory.select(torch.arange(len(memory.mask)).repeat_interleave(len(log_probs) // len(memory.mask)))
     assert (state.log_weights.exp()[~memory.mask] == 0).all()
     columns = torch.arange(size, log_probs.shape[1])
-    mine = (memory.copy_ids.unsqueeze(2) == columns).any(dim=1)  # (N, own pieces of any sentence)
-    assert (probabilities[:, size:][~mine] == 0).all()
-    assert (probabilities[:, size:][mine] > 0).all()
+    in_source = (memory.copy_ids.unsqueeze(2) == columns).any(dim=1)  # (N, out-of-vocabulary pieces of all sentences)
+    assert (probabilities[:, size:][~in_source] == 0).all()
+    assert (probabilities[:, size:][in_source] > 0).all()
 
 
 @cases()
-def test_r6_probabilities_sum_to_one_and_padding_has_none(case):
-    """R6, at every step of a search, while sentences leave it and after any selection of rows."""
+def test_probabilities_sum_to_one_and_padding_has_none(case):
+    """Also while sentences leave the search, and after any selection of rows."""
     world = World(case)
-    seen = world.watch()
-    for log_probs, decoding in seen:
+    steps = world.record_steps()
+    for log_probs, decoding in steps:
         check_sums(world.size, log_probs, decoding)
-    rows = [len(log_probs) for log_probs, _ in seen[1:]]
+    rows = [len(log_probs) for log_probs, _ in steps[1:]]
     assert rows == sorted(rows, reverse=True)
-    assert len(set(rows)) > 1  # sentences left, and not all at once
+    assert len(set(rows)) > 1  # sentences left the search, but not all at once
 
-    log_probs, decoding = seen[0]
+    log_probs, decoding = steps[0]
     for chosen in ([4, 0, 0, 2], [1], [3, 3]):
-        selected = decoding.select(torch.tensor(chosen))
-        check_sums(world.size, *world.model.step(log_probs.argmax(dim=1)[chosen], selected))
+        next_token, selected = world.model.step(log_probs.argmax(dim=1)[chosen], decoding.keep(torch.tensor(chosen)))
+        check_sums(world.size, next_token.log_probs(), selected)
 
 
 @cases(**COPYING)
-def test_r6_what_stands_at_padding_is_never_copied(case):
-    """R6: a word's id at the padded places gains nothing."""
+def test_ids_at_padded_positions_are_never_copied(case):
+    """The id of a word at padded positions adds nothing to its probability."""
     world = World(case)
     decoding = world.encode()
     memory = decoding.memory
     assert not memory.mask.all()
     noisy = memory._replace(copy_ids=memory.copy_ids.where(memory.mask, EOS + 1))
     expected, _ = world.model.step(bos(len(LINES)), decoding)
-    assert torch.equal(world.model.step(bos(len(LINES)), decoding._replace(memory=noisy))[0], expected)
+    found, _ = world.model.step(bos(len(LINES)), decoding._replace(memory=noisy))
+    assert torch.equal(found.log_probs(), expected.log_probs())
 
 
 @cases()
-def test_r7_loss_and_gradients_are_finite(case):
-    """R7, with gold of every kind, also where the gate is far beyond the range of a sigmoid."""
+def test_loss_and_gradients_are_finite(case):
+    """With targets of every kind, also where the gate saturates the sigmoid."""
     for bias in (0.0,) if case.copy == "none" else (0.0, 1e4, -1e4):
         world = World(case)
         model, batch = world.model, world.known()
         with torch.no_grad():
-            if case.copy == "copynet":  # what stands against copying there is the sum of the logits
+            if case.copy == "copynet":  # CopyNet has no gate: copying competes with the sum of the exponentiated logits
                 model.readout.logits.bias += bias
             elif model.copies:
                 model.pointer.gate.bias.fill_(bias)
@@ -308,8 +337,8 @@ def test_r7_loss_and_gradients_are_finite(case):
 
 
 @cases(copy=("separate",))
-def test_r7_gold_outside_the_source_teaches_copying_nothing(case):
-    """R7: the copying attention gets exact zeros, not NaN, from a word that cannot be copied."""
+def test_a_target_outside_the_source_gives_copying_zero_gradient(case):
+    """The gradient of the copy attention is exactly zero, not NaN, for a word that cannot be copied."""
     world = World(case)
     rows = list(ALL)
     for kind in ("vocabulary", "nowhere"):
@@ -317,20 +346,20 @@ def test_r7_gold_outside_the_source_teaches_copying_nothing(case):
         world.model.zero_grad()
         first = world.model.log_probs(batch).view(-1, 2)[:, 0]  # the end of the sentence can be copied
         first.sum().backward()
-        own = gradients(world.model.pointer.attention)
-        assert all((gradient == 0).all() for gradient in own.values())
+        of_attention = gradients(world.model.pointer.attention)
+        assert all((gradient == 0).all() for gradient in of_attention.values())
         assert (gradients(world.model)["pointer.gate.bias"] != 0).all()
 
 
 def naive(world: World, batch: Batch) -> list[tuple[float, float]]:
-    """The probability of every real target token by generating and by copying: loops in fp64."""
-    readout = listen(world.model.readout)
-    pointer = listen(world.model.pointer) if world.model.copies else None
+    """Compute the probability of every target token by generating and by copying, with loops in fp64."""
+    readout = record_calls(world.model.readout)
+    pointer = record_calls(world.model.pointer) if world.model.copies else None
     with torch.no_grad():
         world.model.log_probs(batch)
     logits = readout[0][1].double()
     result = []
-    for number, position in enumerate(batch.real.tolist()):
+    for number, position in enumerate(batch.target_positions.tolist()):
         row, t = divmod(position, batch.tgt_out.shape[1])
         target = int(batch.tgt_out[row, t])
         scores = [0.0 if i in (PAD, BOS) else math.exp(x) for i, x in enumerate(logits[number].tolist())]
@@ -351,8 +380,8 @@ def naive(world: World, batch: Batch) -> list[tuple[float, float]]:
 
 
 @cases()
-def test_r8_gold_is_credited_by_both_routes(case):
-    """R8: a gold token has what generating and copying give it together; no route has too much or is left out."""
+def test_a_target_is_credited_by_both_routes(case):
+    """The probability of a target token is the sum of generating and copying it."""
     world = World(case)
     batch = world.known()
     log_probs, routes = world.model.log_probs(batch).detach(), naive(world, batch)
@@ -370,11 +399,11 @@ def test_r8_gold_is_credited_by_both_routes(case):
 
 
 @pytest.mark.parametrize("case", [Case("gru", "additive", "words", "shared", "none")])
-def test_r8_gold_words_outside_the_vocabulary_are_found_in_their_source(case):
-    """R8: gold in the source alone is copied, gold nowhere is unknown; scoring text credits it so."""
+def test_target_words_outside_the_vocabulary_are_found_in_their_source(case):
+    """A word that only the source holds is copied, a word that nothing holds is unknown; ``score`` credits them so."""
     world = World(case)
     target = "the Vortex Nowhere Jynx Xylo"
-    ids = target_ids(world.tgt.segment([target])[0], world.copied[4].own, world.tgt)
+    ids = extended_target_ids(world.tgt.segment([target])[0], world.copied[4].oov, world.tgt)
     assert ids == [world.tgt.id("the"), world.size, UNK, world.size + 1, UNK]
     (scores,) = world.translator.score([LINES[4]], [target])
     batch = world.batch([4], [ids])
@@ -382,16 +411,17 @@ def test_r8_gold_words_outside_the_vocabulary_are_found_in_their_source(case):
 
 
 @cases(**COPYING)
-def test_r9_a_piece_is_one_hypothesis_however_it_is_made(case):
-    """R9: every string has one id at a step, with the probability of all ways to it, and occurs once in an n-best list."""
+def test_a_word_is_one_hypothesis_by_both_routes(case):
+    """Every string has one id, with the probability of both routes, and occurs once in an n-best list."""
     world = World(case)
-    readout, pointer = listen(world.model.readout), listen(world.model.pointer)
+    readout, pointer = record_calls(world.model.readout), record_calls(world.model.pointer)
     with torch.no_grad():
-        log_probs, _ = world.model.step(bos(len(LINES)), world.encode())
+        next_token, _ = world.model.step(bos(len(LINES)), world.encode())
+        log_probs = next_token.log_probs()
     (gates, energies), logits = pointer[0][1], readout[0][1].double()
     for row in ALL:
-        own = world.copied[row].own
-        strings = world.tgt.pieces(range(world.size + len(own)), own)
+        oov = world.copied[row].oov
+        strings = world.tgt.pieces(range(world.size + len(oov)), oov)
         assert len(set(strings)) == len(strings)
         expected = dict.fromkeys(strings, 0.0)
         vocabulary = torch.softmax(logits[row], dim=0).tolist()
@@ -413,29 +443,29 @@ def test_r9_a_piece_is_one_hypothesis_however_it_is_made(case):
 
 
 def check_own_words(world: World) -> None:
-    """R10 for every line and hypothesis."""
-    lines_with_own = 0
+    """Check the law "own words travel with their sentence" for every line and hypothesis."""
+    lines_with_copies = 0
     for row, (found, line) in enumerate(zip(world.translator.search(LINES, n_best=BEAM), LINES, strict=True)):
         (alone,) = world.translator.search([line], n_best=BEAM)
         assert [one.pieces for one in found] == [one.pieces for one in alone]
-        own = {piece for one in found for piece in one.pieces if world.tgt.id(piece) == UNK and piece != "<unk>"}
-        assert own <= set(world.pieces[row])
+        copied = {piece for one in found for piece in one.pieces if world.tgt.id(piece) == UNK and piece != "<unk>"}
+        assert copied <= set(world.pieces[row])
         if world.tgt is world.tokenizers.src:  # words
             others = [name for name in NAMES if name not in line]
             assert not any(name in one.translation for name in others for one in found)
-        lines_with_own += bool(own)
-    assert lines_with_own  # else there was nothing to mix up
+        lines_with_copies += bool(copied)
+    assert lines_with_copies  # otherwise nothing could be mixed up
 
 
 @cases(**COPYING, text=("words", "two"))
-def test_r10_the_own_words_travel_with_their_sentence(case):
-    """R10: what a translation copies stands in its own source, also after others have left the search."""
+def test_own_words_travel_with_their_sentence(case):
+    """A translation copies only from its source, also after other sentences have left the search."""
     check_own_words(World(case, double=True))
 
 
 @pytest.mark.parametrize("text", ["words", "two"])
-def test_r10_own_words_that_stay_where_they_were_would_be_noticed(text, monkeypatch):
-    """R10: the check above tells a search that leaves the copied ids behind when sentences leave."""
+def test_the_check_finds_own_words_that_do_not_travel(text, monkeypatch):
+    """The check above fails if the copy ids of other rows are saved when sentences leave."""
     select = Memory.select
 
     def forgetful(memory: Memory, rows: Tensor) -> Memory:
@@ -450,7 +480,7 @@ def test_r10_own_words_that_stay_where_they_were_would_be_noticed(text, monkeypa
 
 
 class Sizes(TorchDispatchMode):
-    """How many elements the largest result of any operation has."""
+    """Record the number of elements of the largest tensor that an operation returns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -463,7 +493,7 @@ class Sizes(TorchDispatchMode):
         return result
 
 
-B, S, V = 3, 9, 5000  # V times more than T, K and all widths are below S, and than oneDNN's working memory
+B, S, V = 3, 9, 5000  # V is large, so B*S*V exceeds every other product of sizes, and the working memory of oneDNN
 
 
 def large_batch(*, copies: bool = True) -> Batch:
@@ -474,21 +504,20 @@ def large_batch(*, copies: bool = True) -> Batch:
 
 
 @cases(text=("two",))
-def test_r11_nothing_is_as_large_as_source_times_vocabulary(case):
-    """R11: not forward, not backward, not in a search."""
+def test_no_tensor_is_as_large_as_source_times_vocabulary(case):
+    """Neither in the forward pass nor in the backward pass nor in a search."""
     model = make_model(case, (V, V), shared=False)
     batch = large_batch(copies=model.copies)
     with Sizes() as sizes:
         model(batch, smoothing=0.1, coverage_weight=0.5).total.backward()
     assert V * 6 <= sizes.largest < B * S * V
     with Sizes() as sizes:
-        decoding = model.encode(batch.src, batch.src_lengths, batch.copy_ids if model.copies else None)
-        beam_search(model.step, decoding, [5, 4, 3], Search(BOS, EOS, beam_size=2))
+        beam_search(model.step, model.encode(batch), [5, 4, 3], SearchOptions(BOS, EOS, beam_size=2))
     assert B * V <= sizes.largest < B * S * V
 
 
-def test_r11_the_check_would_find_a_large_tensor():
-    """R11: copying by a product with one-hot rows, as it is often written, is caught in both directions."""
+def test_the_check_finds_a_tensor_of_source_times_vocabulary():
+    """The usual implementation of copying, a product with one-hot rows, is found in the forward and backward pass."""
     weights = torch.rand(B, 2, S, requires_grad=True)
     ids = large_batch().copy_ids.clamp(max=V - 1)
     with Sizes() as sizes:
@@ -501,12 +530,12 @@ def test_r11_the_check_would_find_a_large_tensor():
 
 
 @cases()
-def test_r12_smoothing_acts_on_the_vocabulary_alone(case):
-    """R12: (1-e) NLL of the mixture + e mean_v(-log P_vocab(v)), v without pad and bos; the reported NLL has none."""
+def test_label_smoothing_with_copying(case):
+    """(1-e) NLL of the mixture + e mean_v(-log P_vocab(v)), v without pad and bos; the reported NLL is unsmoothed."""
     world = World(case)
     batch, e = world.known(), 0.2
-    readout = listen(world.model.readout)
-    world.model.log_probs(batch)  # which makes all logits, as the loss does not
+    readout = record_calls(world.model.readout)
+    world.model.log_probs(batch)  # computes all logits; the fused loss does not
     plain, smoothed = world.model(batch), world.model(batch, smoothing=e)
     without, total = plain.total.item(), smoothed.total.item()
     expected = 0.0
@@ -518,36 +547,37 @@ def test_r12_smoothing_acts_on_the_vocabulary_alone(case):
     assert abs(total - without) > 0.01
     assert smoothed.nll == plain.nll == pytest.approx(without)
     assert without == pytest.approx(-world.model.log_probs(batch).sum().item(), rel=1e-6)
-    if world.model.copies:  # where to copy from learns from the mixture alone
+    if world.model.copies:  # the smoothing term has no gradient in the parameters of copying
         parameter = {"shared": "gate.bias", "separate": "attention.key.weight", "copynet": "key.weight"}[case.copy]
         parameter = world.model.pointer.get_parameter(parameter)
         ((a,), (b,)) = (torch.autograd.grad(loss.total, parameter) for loss in (plain, smoothed))
         torch.testing.assert_close(b, (1 - e) * a, rtol=1e-4, atol=1e-6)
 
 
-# Coverage
+# ---- coverage
 
 
 @pytest.fixture
-def by_steps(monkeypatch):
-    """Unroll step by step, where the attention can be listened to; test_fused.py equates the two ways."""
-    monkeypatch.setattr(Decoder, "fuses", False)
+def by_steps() -> Iterator[None]:
+    """Unroll step by step, so the calls of the attention can be recorded."""
+    with plain_layers():
+        yield
 
 
 @cases(**COVERED)
-def test_r13_coverage_holds_the_earlier_steps_alone(case, by_steps):
-    """R13: what the attention is given at step t is the sum of a^1 .. a^(t-1), each over its fertility."""
+def test_coverage_excludes_the_present(case, by_steps):
+    """At step t, the attention receives the sum of a^1 .. a^(t-1), divided by the fertility."""
     world = World(case)
-    heard = listen(world.model.decoder.attention)
+    calls = record_attention(world.model)
     with torch.no_grad():
         world.model.log_probs(world.known())
-    expected = torch.zeros_like(heard[0][0][2], dtype=torch.float64)
-    for (_, memory, coverage), (_, log_weights) in heard:
-        torch.testing.assert_close(coverage.double(), expected, rtol=1e-5, atol=1e-6)
-        expected = expected + log_weights.double().exp() / memory.fertility.double()
-    assert (heard[0][0][2] == 0).all()
+        memory = world.encode().memory
+    expected = torch.zeros_like(calls[0].coverage, dtype=torch.float64)
+    for call in calls:
+        torch.testing.assert_close(call.coverage.double(), expected, rtol=1e-5, atol=1e-6)
+        expected = expected + call.log_weights.double().exp() / memory.fertility.double().unsqueeze(1)
+    assert (calls[0].coverage == 0).all()
     assert expected.max() > 1
-    memory = heard[0][0][1]
     if case.coverage == "sum":
         assert (memory.fertility == 1).all()
     else:  # N = 2 of Tu et al. 2016
@@ -557,17 +587,17 @@ def test_r13_coverage_holds_the_earlier_steps_alone(case, by_steps):
 
 
 @cases(**COVERED)
-def test_r14_the_coverage_loss(case, by_steps):
-    """R14: sum_i min(a_i, c_i) over real steps and positions; linear in its weight; padded targets add nothing."""
+def test_coverage_loss_is_linear(case, by_steps):
+    """It is sum_i min(a_i, c_i) over steps and positions without padding, and grows linearly with its weight."""
     world = World(case)
     batch = world.known()
-    heard = listen(world.model.decoder.attention)
+    calls = record_calls(world.model.decoder.attention)
     losses = {weight: world.model(batch, coverage_weight=weight) for weight in (0.0, 0.1, 1.0, 10.0)}
     expected = [0.0 for _ in ALL]
     for row in ALL:
         steps, places = len(world.kinds(row)) + 1, int(batch.src_lengths[row])
         covered = [0.0] * places
-        for (_, memory, _), (_, log_weights) in heard[:steps]:
+        for (_, memory, _), (_, log_weights) in calls[:steps]:
             weights = log_weights[row].double().exp().tolist()[:places]
             expected[row] += sum(map(min, weights, covered))
             fertility = memory.fertility[row].tolist()[:places]
@@ -582,37 +612,38 @@ def test_r14_the_coverage_loss(case, by_steps):
 
 
 @cases(**COVERED)
-def test_r14_coverage_learns(case):
-    """R14: what belongs to coverage has a gradient, with and without the coverage loss, and acts on the output."""
+def test_coverage_parameters_have_a_gradient(case):
+    """With and without the coverage loss; and they change the output."""
     world = World(case)
-    own = dict(world.model.decoder.attention.named_parameters())
-    own = {name: p for name, p in own.items() if name.startswith(("coverage", "fertility"))}
-    assert len(own) == (1 if case.coverage == "sum" else 2)
+    parameters = dict(world.model.decoder.attention.named_parameters())
+    parameters = {name: p for name, p in parameters.items() if name.startswith(("coverage", "fertility"))}
+    assert len(parameters) == (1 if case.coverage == "sum" else 2)
     for weight in (0.0, 1.0):
         world.model.zero_grad()
         world.model(world.known(), coverage_weight=weight).total.backward()
-        for name, parameter in own.items():
+        for name, parameter in parameters.items():
             assert parameter.grad is not None, name
             assert parameter.grad.abs().max() > 1e-4, name
     with torch.no_grad():
         before = world.model.log_probs(world.known())
-        own["coverage_weight"].zero_()
+        parameters["coverage_weight"].zero_()
         assert (world.model.log_probs(world.known()) - before).abs().max() > 1e-3
 
 
 @cases(**COVERED)
-def test_r14_after_t_steps_coverage_sums_to_t(case):
-    """R14, for the plain sum of the weights, in every row that is still searched."""
+def test_coverage_sums_to_t_after_t_steps(case):
+    """For the sum of the weights without fertility, in every row that is still in the search."""
     world = World(case)
-    for t, (_, decoding) in enumerate(world.watch(), start=1):
-        total = (decoding.state.coverage * decoding.memory.fertility).sum(dim=1)
+    for t, (_, decoding) in enumerate(world.record_steps(), start=1):
+        coverage = decoding.state.coverage.unflatten(0, (len(decoding.memory.mask), -1))  # (R, K, S)
+        total = (coverage * decoding.memory.fertility.unsqueeze(1)).sum(dim=2)
         torch.testing.assert_close(total, torch.full_like(total, t))
-        assert (decoding.state.coverage[~decoding.memory.mask] == 0).all()
+        assert (coverage.transpose(1, 2)[~decoding.memory.mask] == 0).all()
 
 
 @cases(**COVERED)
-def test_r15_coverage_follows_the_beam(case):
-    """R15: scoring what the search returns gives what the search says."""
+def test_coverage_follows_the_beam(case):
+    """Forced scoring of the returned ids gives the log-probabilities of the search."""
     world = World(case)
     found = world.search()
     assert [len(hypotheses) for hypotheses in found] == [BEAM] * len(LINES)
@@ -621,73 +652,76 @@ def test_r15_coverage_follows_the_beam(case):
 
 
 @pytest.mark.parametrize("coverage", COVERED["coverage"])
-def test_r15_coverage_that_stays_where_it_was_would_be_noticed(coverage, monkeypatch):
-    """R15: the check above tells a search that forgets to reorder the coverage."""
+def test_the_check_finds_coverage_that_does_not_follow_the_beam(coverage, monkeypatch):
+    """The check above fails if the search does not reorder the coverage."""
 
     def reorder(decoding: Decoding, rows: Tensor) -> Decoding:
-        state = decoding.state.select(rows)._replace(coverage=decoding.state.coverage)
-        return decoding._replace(state=state)
+        state, coverage = decoding.state.select(rows), decoding.state.coverage
+        first = torch.arange(len(decoding.memory.mask)).repeat_interleave(len(rows) // len(decoding.memory.mask))
+        stale = (
+            coverage if len(coverage) == len(rows) else coverage[first * (len(coverage) // len(decoding.memory.mask))]
+        )
+        return decoding._replace(state=state._replace(coverage=stale))
 
     world = World(Case("gru", "additive", "words", "none", coverage))
     monkeypatch.setattr(Decoding, "reorder", reorder)
     assert max(abs(best.log_prob - float(log_probs.sum())) for best, log_probs in world.forced(world.search())) > 1e-3
 
 
-# One step for training and search
+# ---- one step for training and search
 
 
 @cases()
-def test_r16_the_first_step_is_the_same_in_training_and_search(case, by_steps):
-    """R16, bit for bit in what the attention is asked; and every later step within rounding."""
+def test_first_step_is_the_same_in_training_and_search(case, by_steps):
+    """The attention has the same input and result at the first step; all later probabilities agree within rounding."""
     world = World(case)
     batch = world.known()
-    heard = listen(world.model.decoder.attention)
+    calls = record_attention(world.model)
     with torch.no_grad():
         forced = torch.full(batch.tgt_out.shape, math.nan).flatten()
-        forced = forced.index_copy(0, batch.real, world.model.log_probs(batch)).view_as(batch.tgt_out)
-        trained = heard[0]
-        heard.clear()
+        forced = forced.index_copy(0, batch.target_positions, world.model.log_probs(batch)).view_as(batch.tgt_out)
+        trained = calls[0]
+        calls.clear()
         decoding = world.encode()
         for t in range(batch.tgt_in.shape[1]):
-            log_probs, decoding = world.model.step(batch.tgt_in[:, t], decoding)
-            real = ~forced[:, t].isnan()
+            next_token, decoding = world.model.step(batch.tgt_in[:, t], decoding)
+            log_probs = next_token.log_probs()
+            is_token = ~forced[:, t].isnan()
             stepped = log_probs.gather(1, batch.tgt_out[:, t : t + 1]).squeeze(1)
-            torch.testing.assert_close(stepped[real], forced[:, t][real], rtol=1e-5, atol=1e-5)
-    (query, _, coverage), (context, log_weights) = trained
-    (query_too, _, coverage_too), (context_too, log_weights_too) = heard[0]
-    assert torch.equal(coverage, coverage_too)
-    assert not coverage.any()
-    for a, b in ((query, query_too), (context, context_too), (log_weights, log_weights_too)):
+            torch.testing.assert_close(stepped[is_token], forced[:, t][is_token], rtol=1e-5, atol=1e-5)
+    assert torch.equal(trained.coverage, calls[0].coverage)
+    assert not trained.coverage.any()
+    for a, b in ((trained.query, calls[0].query), (trained.log_weights, calls[0].log_weights)):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
 @cases()
-def test_r17_the_memory_is_never_changed(case):
-    """R17: unrolling, going backward, stepping and searching leave every tensor of it as it was, bit for bit."""
+def test_memory_is_never_changed(case):
+    """Unrolling, the backward pass, steps and a search leave every tensor of the memory unchanged, bit for bit."""
     world = World(case)
-    kept = []
+    saved = []
 
-    def keep(memory: Memory) -> None:
-        kept.append((memory, [(tensor.clone(), tensor._version) for tensor in memory]))
+    def save(memory: Memory) -> None:
+        saved.append((memory, [(tensor.clone(), tensor._version) for tensor in memory]))
 
     start = world.model.decoder.start
-    world.model.decoder.start = lambda hidden, memory: (keep(memory), start(hidden, memory))[1]
+    world.model.decoder.start = lambda encoded, memory: (save(memory), start(encoded, memory))[1]
     world.model(world.known(), smoothing=0.1, coverage_weight=0.5).total.backward()
     decoding = world.encode()
-    beam_search(world.model.step, decoding, [5, 2, 9, 3, 7], Search(BOS, EOS, BEAM))
-    assert len(kept) == 2
-    for memory, before in kept:
+    beam_search(world.model.step, decoding, [5, 2, 9, 3, 7], SearchOptions(BOS, EOS, BEAM))
+    assert len(saved) == 2
+    for memory, before in saved:
         for name, tensor, (copy, version) in zip(memory._fields, memory, before, strict=True):
             assert torch.equal(tensor, copy), name
-            assert tensor._version == version, name  # nor written to and restored
+            assert tensor._version == version, name  # it was not written and restored either
 
 
-# Search
+# ---- search
 
 
 @cases()
-def test_r19_penalties_ignore_padding(case):
-    """R19: a score is log P / |Y|, less what the weights on the line's own pieces say, alone and beside a longer line."""
+def test_penalties_ignore_padding(case):
+    """A score is log P / |Y| minus penalties on the weights of the source pieces, alone and beside a longer line."""
     coverage, summary = 0.4, 0.3
     world = World(case, double=True, coverage_penalty=coverage, summary_penalty=summary)
     together = world.translator.search(LINES, n_best=BEAM)
@@ -698,8 +732,8 @@ def test_r19_penalties_ignore_padding(case):
         ids = [[world.copied_id(row, piece) for piece in one.pieces] for one in found]
         with torch.no_grad():
             weights = world.model.provenance(world.batch([row] * len(ids), ids)).weights
-        for one, looked in zip(found, weights.split([len(target) + 1 for target in ids]), strict=True):
-            attended = looked.sum(dim=0)[: len(world.src[row])].tolist()
+        for one, weights_of_one in zip(found, weights.split([len(target) + 1 for target in ids]), strict=True):
+            attended = weights_of_one.sum(dim=0)[: len(world.src[row])].tolist()
             penalty = sum(coverage * -math.log(min(a, 1)) + summary * (max(a, 1) - 1) for a in attended)
             penalised = max(penalised, penalty)
             assert one.score == pytest.approx(one.log_prob / (len(one.pieces) + 1) - penalty, abs=1e-6)
@@ -707,8 +741,8 @@ def test_r19_penalties_ignore_padding(case):
 
 
 @cases()
-def test_r20_forced_scoring_gives_what_the_search_says(case):
-    """R20: greedy, beam and the whole n-best list."""
+def test_search_and_scoring_agree(case):
+    """For greedy search, beam search and the whole n-best list."""
     world = World(case)
     for beam_size in (1, BEAM):
         for best, log_probs in world.forced(world.search(beam_size=beam_size)):
@@ -718,22 +752,22 @@ def test_r20_forced_scoring_gives_what_the_search_says(case):
 
 
 @cases()
-def test_r21_a_beam_of_one_is_greedy_search(case):
-    """R21: the most probable piece at every step, until the end or the maximum length."""
+def test_beam_1_is_greedy(case):
+    """It takes the most probable piece at every step, until eos or the maximum length."""
     world = World(case, double=True)
     for row, (best,) in enumerate(world.search(beam_size=1)):
         decoding, last, ids = world.encode([row]), BOS, []
         with torch.no_grad():
             while last != EOS and len(ids) < world.translator.max_length(len(world.src[row])) - 1:
-                log_probs, decoding = world.model.step(torch.tensor([last]), decoding)
-                last = int(log_probs.argmax())
+                next_token, decoding = world.model.step(torch.tensor([last]), decoding)
+                last = int(next_token.log_probs().argmax())
                 ids.append(last)
         assert best.ids == (ids if last == EOS else [*ids, EOS])
 
 
 @cases()
-def test_r21_a_shorter_list_is_the_beginning_of_a_longer_one(case):
-    """R21: n-best k is the first k of n-best b, best score first, none twice and never fewer than asked."""
+def test_a_shorter_n_best_list_is_the_beginning_of_a_longer_one(case):
+    """n-best k is the first k of n-best b, sorted by score, without duplicates and never shorter than asked for."""
     world = World(case)
     lists = [world.translator.search(LINES, n_best=n) for n in (1, 2, BEAM)]
     for row in ALL:
@@ -747,17 +781,17 @@ def test_r21_a_shorter_list_is_the_beginning_of_a_longer_one(case):
 
 
 def same_results(some: Sequence[Translation], others: Sequence[Translation]) -> None:
-    """R25, in fp64: the same pieces and scores."""
+    """Check for equal pieces and scores, in fp64."""
     assert [one.pieces for one in some] == [other.pieces for other in others]
     assert [one.score for one in some] == pytest.approx([other.score for other in others], abs=1e-9)
 
 
 @cases()
-def test_r25_a_line_has_its_translation_in_any_company(case):
-    """R25: alone, in another order and in batches of other sizes."""
+def test_a_translation_does_not_depend_on_the_batch(case):
+    """Alone, in another order and in batches of other sizes."""
     world = World(case, double=True)
     alone = [world.translator.search([line], n_best=BEAM)[0] for line in LINES]
-    assert len({found[0].translation for found in alone}) > 1  # the lines are told apart
+    assert len({found[0].translation for found in alone}) > 1  # the lines have different translations
     for order, batch_tokens in (([0, 1, 2, 3, 4], 1000), ([4, 2, 0, 3, 1], 30)):
         world.translator.search_config.batch_tokens = batch_tokens
         found = world.translator.search([LINES[row] for row in order], n_best=BEAM)
@@ -766,8 +800,8 @@ def test_r25_a_line_has_its_translation_in_any_company(case):
 
 
 @cases()
-def test_r25_a_target_has_its_probability_in_any_company(case):
-    """R25, in fp32: a sum of log-probabilities alone and in a batch is within 1e-4."""
+def test_a_forced_score_does_not_depend_on_the_batch(case):
+    """In fp32, the sums of log-probabilities alone and in a batch differ by at most 1e-4."""
     world = World(case)
     targets = world.targets()
     with torch.no_grad():

@@ -65,7 +65,7 @@ def stepped(model: Seq2Seq, full: Batch) -> tuple[torch.Tensor, Decoding]:
         torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(len(full.src)), rtol=0, atol=1e-5)
         assert (log_probs[:, [PAD, BOS]] == -math.inf).all()
         found.append(log_probs.gather(1, full.tgt_out[:, t : t + 1]))
-    return torch.cat(found, dim=1).flatten()[full.real], decoding
+    return torch.cat(found, dim=1).flatten()[full.target_positions], decoding
 
 
 def gradients(model: Seq2Seq) -> dict[str, torch.Tensor]:
@@ -84,7 +84,11 @@ def test_padding_and_batch_mates_do_not_matter(cell, attention):
     assert not inside.all()
     noisy = full._replace(src=torch.where(inside, full.src, 7))
     assert torch.equal(model.log_probs(noisy), together)
-    real = torch.zeros(full.tgt_in.numel(), dtype=torch.bool).index_fill(0, full.real, True).view_as(full.tgt_in)
+    real = (
+        torch.zeros(full.tgt_in.numel(), dtype=torch.bool)
+        .index_fill(0, full.target_positions, True)
+        .view_as(full.tgt_in)
+    )
     noisy = full._replace(tgt_in=torch.where(real, full.tgt_in, 7), tgt_out=torch.where(real, full.tgt_out, 7))
     assert torch.equal(model.log_probs(noisy), together)
 
@@ -426,7 +430,8 @@ def test_padding_and_batch_mates_do_not_matter_with_copying_and_coverage(options
             src_lengths=full.src_lengths[row : row + 1],
             tgt_in=full.tgt_in[row : row + 1],
             tgt_out=full.tgt_out[row : row + 1],
-            real=full.real[full.real // full.tgt_in.shape[1] == row] - row * full.tgt_in.shape[1],
+            target_positions=full.target_positions[full.target_positions // full.tgt_in.shape[1] == row]
+            - row * full.tgt_in.shape[1],
             copy_ids=full.copy_ids[row : row + 1, :length],
         )
         for row, length in enumerate(full.src_lengths.tolist())
@@ -539,16 +544,16 @@ def test_provenance_is_what_the_steps_tell(options):
     for t in range(full.tgt_in.shape[1]):
         _, decoding = model.step(full.tgt_in[:, t], decoding)
         weights.append(decoding.weights)
-    expected = torch.stack(weights, dim=1).flatten(0, 1)[full.real]
+    expected = torch.stack(weights, dim=1).flatten(0, 1)[full.target_positions]
     torch.testing.assert_close(told.weights, expected)
-    rows = full.real // full.tgt_in.shape[1]
+    rows = full.target_positions // full.tgt_in.shape[1]
     real = torch.arange(full.src.shape[1]) < full.src_lengths.unsqueeze(1)
     assert not told.copied[~real[rows]].any()
     if not model.copies:
         assert (told.p_gen == 1).all()
         assert not told.copied.any()
         return
-    target = full.tgt_out.flatten()[full.real]
+    target = full.tgt_out.flatten()[full.target_positions]
     held = full.copy_ids[rows] == target.unsqueeze(1)
     assert torch.equal(told.copied > 0, held)
     share = told.copied.sum(dim=1)

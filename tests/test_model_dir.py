@@ -27,7 +27,8 @@ from seq2seq.model_dir import (
     settings_of,
     write,
 )
-from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizer
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 CPU = torch.device("cpu")
 ENGLISH, GERMAN = ["the man sees a dog", "a dog runs"], ["der Mann sieht einen Hund", "ein Hund rennt"]

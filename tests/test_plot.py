@@ -1,4 +1,4 @@
-"""Pictures of a translation: what they hold, in numbers and in the files; fonts; the command and every mistake."""
+"""Pictures of a translation: their contents, fonts, the command, and every error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from seq2seq.commands.app import app
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.plot import Picture, check_format, draw, find_fonts, render
-from seq2seq.text.tokenizer import train_tokenizer
+from seq2seq.text.factory import train_tokenizer
 from seq2seq.translator import Translator
 
 TEXT = [
@@ -47,7 +47,7 @@ PICTURE = Picture(["der", "Hund", "</s>"], ["dog", "</s>"], WEIGHTS, [1, None], 
 
 
 def save_model(folder: Path, **changes: Any) -> str:
-    """An untrained model that tells pieces apart; a pointer copies sometimes, and sometimes almost."""
+    """Save an untrained model with large weights; with a pointer, it copies some pieces, and others almost."""
     tokenizer = TokenizerConfig(type="word", vocab_size=40)
     tokenizers = Tokenizers(*[train_tokenizer(TEXT, tokenizer)] * 2)
     search = SearchConfig(
@@ -74,12 +74,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def no_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The basic font alone, whatever is installed here."""
+    """Use the basic font only, whatever is installed."""
     monkeypatch.setattr(plot, "font_files", list)
 
 
 def make_font(path: Path, family: str, characters: str) -> str:
-    """A font with a square for every character."""
+    """Make a font that draws every character as a square."""
     pen = TTGlyphPen(None)
     pen.moveTo((0, 0))
     for point in ((0, 800), (800, 800), (800, 0)):
@@ -100,30 +100,30 @@ def make_font(path: Path, family: str, characters: str) -> str:
 
 
 def parts(figure: Figure, start: str) -> dict[str, Any]:
-    """The parts of a picture whose ids start like this."""
+    """Return the parts of a picture whose ids have this start, by id."""
     found: list[Artist] = figure.findobj(lambda artist: (artist.get_gid() or "").startswith(start))
     return {str(artist.get_gid()): artist for artist in found}
 
 
 def read_svg(data: bytes) -> tuple[dict[str, ET.Element], list[str]]:
-    """The elements of an SVG that have ids, and its texts."""
+    """Return the elements of an SVG that have ids, and its texts."""
     root = ET.fromstring(data)
     texts = ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
     return {node.attrib["id"]: node for node in root.iter() if "id" in node.attrib}, texts
 
 
 def box(group: ET.Element) -> tuple[float, float, float, float]:
-    """Left, right, top, bottom of a rectangle of an SVG."""
+    """Return left, right, top and bottom of a rectangle of an SVG."""
     (path,) = group.iter("{http://www.w3.org/2000/svg}path")
     points = np.array(re.findall(r"[ML] ([\d.]+) ([\d.]+)", path.attrib["d"]), dtype=float)
     return points[:, 0].min(), points[:, 0].max(), points[:, 1].min(), points[:, 1].max()
 
 
 def position(group: ET.Element) -> tuple[float, float]:
-    """Of the label of an SVG: x and y."""
+    """Return x and y of a label of an SVG."""
     (text,) = group.iter("{http://www.w3.org/2000/svg}text")
-    turned = re.match(r"translate\(([\d.]+) ([\d.]+)\)", text.attrib["transform"])
-    x, y = turned.groups() if turned else (text.attrib["x"], text.attrib["y"])
+    rotated = re.match(r"translate\(([\d.]+) ([\d.]+)\)", text.attrib["transform"])
+    x, y = rotated.groups() if rotated else (text.attrib["x"], text.attrib["y"])
     return float(x), float(y)
 
 
@@ -132,7 +132,7 @@ def run(*arguments: Any) -> Result:
 
 
 def refused(*arguments: Any) -> str:
-    """The one line with which plot is refused."""
+    """Run plot with wrong arguments; return the one line of its error."""
     result = run(*arguments)
     assert result.exit_code == 2, (result.output, result.exception)
     assert isinstance(result.exception, SystemExit), "no traceback"
@@ -141,11 +141,11 @@ def refused(*arguments: Any) -> str:
     return line.removeprefix("error: ")
 
 
-# The picture
+# ---- the picture
 
 
-@pytest.mark.parametrize("kind", plot.FORMATS)
-def test_every_format_is_what_it_says_and_the_same_every_time(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", plot.PICTURE_FORMATS)
+def test_every_format_is_valid_and_reproducible(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     before = dict(matplotlib.rcParams)
     data = render(PICTURE, kind)
     assert data.startswith(HEADS[kind])
@@ -154,7 +154,7 @@ def test_every_format_is_what_it_says_and_the_same_every_time(kind: str, caplog:
     assert dict(matplotlib.rcParams) == before
 
 
-def test_cells_are_the_weights() -> None:
+def test_cells_hold_the_weights() -> None:
     mesh = draw(PICTURE).axes[0].collections[0]
     assert np.asarray(mesh.get_array()).reshape(2, 3) == pytest.approx(np.array(WEIGHTS))
     assert mesh.get_clim() == (0, 0.7)
@@ -167,18 +167,18 @@ def test_coverage_is_the_sum_of_each_column() -> None:
     assert [bar.get_x() + bar.get_width() / 2 for bar in bars.values()] == pytest.approx([0, 1, 2])
 
 
-def test_coverage_in_the_svg_stands_below_its_column() -> None:
+def test_coverage_in_the_svg_is_below_its_column() -> None:
     ids, _ = read_svg(render(PICTURE, "svg"))
     boxes = [box(ids[f"coverage-{number}"]) for number in range(3)]
     heights = [bottom - top for _, _, top, bottom in boxes]
     assert [height / heights[0] for height in heights] == pytest.approx([1, 5 / 8, 7 / 8], abs=1e-4)
     for number, (left, right, top, _) in enumerate(boxes):
         x, y = position(ids[f"source-{number}"])
-        assert abs((left + right) / 2 - x) < 4  # a turned label's baseline is beside its middle
+        assert abs((left + right) / 2 - x) < 4  # the baseline of a rotated label is beside its middle
         assert top > y
 
 
-def test_p_gen_is_drawn_only_if_there_is_one() -> None:
+def test_p_gen_is_drawn_only_if_it_is_given() -> None:
     bars = parts(draw(PICTURE), "p_gen-")
     assert [bar.get_width() for bar in bars.values()] == [0.25, 0.75]
     ids, texts = read_svg(render(PICTURE, "svg"))
@@ -195,7 +195,7 @@ def test_an_svg_holds_pieces_and_titles_as_text() -> None:
 
 
 @pytest.mark.parametrize("copied", [[1, None], [None, None], [], [0, 2], [2, 2]])
-def test_copied_cells_are_framed_and_no_others(copied: list[int | None]) -> None:
+def test_only_copied_cells_are_framed(copied: list[int | None]) -> None:
     ids, _ = read_svg(render(dataclasses.replace(PICTURE, copied_from=copied), "svg"))
     expected = {(target, source) for target, source in enumerate(copied) if source is not None}
     assert {name for name in ids if name.startswith("copied-")} == {f"copied-{t}-{s}" for t, s in expected}
@@ -230,21 +230,21 @@ def test_longer_sources_get_a_wider_picture_and_no_labels_overlap() -> None:
     assert title.get_window_extent().y0 > max(
         label.get_window_extent().y1 for label in parts(figure, "source-").values()
     )
-    assert widths[2] - widths[1] == pytest.approx(30 * plot.CELL)
-    assert widths[1] - widths[0] == pytest.approx(50 * plot.CELL)
+    assert widths[2] - widths[1] == pytest.approx(30 * plot.CELL_SIZE)
+    assert widths[1] - widths[0] == pytest.approx(50 * plot.CELL_SIZE)
 
 
-def test_a_document_does_not_fill_the_memory() -> None:
+def test_the_size_of_a_png_is_bounded() -> None:
     figure = draw(long_picture(500, 200))
     width, height = figure.get_size_inches() * figure.dpi
     assert width * height <= plot.MOST_PIXELS + 1
     assert draw(long_picture(60, 40)).dpi == plot.DPI
 
 
-def test_odd_pieces_are_shown_as_they_are() -> None:
+def test_unusual_pieces_are_shown_literally() -> None:
     odd = ["$x^2$", "<&>", "a\nb\x00", "\ufffe", "_", " "]
     picture = Picture(odd, ["\udc80"], [[0.1] * 6], title=["two\nlines $a$"])
-    for kind in plot.FORMATS:
+    for kind in plot.PICTURE_FORMATS:
         assert render(picture, kind).startswith(HEADS[kind])
     _, texts = read_svg(render(picture, "svg"))
     assert {"$x^2$", "<&>", "a\\nb\\x00", "\\ufffe", "\\udc80", "two lines $a$"} <= set(texts)
@@ -256,7 +256,7 @@ def test_long_pieces_and_titles_are_cut() -> None:
     assert shown == {"a" * 27 + "…", "狗" * 13 + "…", "b" * 71 + "…"}
 
 
-def test_short_labels_stand_and_long_ones_are_turned() -> None:
+def test_short_labels_are_upright_and_long_ones_rotated() -> None:
     def angles(*pieces: str) -> list[float]:
         figure = draw(Picture(pieces, ["x"], [[1.0] * len(pieces)]))
         return [label.get_rotation() for label in parts(figure, "source-").values()]
@@ -265,13 +265,13 @@ def test_short_labels_stand_and_long_ones_are_turned() -> None:
     assert angles("狗", "看见", "Hund", ",", "</s>") == [0, 0, 90, 0, 90]
 
 
-def test_a_picture_must_fit_together() -> None:
+def test_the_parts_of_a_picture_must_have_matching_sizes() -> None:
     for changes in ({"weights": WEIGHTS[:1]}, {"src_pieces": ["a"]}, {"p_gen": [0.5]}, {"copied_from": [None]}):
         with pytest.raises(AssertionError, match=r"for every (source|target) piece"):
             dataclasses.replace(PICTURE, **changes)
 
 
-# Fonts
+# ---- fonts
 
 
 def chinese() -> Picture:
@@ -285,31 +285,34 @@ def test_cjk_pieces_are_in_the_svg() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "effect"),
-    [("png", "they show as boxes"), ("svg", "the text is in the SVG, but shows only where such a font is")],
+    [
+        ("png", "they are drawn as boxes"),
+        ("svg", "the SVG holds the text, but shows it only where such a font is installed"),
+    ],
 )
-def test_missing_characters_are_told_in_one_line(kind: str, effect: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_characters_give_one_warning(kind: str, effect: str, caplog: pytest.LogCaptureFixture) -> None:
     assert render(chinese(), kind).startswith(HEADS[kind])
-    named = " ".join(sorted(CJK + "，")) if kind == "svg" else " ".join(sorted(CJK))  # a PNG takes another comma
+    named = " ".join(sorted(CJK + "，")) if kind == "svg" else " ".join(sorted(CJK))  # a PNG uses another comma
     (message,) = caplog.messages
     assert message == (
-        f"no font here has {named}; {effect}; install one, on Debian fonts-noto-cjk (Chinese, Japanese, Korean) "
+        f"no installed font has {named}; {effect}; install one, on Debian fonts-noto-cjk (Chinese, Japanese, Korean) "
         "or fonts-noto-core"
     )
 
 
-def test_of_many_missing_characters_twenty_are_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_at_most_twenty_missing_characters_are_named(caplog: pytest.LogCaptureFixture) -> None:
     render(Picture(["".join(map(chr, range(0x4E00, 0x4E00 + 25)))], ["x"], [[1.0]]), "png")
-    assert "丐 丑 丒 专 and 5 more; they show" in caplog.text
+    assert "丐 丑 丒 专 and 5 more; they are drawn" in caplog.text
 
 
-def test_the_joiner_of_words_is_drawn_by_every_font(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_joiner_of_the_word_tokenizer_can_be_drawn_with_every_font(caplog: pytest.LogCaptureFixture) -> None:
     picture = Picture(["Hund", "￭."], ["dog", "￭."], [[0.5] * 2] * 2)
     same = dataclasses.replace(picture, src_pieces=["Hund", "■."], tgt_pieces=["dog", "■."])
     assert render(picture, "png") == render(same, "png")
     assert not caplog.records
 
 
-def test_a_font_that_has_the_characters_is_found(
+def test_installed_fonts_with_the_characters_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     known = list(font_manager.fontManager.ttflist)
@@ -328,28 +331,28 @@ def test_a_font_that_has_the_characters_is_found(
     assert find_fonts("dog ▁ \u200d\ufe0f") == ([plot.BASIC_FONT], "")
     assert find_fonts(CJK + "，") == ([plot.BASIC_FONT, "Test CJK", "Comma Font"], "")
     assert find_fonts(CJK + "猫") == ([plot.BASIC_FONT, "Test CJK"], "猫")
-    for kind in plot.FORMATS:
+    for kind in plot.PICTURE_FORMATS:
         assert render(chinese(), kind).startswith(HEADS[kind])
     assert b"'DejaVu Sans', 'Test CJK', 'Comma Font'" in render(chinese(), "svg")
     assert not caplog.records
 
 
-def test_a_font_makes_a_different_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_font_changes_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without = render(chinese(), "png")
     monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
     monkeypatch.setattr(plot, "font_files", lambda: [make_font(tmp_path / "unifont.ttf", "Square Font", CJK)])
     assert render(chinese(), "png") != without
 
 
-def test_the_fonts_of_the_machine_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_font_files_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert all(Path(path).suffix.lower() in (".ttf", ".otf", ".ttc") for path in plot.font_files())
 
 
-# Translator.trace
+# ---- Translator.trace
 
 
-def test_a_trace_tells_of_the_translation(copying: str) -> None:
+def test_a_trace_describes_the_translation(copying: str) -> None:
     translator = Translator.load(copying, device="cpu")
     found, provenance = translator.trace(LINE)
     ((expected,),) = translator.search([LINE])
@@ -362,18 +365,18 @@ def test_a_trace_tells_of_the_translation(copying: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["copying", "plain"])
-def test_a_given_target_gets_the_score_of_the_search(name: str, request: pytest.FixtureRequest) -> None:
+def test_a_given_target_has_the_score_of_the_search(name: str, request: pytest.FixtureRequest) -> None:
     translator = Translator.load(request.getfixturevalue(name), device="cpu")
-    own, provenance = translator.trace(LINE)
-    forced, forced_provenance = translator.trace(LINE, own.translation)
-    assert forced.pieces == own.pieces, "this test needs a translation that survives its text"
-    assert forced.score == pytest.approx(own.score, abs=1e-4)
-    assert forced.token_log_probs == pytest.approx(own.token_log_probs, abs=1e-4)
+    found, provenance = translator.trace(LINE)
+    forced, forced_provenance = translator.trace(LINE, found.translation)
+    assert forced.pieces == found.pieces, "this test needs a translation that survives its text"
+    assert forced.score == pytest.approx(found.score, abs=1e-4)
+    assert forced.token_log_probs == pytest.approx(found.token_log_probs, abs=1e-4)
     assert forced_provenance.weights == pytest.approx(provenance.weights, abs=1e-5)
     other, _ = translator.trace(LINE, "the old dog")
     assert other.pieces == ["the", "old", "dog"]
     assert other.token_log_probs == pytest.approx(translator.score([LINE], ["the old dog"])[0], abs=1e-4)
-    assert other.score < own.score
+    assert other.score < found.score
 
 
 def test_a_trace_refuses_blank_lines_and_models_without_attention(plain: str, tmp_path: Path) -> None:
@@ -384,10 +387,10 @@ def test_a_trace_refuses_blank_lines_and_models_without_attention(plain: str, tm
         blind.trace(LINE)
 
 
-# The command
+# ---- the command
 
 
-def test_the_command_draws_what_the_numbers_say(copying: str, tmp_path: Path) -> None:
+def test_the_command_draws_the_values_of_the_trace(copying: str, tmp_path: Path) -> None:
     output = tmp_path / "out.svg"
     result = run(copying, "--text", LINE, "--output", output)
     assert (result.exit_code, result.stdout) == (0, ""), result.output
@@ -400,9 +403,9 @@ def test_the_command_draws_what_the_numbers_say(copying: str, tmp_path: Path) ->
     assert labels == [[*found.pieces, "</s>"], [*found.source_pieces, "</s>"]]
     shares = provenance.copied.sum(dim=1)
     marks = {(t, int(provenance.copied[t].argmax())) for t in range(len(shares)) if shares[t] > 0.5}
-    own = {(t, place.source_piece) for t, place in enumerate(found.copied_from) if place is not None}
-    assert own == {mark for mark in marks if mark[0] < len(found.pieces)}
-    assert 0 < len(own) < len(found.pieces)
+    copied = {(t, place.source_piece) for t, place in enumerate(found.copied_from) if place is not None}
+    assert copied == {mark for mark in marks if mark[0] < len(found.pieces)}
+    assert 0 < len(copied) < len(found.pieces)
     assert any(0.3 < share < 0.5 for share in shares), "this test needs a model that almost copies"
     assert {name for name in ids if name.startswith("copied-")} == {f"copied-{t}-{s}" for t, s in marks}
     heights = [bottom - top for n in range(len(labels[1])) for *_, top, bottom in [box(ids[f"coverage-{n}"])]]
@@ -420,7 +423,7 @@ def test_a_model_that_does_not_copy_has_no_p_gen(plain: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.PNG", "out.svg", "out.pdf"])
-def test_the_ending_chooses_the_format(copying: str, tmp_path: Path, name: str) -> None:
+def test_the_file_name_determines_the_format(copying: str, tmp_path: Path, name: str) -> None:
     assert run(copying, "--text", LINE, "--output", tmp_path / name).exit_code == 0
     assert (tmp_path / name).read_bytes().startswith(HEADS[name[-3:].lower()])
 
@@ -434,22 +437,24 @@ def test_a_target_is_drawn_instead_of_the_translation(copying: str, tmp_path: Pa
     assert "given target: two men sleep" in texts
 
 
-def test_the_beam_size_acts(plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, Any]] = []
+def test_the_beam_size_is_used(plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings_used: list[dict[str, Any]] = []
     original = Translator.trace
 
     def trace(self: Translator, *arguments: Any) -> Any:
-        seen.append(dict(vars(self.search_config)))
+        settings_used.append(dict(vars(self.search_config)))
         return original(self, *arguments)
 
     monkeypatch.setattr(Translator, "trace", trace)
     for flags in (["--beam-size", 1], []):
         assert run(plain, "--text", LINE, "--output", tmp_path / "out.png", *flags).exit_code == 0
-    assert seen == [seen[1] | {"beam_size": 1}, seen[1]]
-    assert seen[1]["beam_size"] == 3
+    assert settings_used == [settings_used[1] | {"beam_size": 1}, settings_used[1]]
+    assert settings_used[1]["beam_size"] == 3
 
 
-def test_missing_characters_are_one_line_of_the_command_and_no_pyplot_is_imported(copying: str, tmp_path: Path) -> None:
+def test_the_command_reports_missing_characters_in_one_line_and_does_not_import_pyplot(
+    copying: str, tmp_path: Path
+) -> None:
     command = """
 import sys
 from seq2seq import plot
@@ -464,7 +469,7 @@ finally:
     done = subprocess.run([sys.executable, "-c", command, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     (line,) = done.stderr.splitlines()
-    assert line.startswith("WARNING: no font here has 人 狗 看 见; they show as boxes; install one")
+    assert line.startswith("WARNING: no installed font has 人 狗 看 见; they are drawn as boxes; install one")
     assert (tmp_path / "out.png").read_bytes().startswith(HEADS["png"])
 
 
@@ -475,7 +480,7 @@ def test_a_long_source_is_cut_with_a_warning(plain: str, tmp_path: Path, caplog:
     assert sum(name.startswith("source-") for name in ids) == 13
 
 
-def test_mistakes_of_plot(plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_plot(plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     good = ("--text", LINE, "--output", tmp_path / "out.png")
     for name in ("out.jpg", "out", ".png"):
         output = tmp_path / name
@@ -505,11 +510,11 @@ def test_mistakes_of_plot(plain: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_check_format() -> None:
-    assert [check_format(Path(f"a.b.{kind.upper()}")) for kind in plot.FORMATS] == list(plot.FORMATS)
-    with pytest.raises(ValueError, match=r"a picture's file must end in .png, .svg or .pdf, but is a.jpeg"):
+    assert [check_format(Path(f"a.b.{kind.upper()}")) for kind in plot.PICTURE_FORMATS] == list(plot.PICTURE_FORMATS)
+    with pytest.raises(ValueError, match=r"^a picture's file must end in \.png, \.svg or \.pdf, but is a\.jpeg$"):
         check_format(Path("a.jpeg"))
 
 
-def test_matplotlib_is_imported_by_nothing_else() -> None:
+def test_matplotlib_is_imported_by_plot_only() -> None:
     code = "import sys, seq2seq.commands.app, seq2seq.translator, seq2seq.metrics.scores; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "False\n"

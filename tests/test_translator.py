@@ -15,8 +15,9 @@ from untrained import spread
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
 from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, save_weights
-from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, train_tokenizer
-from seq2seq.text.wordsplit import JOINER
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
+from seq2seq.text.word import JOINER
 from seq2seq.translator import CopiedFrom, Translation, Translator, find_device
 
 TEXT = ["a man sees the old dog .", "the dog sees a small man , too .", "two men sleep ; one dog runs away !"]

@@ -1,4 +1,4 @@
-"""Seeded choice for the generators of corpora: the same seed deals the same on every machine."""
+"""Seeded random choice for the generators of corpora: the same seed gives the same choices on every machine."""
 
 import random
 from typing import TypeVar
@@ -7,7 +7,7 @@ Item = TypeVar("Item")
 
 
 class Dealer:
-    """Deals the entries of tables like cards, so that each one comes up equally often."""
+    """Deals the entries of tables like cards, so every entry is used equally often."""
 
     def __init__(self, seed: int) -> None:
         """Start with full decks."""
@@ -15,15 +15,15 @@ class Dealer:
         self._decks: dict[object, list[int]] = {}
 
     def below(self, limit: int) -> int:
-        """A whole number from 0 to limit - 1."""
+        """Return a whole number from 0 to limit - 1."""
         return int(self._random.random() * limit)
 
     def chance(self, probability: float) -> bool:
-        """True with a probability."""
+        """Return True with a probability."""
         return self._random.random() < probability
 
     def deal(self, table: tuple[Item, ...]) -> Item:
-        """The next card of a table; a fresh shuffle when all have been dealt."""
+        """Return the next entry of a table; the table is shuffled again after all entries were dealt."""
         deck = self._decks.setdefault(table, [])
         if not deck:
             deck.extend(range(len(table)))
@@ -31,7 +31,7 @@ class Dealer:
         return table[deck.pop()]
 
     def shuffle(self, items: list[Item]) -> None:
-        """Shuffle in place; built on random() alone, whose sequence Python promises to keep."""
+        """Shuffle in place, using only random(), whose sequence Python guarantees for all versions."""
         for place in range(len(items) - 1, 0, -1):
             other = self.below(place + 1)
             items[place], items[other] = items[other], items[place]

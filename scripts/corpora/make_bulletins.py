@@ -2,8 +2,8 @@
 
     python scripts/corpora/make_bulletins.py [--out data/bulletins] [--seed N]
 
-The same seed gives the same bytes on every machine. Names are put together in bulletins/names.py,
-the kinds of event are in the rooms imported below, and bulletins/desk.py puts a report together.
+The same seed gives the same bytes on every machine. bulletins/names.py composes the names, the modules
+imported below hold the kinds of event, and bulletins/desk.py composes a report.
 """
 
 import argparse
@@ -22,7 +22,7 @@ SEED = 1
 
 
 def compose(desk: Desk, count: int, headlines: set[str]) -> list[Bulletin]:
-    """Make `count` bulletins, every kind of event equally often; `headlines` holds all headlines so far."""
+    """Make `count` bulletins, every kind of event equally often; `headlines` holds all headlines made so far."""
     kinds = tuple(sorted(EVENTS, key=lambda make: make.__name__))  # whatever the imports' order
     bulletins: list[Bulletin] = []
     while len(bulletins) < count:

@@ -25,7 +25,7 @@ SEED = 1
 
 
 def compose(composer: Composer, patterns: list[Pattern], count: int, answers: dict[str, str]) -> list[Pair]:
-    """Make `count` new pairs; `answers` maps every English sentence so far to its French."""
+    """Make `count` new pairs; `answers` maps every English sentence made so far to its French translation."""
     deck = tuple(place for place, entry in enumerate(patterns) for _ in range(entry.weight))
     pairs: list[Pair] = []
     while len(pairs) < count:
@@ -39,15 +39,15 @@ def compose(composer: Composer, patterns: list[Pattern], count: int, answers: di
 
 
 def words(pair: Pair) -> set[str]:
-    """The words and marks of a pair, the two languages kept apart."""
+    """Return the words and punctuation marks of a pair, each with its language."""
     return {f"{field} {word}" for field in pair._fields for word in re.findall(r"\w+|[^\w\s]", getattr(pair, field))}
 
 
 def held_out(pairs: list[Pair], others: list[Pair], count: int) -> tuple[list[Pair], list[Pair]]:
-    """Take `count` pairs whose every word stays in at least MIN_SEEN training pairs.
+    """Hold out `count` pairs, so that each of their words still occurs in at least MIN_SEEN training pairs.
 
     Returns:
-        The pairs taken and the remaining ones.
+        The held-out pairs and the remaining ones.
     """
     seen = Counter(word for pair in pairs + others for word in words(pair))
     taken: list[Pair] = []

@@ -67,13 +67,13 @@ def evaluate(
     if len(systems) > 1:
         named = [(str(path), lines) for path, lines in zip(given, systems, strict=True)]
         found = significance.compare(named, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase)
-        typer.echo(significance.report(found, format.value))
+        typer.echo(significance.report_comparisons(found, format.value))
         return
     hypotheses = systems[0] if model is None else load_translator(model, device, threads).translate(systems[0])
     scores = scoring.score(
         hypotheses, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase, sources=sources
     )
-    typer.echo(scoring.report(scores, format.value))
+    typer.echo(scoring.report_scores(scores, format.value))
 
 
 def _scored_files(model: str | None, src: Path | None, hyp: list[Path], ref: list[Path], summary: bool) -> list[Path]:

@@ -1,6 +1,8 @@
-"""Batches: what one holds, how rows of ids become one, and in which order an epoch brings them.
+"""Batches of padded ids, and the plan of an epoch: which rows form a batch, and in which order.
 
-Knows no text and no model. The order of an epoch follows from (seed, epoch) alone, so a position in it is one number.
+The plan depends on (seed, epoch) alone, so one number is enough to store a position in it.
+
+Shapes: B sentence pairs, S source length, T target length, R target tokens of the batch (padding not counted).
 """
 
 from __future__ import annotations
@@ -21,23 +23,23 @@ class Batch(NamedTuple):
     src_lengths: Tensor  # (B,), on the CPU
     tgt_in: Tensor  # (B, T), bos + y
     tgt_out: Tensor  # (B, T), y + eos
-    real: Tensor  # (R,), the real positions of the flattened tgt_out; R = target tokens
-    copy_ids: Tensor  # (B, S), the target ids of the source; (B, 0) where nothing is copied
+    target_positions: Tensor  # (R,), indices into the flattened tgt_out (B * T,) that are not padding
+    copy_ids: Tensor  # (B, S), target ids of the source pieces, see ``copy_ids``; (B, 0) without copying
 
     @property
     def target_tokens(self) -> int:
-        """Real positions of tgt_out, the end of sentence included."""
-        return self.real.numel()
+        """The number R of target tokens in the batch, eos included."""
+        return self.target_positions.numel()
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device; the lengths stay on the CPU, where packing wants them."""
+        """Move the batch to a device. The lengths stay on the CPU, because packing requires them there."""
         pins = device.type == "cuda"
         moved = [(tensor.pin_memory() if pins else tensor).to(device, non_blocking=True) for tensor in self]
         return Batch(*moved)._replace(src_lengths=self.src_lengths)
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Pad on the right: ids (B, S) and lengths (B,)."""
+    """Pad rows on the right; return the ids (B, S) and the lengths (B,)."""
     lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
     ids = np.full((len(rows), int(lengths.max())), pad_id, dtype=np.int64)
     for row, values in enumerate(rows):
@@ -54,25 +56,32 @@ def collate(
     eos_id: int,
     copy_ids: Sequence[Sequence[int]] | None = None,
 ) -> Batch:
-    """Make a batch of id rows without bos and eos; the source gets an eos too, so that it is never empty.
+    """Make a batch from rows of ids without bos and eos.
+
+    The source gets an eos too, so it is never empty.
 
     Args:
-        copy_ids: for copying, the target ids of ``src``; these and ``tgt`` may go beyond the vocabulary.
+        src, tgt: source and target ids of each pair.
+        copy_ids: target ids of the source pieces, for a model that copies; then these and ``tgt`` may hold the ids of
+            out-of-vocabulary source pieces.
     """
     src_ids, src_lengths = pad([[*row, eos_id] for row in src], pad_id)
     tgt_in, _ = pad([[bos_id, *row] for row in tgt], pad_id)
     tgt_out, tgt_lengths = pad([[*row, eos_id] for row in tgt], pad_id)
-    inside = torch.arange(tgt_out.shape[1]) < tgt_lengths.unsqueeze(1)
+    is_token = torch.arange(tgt_out.shape[1]) < tgt_lengths.unsqueeze(1)
     copied = src_ids[:, :0] if copy_ids is None else pad([[*row, eos_id] for row in copy_ids], pad_id)[0]
-    return Batch(src_ids, src_lengths, tgt_in, tgt_out, inside.flatten().nonzero().squeeze(1), copied)
+    return Batch(src_ids, src_lengths, tgt_in, tgt_out, is_token.flatten().nonzero().squeeze(1), copied)
 
 
 def split_by_tokens(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Cut a sequence of rows into batches of at most ``batch_tokens`` = rows times the longest; at least a row each.
+    """Split a sequence of rows into batches of at most ``batch_tokens`` tokens, padding included.
+
+    The tokens of a batch are its rows times its longest row. A row that is longer than ``batch_tokens`` forms a batch
+    alone.
 
     Args:
-        order: row numbers; neighbours should be of like length.
-        lengths: length of every row number (the longer side of a pair).
+        order: row numbers; neighbours should have similar lengths.
+        lengths: length of every row, by row number (the longer side of a pair).
     """
     batches = []
     first, longest = 0, 0
@@ -85,19 +94,21 @@ def split_by_tokens(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -
     return batches
 
 
-WINDOW_BATCHES = 300  # rows are shuffled over everything, then sorted inside windows of about so many batches
+WINDOW_BATCHES = 300  # all rows are shuffled, then sorted by length inside windows of about so many batches
 
 
 def plan_epoch(
     src_lengths: np.ndarray, tgt_lengths: np.ndarray, *, batch_tokens: int, seed: int, epoch: int
 ) -> list[np.ndarray]:
-    """The batches of one epoch as arrays of row numbers, each row in exactly one; a function of its arguments alone.
-
-    Inside a batch the longest source comes first, as cuDNN wants it.
+    """Plan the batches of one epoch.
 
     Args:
-        src_lengths, tgt_lengths: of every row as the model sees it, with the end of sentence.
-        batch_tokens: rows times the longer padded side, at most.
+        src_lengths, tgt_lengths: lengths of every row as the model reads it, eos included.
+        batch_tokens: maximum number of rows times the longer padded side.
+
+    Returns:
+        The row numbers of each batch. Every row is in exactly one batch, and the longest source of a batch comes first,
+        as cuDNN requires. The result depends on the arguments alone.
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
     longer = np.maximum(src_lengths, tgt_lengths)
@@ -114,10 +125,12 @@ def plan_epoch(
 def _least_padded(
     rows: np.ndarray, src_lengths: np.ndarray, tgt_lengths: np.ndarray, longer: np.ndarray, batch_tokens: int
 ) -> list[np.ndarray]:
-    """Sort rows by the longer side into groups, inside of these by the target, up and down in turn; cut into batches.
+    """Split the rows of a window into batches with little padding.
 
-    How many groups pad least depends on how the two sides go together: with as many groups as there are batches in each,
-    both count alike.
+    Rows are sorted by their longer side and split into groups; a group is sorted by target length, ascending and
+    descending in turn. The best number of groups depends on how source and target lengths are correlated. With as many
+    groups as there are batches in each group, both sides count alike; half, two and four times as many are tried too, and
+    the plan with the least padding is returned.
     """
     rows = rows[np.lexsort((src_lengths[rows], tgt_lengths[rows], longer[rows]))]
     balanced = math.sqrt(longer[rows].sum() / batch_tokens)

@@ -1,7 +1,8 @@
-"""The extended vocabulary of copying: target ids, and from V on the pieces of one source that the target side lacks.
+"""The extended vocabulary of copying: the target vocabulary plus the out-of-vocabulary pieces of one source.
 
-See et al. 2017, section 2.2. Works on the strings of pieces, so subwords, words and two separate vocabularies are one
-case. Knows no model.
+See et al. 2017, section 2.2. Pieces are compared as strings, so subwords, words, a shared vocabulary and two separate
+vocabularies are treated alike. An out-of-vocabulary ("oov") piece gets an id from V, the size of the target vocabulary,
+on; the id means something only together with its source.
 """
 
 from __future__ import annotations
@@ -12,27 +13,27 @@ from typing import NamedTuple
 from seq2seq.text.tokenizer import EOS, Segments, Tokenizer
 
 
-class Extended(NamedTuple):
-    """What a source lets a decoder copy."""
+class SourceCopies(NamedTuple):
+    """The pieces of one source, as ids that a decoder can copy."""
 
-    ids: list[int]  # the target id of every source piece; V + k stands for own[k]
-    own: list[str]  # the pieces that the target vocabulary lacks, each once, in the order of the source
+    copy_ids: list[int]  # the target id of every source piece; V + k stands for oov[k]
+    oov: list[str]  # the source pieces that the target vocabulary lacks, each once, in source order
 
 
-def extend(pieces: Sequence[str], tgt: Tokenizer) -> Extended:
-    """Find the target ids of a source's pieces, and new ids for those that have none."""
-    own: dict[str, int] = {}
+def source_copies(pieces: Sequence[str], tgt: Tokenizer) -> SourceCopies:
+    """Look up the target ids of the pieces of a source, and number the pieces that have none."""
+    oov: dict[str, int] = {}
     ids = []
     for piece in pieces:
-        number = tgt.id(piece)
-        ids.append(number if number > EOS else tgt.size + own.setdefault(piece, len(own)))
-    return Extended(ids, list(own))
+        index = tgt.id(piece)
+        ids.append(index if index > EOS else tgt.size + oov.setdefault(piece, len(oov)))
+    return SourceCopies(ids, list(oov))
 
 
-def target_ids(target: Segments, own: Sequence[str], tgt: Tokenizer) -> list[int]:
-    """The ids of a target's pieces, with those of its source's own pieces where the vocabulary has none."""
-    numbers = {piece: tgt.size + k for k, piece in enumerate(own)}
+def extended_target_ids(target: Segments, oov: Sequence[str], tgt: Tokenizer) -> list[int]:
+    """Return the ids of a target's pieces; a piece outside the vocabulary gets its oov id, or UNK if it has none."""
+    oov_ids = {piece: tgt.size + k for k, piece in enumerate(oov)}
     return [
-        number if number > EOS else numbers.get(piece, number)
-        for number, piece in zip(target.ids, target.pieces, strict=True)
+        index if index > EOS else oov_ids.get(piece, index)
+        for index, piece in zip(target.ids, target.pieces, strict=True)
     ]

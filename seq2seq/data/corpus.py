@@ -1,6 +1,6 @@
-"""Reading sentence pairs: lines, parallel files, JSONL and TSV records.
+"""Read sentence pairs from parallel files, JSONL records and TSV records.
 
-Line reading is our own because a line ends at "\\n" only and every complaint names its line.
+Python's text files are not used for reading lines: here, a line ends at "\\n" only, and every error names its line.
 """
 
 from __future__ import annotations
@@ -35,19 +35,22 @@ class Pair(NamedTuple):
 
 
 def as_line(text: str) -> bytes:
-    """A text as one line of a file: the byte pieces of a vocabulary can spell line ends, which become spaces."""
+    """Encode a text as one line of a file.
+
+    Line ends become spaces; a translation may contain them, since byte pieces can spell any character.
+    """
     return text.replace("\r", " ").replace("\n", " ").encode() + b"\n"
 
 
 def read_lines(source: str | Path | BinaryIO, name: str = "") -> Iterator[str]:
     r"""Read UTF-8 lines without their ends, one at a time.
 
-    A line ends at "\n" only; one "\r" before it goes too, and so does a byte-order mark at the start. A last line
-    without "\n" counts.
+    A line ends at "\n" only. One "\r" before it is removed, and so is a byte-order mark at the start of the file. A last
+    line without "\n" is read too.
 
     Args:
-        source: a file name (read through gzip if it ends in .gz) or an open binary stream, which stays open.
-        name: how messages call the source; default the file name.
+        source: a file name (decompressed if it ends in .gz) or an open binary stream, which is not closed.
+        name: name of the source in error messages; default: the file name.
 
     Raises:
         CorpusError: the file cannot be read, or a line is not valid UTF-8.
@@ -81,7 +84,7 @@ def _decode(line: bytes, name: str, number: int) -> str:
 
 
 def unreadable(name: str, error: Exception, number: int = 0) -> CorpusError:
-    """The complaint that a file can't be read, behind line ``number`` if any was."""
+    """Make the error for a file that cannot be read; ``number`` is the last line that was read, or 0."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     where = f" after line {number}" if number else ""
     return CorpusError(f"{name} cannot be read{where}: {reason}")
@@ -100,27 +103,27 @@ class _Records(NamedTuple):
 
 
 def read_pairs(files: FilesConfig, data: DataConfig, split: str) -> Iterator[Pair]:
-    """Read the pairs of one split, file after file, none left out.
+    """Read all pairs of one split, file after file.
 
-    A line break inside a JSONL string becomes a space, because translation goes from line to line. TSV knows no quoting.
+    A line break inside a JSONL string becomes a space, because the model translates line by line. TSV has no quoting.
 
     Args:
         files: ``data.train``, ``data.valid`` or ``data.test``.
-        data: gives the root of relative names and the field names of records.
-        split: "train", "valid" or "test", for messages.
+        data: holds the folder of relative file names and the field names of records.
+        split: "train", "valid" or "test", for error messages.
 
     Raises:
-        ValueError: the settings name no files, or not in a way that fits together.
+        ValueError: the settings name no files, or files that do not fit together.
         CorpusError: a file cannot be used.
     """
     return itertools.chain.from_iterable(_read_source(source, data) for source in sources(files, data, split))
 
 
 def read_split(data: DataConfig, split: str) -> list[Pair]:
-    """Read all pairs of a split into memory; of ``valid`` the first ``data.valid_lines``, unless that is 0.
+    """Read all pairs of a split into memory; of ``valid``, only the first ``data.valid_lines`` unless that is 0.
 
     Raises:
-        ValueError: as ``read_pairs``, or there is no pair.
+        ValueError: as in ``read_pairs``, or the split holds no pair.
     """
     pairs = read_pairs(getattr(data, split), data, split)
     limit = data.valid_lines if split == "valid" and data.valid_lines else None
@@ -131,20 +134,20 @@ def read_split(data: DataConfig, split: str) -> list[Pair]:
 
 
 def training_text(data: DataConfig, side: str) -> Iterator[str]:
-    """Read the raw texts of one side ("src" or "tgt") of the training pairs, for training a tokenizer."""
+    """Read the raw texts of one side ("src" or "tgt") of the training pairs, to train a tokenizer on."""
     return (getattr(pair, side) for pair in read_pairs(data.train, data, "train"))
 
 
 def given(files: FilesConfig) -> bool:
-    """Whether a split names any file."""
+    """Whether a split names at least one file."""
     return any(_names(value) for value in _values(files))
 
 
 def check_fields(data: DataConfig) -> None:
-    """Refuse field names where no split has records.
+    """Check that field names are set only if some split has records.
 
     Raises:
-        ValueError: with the keys to change.
+        ValueError: a field name is set, but all splits are parallel files.
     """
     if any(_names(files.file) for files in (data.train, data.valid, data.test)):
         return
@@ -152,8 +155,8 @@ def check_fields(data: DataConfig) -> None:
         name = getattr(data, f"{side}_field")
         if name != side:
             raise ValueError(
-                f"data.{side}_field={name} is of records, but no data is; leave it out, or give data.train.file instead "
-                "of data.train.src and data.train.tgt"
+                f"data.{side}_field={name} applies to .jsonl and .tsv files only, but data names none; leave it out, or set "
+                "data.train.file instead of data.train.src and data.train.tgt"
             )
 
 
@@ -168,7 +171,7 @@ def _names(value: Any) -> list[str]:
 
 
 def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel | _Records]:
-    """The files of a split, checked for fitting together; nothing is opened."""
+    """List the files of a split and check that the settings fit together; no file is opened."""
     key = f"data.{split}"
     root = Path(data.root).expanduser()
     src, tgt, records = ([root / Path(name).expanduser() for name in _names(value)] for value in _values(files))
@@ -180,8 +183,8 @@ def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel 
     if records:
         return [_Records(path) for path in records]
     if not src and not tgt:
-        back = ", with pairs held back from data.train" if key == "data.valid" else ""
-        raise ValueError(f"{key} names no files; set {key}.src and {key}.tgt, or {key}.file{back}")
+        held_out = ", to pairs that are not in data.train" if key == "data.valid" else ""
+        raise ValueError(f"{key} names no files; set {key}.src and {key}.tgt, or {key}.file{held_out}")
     if len(src) != len(tgt):
         raise ValueError(
             f"{key}.src and {key}.tgt must name equally many files, but {key}.src names {len(src)}"
@@ -230,15 +233,15 @@ def _read_jsonl(path: Path, src_field: str, tgt_field: str) -> Iterator[Pair]:
 
 def _json_text(record: dict[str, Any], key: str, side: str, where: str) -> str:
     if key not in record:
-        there = _shorten(", ".join(record)) or "none"
-        raise CorpusError(f"{where}: there is no key {key}; the keys are: {there}; set data.{side}_field")
+        keys = _shorten(", ".join(record)) or "none"
+        raise CorpusError(f"{where}: the record has no key {key}, only: {keys}; set data.{side}_field to one of them")
     value = record[key]
     if not isinstance(value, str):
         raise CorpusError(f"{where}: {key} must be a string, but is {_shorten(json.dumps(value))}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise CorpusError(f"{where}: {key} holds half of a surrogate pair, which is not text") from None
+        raise CorpusError(f"{where}: {key} must be valid text, but holds half of a surrogate pair") from None
     return value.replace("\r\n", " ").replace("\n", " ")
 
 

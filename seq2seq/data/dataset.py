@@ -1,6 +1,6 @@
-"""The training set: read, tokenized, filtered, reported on and cached.
+"""The training set: read, tokenize, filter and cache the training pairs, and report on them.
 
-Storage is a memory-mapped Hugging Face ``datasets.Dataset``. Holds no batches.
+The rows are stored as a memory-mapped Hugging Face ``datasets.Dataset``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2seq.config import DataConfig
-from seq2seq.data.copy_ids import extend, target_ids
+from seq2seq.data.copy_ids import extended_target_ids, source_copies
 from seq2seq.data.corpus import Pair, given, read_pairs, sources, unreadable
 from seq2seq.data.report import Lengths, Repeats, Report
 from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
@@ -24,43 +24,43 @@ from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
 if TYPE_CHECKING:
     import datasets
 
-_CACHE_VERSION = 2  # raise it when the same files and settings come to give other rows
+_CACHE_VERSION = 2  # increase it when a change of the code gives other rows for the same files and settings
 
 
 def training_set(
     data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, *, copies: bool = False
 ) -> tuple[datasets.Dataset, Report]:
-    """Read and tokenize the training pairs, or find them in the cache of ``datasets``.
+    """Read and tokenize the training pairs, or take them from the cache of ``datasets``.
 
-    The cache knows a file by its path, size and time of change, a tokenizer by its identity. Silences the progress bars
-    of ``datasets``.
+    The cache identifies a file by its path, size and modification time, and a tokenizer by its ``identity``. The progress
+    bars of ``datasets`` are turned off.
 
     Args:
-        copies: whether the model copies; then rows have copy_ids, and these and tgt_ids may be ids of the source's own
-            pieces, from the size of the target vocabulary on.
+        copies: whether the model copies. Then copy_ids are filled, and copy_ids and tgt_ids may hold the ids of
+            out-of-vocabulary source pieces, which start at the size of the target vocabulary.
 
     Returns:
-        The memory-mapped rows, with columns src_ids and tgt_ids (int32, no bos and eos), copy_ids (empty if nothing is
-        copied), src_length, tgt_length and line (number of the pair among all that were read, from 1); and the report
-        on them.
+        The memory-mapped rows and the report on them. The columns are src_ids and tgt_ids (int32, without bos and eos),
+        copy_ids (empty without copying), src_length, tgt_length, and line (number of the pair among all pairs read, from
+        1).
 
     Raises:
-        ValueError: the settings do not fit the files, or no pair remains.
+        ValueError: the settings do not fit the files, or no pair is left.
         CorpusError: a file cannot be used.
     """
-    import datasets  # slow, and only training needs it
+    import datasets  # slow to import, and only training needs it
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     try:
-        return _find(data, src_tokenizer, tgt_tokenizer, copies)
+        return _find_or_make(data, src_tokenizer, tgt_tokenizer, copies)
     except OSError as error:
         raise ValueError(
-            f"the cache of tokenized text can't be written: {error}; set the environment's HF_HOME to another folder"
+            f"the cache of tokenized text can't be written: {error}; set the environment variable HF_HOME to another folder"
         ) from error
 
 
-def _find(
+def _find_or_make(
     data: DataConfig, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, copies: bool
 ) -> tuple[datasets.Dataset, Report]:
     texts = _text_set(data)
@@ -71,13 +71,13 @@ def _find(
     )
     stored = Path(texts.cache_files[0]["filename"]).with_name(f"report-{key}.json")
     tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies)
-    # the rows are only found together with their report
+    # cached rows are used only together with their report
     rows = _map(texts, tokenize, key, load_from_cache_file=stored.exists())
     if not stored.exists():
         _write(stored, json.dumps(tokenize.report(rows).as_dict()))
     report = Report.from_dict(json.loads(stored.read_text()))
     if not report.pairs_kept:
-        raise ValueError(_nothing_left(report))
+        raise ValueError(_no_pair_left(report))
     return rows, report
 
 
@@ -91,10 +91,10 @@ def sampled_set(
     seed: int,
     epoch: int,
 ) -> datasets.Dataset:
-    """The rows of ``training_set``, in memory, with segmentations drawn at random: see ``Tokenizer.sample``.
+    """Tokenize the training pairs in memory with random segmentations; see ``Tokenizer.sample``.
 
-    The pairs are those of ``training_set``: a text whose random pieces would be too many keeps its usual ones. A
-    function of the arguments alone.
+    The result has the same pairs as ``training_set``: a text whose random segmentation exceeds the length limit keeps its
+    deterministic one. The result depends on the arguments alone.
     """
     tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
     key = _key(_stamps(data, "train"), dropout, seed, epoch)
@@ -128,7 +128,11 @@ _COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line"
 
 
 class _Tokenize:
-    """Turns batches of texts into rows of ids, drops or cuts, and counts on the way."""
+    """Convert batches of texts to rows of ids, drop or cut pairs that are too long, and count for the report.
+
+    Args:
+        sampling: dropout of merges, seed and epoch of random segmentations; None: deterministic ones.
+    """
 
     def __init__(
         self,
@@ -136,13 +140,13 @@ class _Tokenize:
         src_tokenizer: Tokenizer,
         tgt_tokenizer: Tokenizer,
         copies: bool,
-        sampled: tuple[float, int, int] | None = None,  # dropout of merges, seed, epoch
+        sampling: tuple[float, int, int] | None = None,
     ) -> None:
         self._tokenizers = (src_tokenizer, tgt_tokenizer)
-        self._sampled = sampled
+        self._sampling = sampling
         self._copies = copies
         self._limits = (data.max_source_length, data.max_target_length)
-        self._repeats = Repeats(data) if sampled is None else None
+        self._repeats = Repeats(data) if sampling is None else None
         self._unknown = [0, 0]
         self._report = Report(
             too_long=data.too_long, max_source_length=data.max_source_length, max_target_length=data.max_target_length
@@ -153,29 +157,30 @@ class _Tokenize:
             self._repeats.add(map(Pair, texts["src"], texts["tgt"]))
         src_tokenizer, tgt_tokenizer = self._tokenizers
         columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        if self._sampled is None:
+        if self._sampling is None:
             sources, targets = src_tokenizer.segment(texts["src"]), tgt_tokenizer.segment(texts["tgt"])
         else:
-            dropout, seed, epoch = self._sampled
+            dropout, seed, epoch = self._sampling
             seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
-            sources = _sample(src_tokenizer, texts["src"], dropout, seeds[0], most=self._limits[0])
-            targets = _sample(tgt_tokenizer, texts["tgt"], dropout, seeds[1], most=self._limits[1])
+            sources = _sample(src_tokenizer, texts["src"], dropout, seeds[0], max_length=self._limits[0])
+            targets = _sample(tgt_tokenizer, texts["tgt"], dropout, seeds[1], max_length=self._limits[1])
         for source, target, position in zip(sources, targets, positions, strict=True):
             if not self._keep(source.ids, target.ids):
                 continue
             src, tgt = source.ids[: self._limits[0]], target.ids
-            copied: list[int] = []
+            copy_ids: list[int] = []
             if self._copies:
-                copied, own = extend(source.pieces[: self._limits[0]], tgt_tokenizer)
-                tgt = target_ids(target, own, tgt_tokenizer)
+                copy_ids, oov = source_copies(source.pieces[: self._limits[0]], tgt_tokenizer)
+                tgt = extended_target_ids(target, oov, tgt_tokenizer)
             tgt = tgt[: self._limits[1]]
             self._unknown[0] += src.count(UNK)
             self._unknown[1] += tgt.count(UNK)
-            for name, value in zip(_COLUMNS, (src, copied, tgt, len(src), len(tgt), position + 1), strict=True):
+            for name, value in zip(_COLUMNS, (src, copy_ids, tgt, len(src), len(tgt), position + 1), strict=True):
                 columns[name].append(value)
         return columns
 
     def _keep(self, src: list[int], tgt: list[int]) -> bool:
+        """Count a pair; return whether it is kept."""
         report = self._report
         report.pairs_read += 1
         if not src or not tgt:
@@ -187,7 +192,7 @@ class _Tokenize:
         return report.too_long == "cut" or not (long_src or long_tgt)
 
     def report(self, rows: datasets.Dataset) -> Report:
-        """What happened, once all batches went through and became ``rows``."""
+        """Make the report, after all batches were converted to ``rows``."""
         report = self._report
         assert self._repeats is not None
         report.pairs_kept = len(rows)
@@ -201,17 +206,17 @@ class _Tokenize:
         return report
 
 
-def _sample(tokenizer: Tokenizer, texts: list[str], dropout: float, seed: int, *, most: int) -> list[Segments]:
-    """Random pieces of texts, but the usual ones where these would be more than ``most``."""
-    drawn = tokenizer.sample(texts, dropout, seed)
-    long = [row for row, segments in enumerate(drawn) if len(segments.ids) > most]
-    for row, segments in zip(long, tokenizer.segment([texts[row] for row in long]), strict=True):
-        drawn[row] = segments
-    return drawn
+def _sample(tokenizer: Tokenizer, texts: list[str], dropout: float, seed: int, *, max_length: int) -> list[Segments]:
+    """Segment texts at random; a text with more than ``max_length`` random pieces is segmented as usual."""
+    sampled = tokenizer.sample(texts, dropout, seed)
+    too_long = [row for row, segments in enumerate(sampled) if len(segments.ids) > max_length]
+    for row, segments in zip(too_long, tokenizer.segment([texts[row] for row in too_long]), strict=True):
+        sampled[row] = segments
+    return sampled
 
 
 def _text_set(data: DataConfig) -> datasets.Dataset:
-    """The raw training pairs, memory-mapped."""
+    """Read the training pairs into a memory-mapped dataset of texts."""
     import datasets
 
     def rows() -> Iterator[dict[str, str]]:
@@ -234,7 +239,7 @@ def _text_set(data: DataConfig) -> datasets.Dataset:
 
 
 def _stamps(data: DataConfig, split: str) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of every file of a split."""
+    """List path, size and modification time of every file of a split."""
     files = getattr(data, split)
     if split != "train" and not given(files):
         return []
@@ -253,15 +258,15 @@ def _key(*values: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    part.write_text(text)
-    part.replace(path)
+    """Write a file atomically: to a temporary name first, then rename it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
-def _nothing_left(report: Report) -> str:
+def _no_pair_left(report: Report) -> str:
     dropped = report.too_long == "drop" and (report.too_long_source or report.too_long_target)
-    advice = "raise these or set data.too_long=cut" if dropped else "give pairs with text on both sides"
+    advice = "raise these limits or set data.too_long=cut" if dropped else "give pairs with text on both sides"
     return (
         f"no training pair remains of {report.pairs_read:,}: {report.empty:,} have an empty side,"
         f" {report.too_long_source:,} a source above data.max_source_length={report.max_source_length},"

@@ -1,4 +1,4 @@
-"""The report on the training data: what was kept, how long it is, how it meets the other splits. Holds no rows."""
+"""The report on the training data: pairs kept and dropped, lengths, and overlap with the other splits."""
 
 from __future__ import annotations
 
@@ -15,97 +15,102 @@ from seq2seq.data.corpus import Pair, given, read_pairs
 
 @dataclass
 class Lengths:
-    """Lengths in pieces of one side of the kept pairs."""
+    """Lengths, in pieces, of one side of the pairs that were kept."""
 
     mean: float = 0.0
     median: int = 0
-    p95: int = 0  # 95 in 100 are at most so long
+    p95: int = 0  # the 95th percentile
     max: int = 0
 
     @classmethod
     def of(cls, lengths: np.ndarray) -> Lengths:
-        """Sum up an array of lengths."""
+        """Summarize an array of lengths."""
         median, p95 = np.percentile(lengths, [50, 95], method="inverted_cdf")
         return cls(float(lengths.mean()), int(median), int(p95), int(lengths.max()))
 
 
 @dataclass
 class Report:
-    """What was read for training, what became of it, and how it meets the other splits."""
+    """Counts of the training pairs that were read, kept and dropped, and of their overlap with the other splits."""
 
     pairs_read: int = 0
     pairs_kept: int = 0
-    empty: int = 0  # dropped: a side is blank
-    too_long: str = "drop"  # data.too_long: what happened to the next two, which a pair may both be
-    too_long_source: int = 0
+    empty: int = 0  # dropped because a side is blank
+    too_long: str = "drop"  # data.too_long: whether pairs that are too long were dropped or cut
+    too_long_source: int = 0  # a pair may be counted here and in the next
     too_long_target: int = 0
-    max_source_length: int = 0  # the limits they exceeded
+    max_source_length: int = 0  # the limits
     max_target_length: int = 0
-    duplicates: int = 0  # identical pairs beyond the first; kept
+    duplicates: int = 0  # repetitions of an earlier pair; they are kept
     src_lengths: Lengths = field(default_factory=Lengths)
     tgt_lengths: Lengths = field(default_factory=Lengths)
-    src_unknown: float = 0.0  # share of the kept pieces
+    src_unknown: float = 0.0  # share of unknown pieces, 0 to 1
     tgt_unknown: float = 0.0
     overlap: dict[str, int] = field(default_factory=dict)  # see ``Repeats.overlap``
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as for JSON."""
+        """Return plain values, for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Report:
-        """The report that ``as_dict`` gave."""
+        """Restore a report from the result of ``as_dict``."""
         lengths = {side: Lengths(**values[side]) for side in ("src_lengths", "tgt_lengths")}
         return cls(**{**values, **lengths})
 
     def lines(self) -> list[str]:
-        """The report for people."""
-        done = {"drop": "dropped", "cut": "cut"}[self.too_long]
+        """Format the report as lines of text."""
+        action = {"drop": "dropped", "cut": "cut"}[self.too_long]
         lines = [
             f"train: {self.pairs_read:,} pairs read, {self.pairs_kept:,} kept",
             f"  {self.empty:,} dropped for an empty side",
-            f"  {self.too_long_source:,} {done} for a source above {self.max_source_length:,} pieces,"
-            f" {self.too_long_target:,} for a target above {self.max_target_length:,}",
+            f"  {self.too_long_source:,} {action} because the source has more than {self.max_source_length:,} pieces,"
+            f" {self.too_long_target:,} because the target has more than {self.max_target_length:,}",
         ]
         dropped = max(self.too_long_source, self.too_long_target) if self.too_long == "drop" else 0
-        if dropped > _MANY * self.pairs_read:
+        if dropped > _MANY_DROPPED * self.pairs_read:
             lines.append(
-                "  that is much: set data.too_long=cut, or raise data.max_source_length, data.max_target_length"
+                "  these are many pairs: set data.too_long=cut, or raise data.max_source_length and data.max_target_length"
             )
-        lines.append(f"  {self.duplicates:,} repeat an earlier pair")
+        lines.append(f"  {self.duplicates:,} repeat an earlier pair (kept)")
         sides = (("source", self.src_lengths, self.src_unknown), ("target", self.tgt_lengths, self.tgt_unknown))
         for side, lengths, unknown in sides:
             lines.append(
-                f"  {side} pieces: mean {lengths.mean:.1f}, median {lengths.median}, 95% up to {lengths.p95},"
-                f" longest {lengths.max}, unknown {unknown:.2%}"
+                f"  {side} length in pieces: mean {lengths.mean:.1f}, median {lengths.median},"
+                f" 95th percentile {lengths.p95}, maximum {lengths.max}; {unknown:.2%} of the pieces are unknown"
             )
         for split in ("valid", "test"):
             if f"{split}_pairs" in self.overlap:
-                pairs, same, sources = (self.overlap[f"{split}_{what}"] for what in _OVERLAPS)
-                lines.append(f"{split}: {pairs:,} pairs, {same:,} of them and {sources:,} sources occur in train")
+                pairs, same, sources = (self.overlap[f"{split}_{count}"] for count in _OVERLAPS)
+                lines.append(
+                    f"{split}: {pairs:,} pairs; {same:,} of these pairs and {sources:,} of their sources also occur in train"
+                )
         return lines
 
 
-_MANY = 0.05  # of the pairs: more that are dropped for their length deserve a word
+_MANY_DROPPED = 0.05  # the share of pairs dropped for their length above which the report gives advice
 _OVERLAPS = ("pairs", "pairs_in_train", "sources_in_train")
 
 
 class Repeats:
-    """Counts repetitions inside train and across the splits by 64-bit hashes; memory grows with the lines."""
+    """Count pairs that are repeated inside train, and pairs of valid and test that occur in train.
+
+    Pairs are compared by 64-bit hashes, so memory grows with the number of lines only.
+    """
 
     def __init__(self, data: DataConfig) -> None:
-        self._others: dict[str, list[tuple[int, int]]] = {}
+        self._held_out: dict[str, list[tuple[int, int]]] = {}
         for split in ("valid", "test"):
             if given(getattr(data, split)):
                 pairs = read_pairs(getattr(data, split), data, split)
-                self._others[split] = [(hash(pair), hash(pair.src)) for pair in pairs]
-        self._asked_sources = {source for hashes in self._others.values() for _, source in hashes}
-        self._met_sources: set[int] = set()
+                self._held_out[split] = [(hash(pair), hash(pair.src)) for pair in pairs]
+        self._held_out_sources = {source for hashes in self._held_out.values() for _, source in hashes}
+        self._found_sources: set[int] = set()
         self._pairs: set[int] = set()
         self.duplicates = 0
 
     def add(self, pairs: Iterable[Pair]) -> None:
-        """Take in pairs of train."""
+        """Add pairs of train."""
         for pair in pairs:
             if not pair.src.strip() or not pair.tgt.strip():
                 continue
@@ -113,19 +118,19 @@ class Repeats:
             self.duplicates += key in self._pairs
             self._pairs.add(key)
             source = hash(pair.src)
-            if source in self._asked_sources:
-                self._met_sources.add(source)
+            if source in self._held_out_sources:
+                self._found_sources.add(source)
 
     def overlap(self) -> dict[str, int]:
-        """Count what of the valid and test splits occurs in train, as far as that was added.
+        """Count the pairs and sources of valid and test that occur in the pairs added so far.
 
         Returns:
-            For every split given: ``valid_pairs`` (how many there are), ``valid_pairs_in_train`` and
-            ``valid_sources_in_train``; the same for test. Pairs with a blank side count as not occurring.
+            For valid, if it is given: ``valid_pairs`` (all pairs of the split), ``valid_pairs_in_train`` and
+            ``valid_sources_in_train``; the same for test. A pair with a blank side counts as not occurring in train.
         """
         counts: dict[str, int] = {}
-        for split, hashes in self._others.items():
+        for split, hashes in self._held_out.items():
             same = sum(pair in self._pairs for pair, _ in hashes)
-            sources = sum(source in self._met_sources for _, source in hashes)
-            counts |= {f"{split}_{what}": n for what, n in zip(_OVERLAPS, (len(hashes), same, sources), strict=True)}
+            sources = sum(source in self._found_sources for _, source in hashes)
+            counts |= {f"{split}_{count}": n for count, n in zip(_OVERLAPS, (len(hashes), same, sources), strict=True)}
         return counts

@@ -1,4 +1,4 @@
-"""The tokenized training pairs by row number, as batches."""
+"""Access to the tokenized training pairs by row number: lengths for planning, batches for training."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """The training pairs as ids, on disk; their lengths in memory.
+    """The training pairs as ids; the ids stay on disk, their lengths are held in memory.
 
     Args:
-        dataset: what ``training_set`` returns.
-        sample: makes other rows for every epoch, from its number; they live in memory.
+        dataset: the rows that ``training_set`` returns.
+        copies: whether batches hold copy ids.
+        sample: returns the rows of an epoch, given its number, for random segmentations; these are held in memory.
     """
 
     def __init__(
@@ -37,21 +38,21 @@ class Rows:
 
     def _use(self, dataset: Any) -> None:
         self.dataset = dataset
-        self.src_lengths = np.asarray(dataset["src_length"]) + 1  # with the end of sentence
+        self.src_lengths = np.asarray(dataset["src_length"]) + 1  # with eos
         self.tgt_lengths = np.asarray(dataset["tgt_length"]) + 1
 
     def start_epoch(self, epoch: int) -> None:
-        """Draw the rows of an epoch, counted from 0, where they are drawn."""
+        """Sample the rows of an epoch, counted from 0, if rows are sampled."""
         if self._sample and epoch != self._epoch:
             self._use(self._sample(epoch))
             self._epoch = epoch
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Collate some rows."""
+        """Collate rows into a batch."""
         found = self.dataset[rows.tolist()]
         copy_ids = found["copy_ids"] if self.copies else None
         return collate(found["src_ids"], found["tgt_ids"], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
 
     def line_numbers(self, rows: np.ndarray) -> list[int]:
-        """Where rows stand in the training files, from 1."""
+        """Return the line numbers of rows in the training files, sorted, from 1."""
         return sorted(self.dataset[rows.tolist()]["line"])

@@ -1,7 +1,7 @@
-"""Corpus scores with signatures, on raw text: BLEU, chrF and TER by sacreBLEU; ROUGE and what else describes summaries.
+"""Corpus scores with signatures, on raw text.
 
-Papineni et al. 2002 (BLEU), Popović 2015 (chrF), Snover et al. 2006 (TER); Post 2018 on why the signature belongs to
-the number. ``rouge`` and ``summary`` hold the others. Knows lines of text only: no model, no files.
+BLEU (Papineni et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006) are computed by sacreBLEU; ``rouge`` and
+``summary`` hold the other metrics. Post 2018 explains why a score must be reported with its signature.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from seq2seq.text import words
 
 log = logging.getLogger(__name__)
 
-TOKENIZERS = tuple(BLEU.TOKENIZERS)  # sacreBLEU's, for BLEU alone
+BLEU_TOKENIZERS = tuple(BLEU.TOKENIZERS)  # of sacreBLEU; they apply to BLEU only
 
-_TOKENIZED_LINES = 100  # so many lines ending in " ." look like tokenised text (sacreBLEU's own limit)
+_TOKENIZED_LINES = 100  # text with so many lines ending in " ." looks tokenised (the limit of sacreBLEU)
 
-# What the tokenizers that are not part of sacreBLEU need.
+# Requirements of the tokenizers that are not part of sacreBLEU.
 _NEEDS = {
     "ja-mecab": 'the package sacrebleu[ja]; install it with pip install "sacrebleu[ja]"',
     "ko-mecab": 'the package sacrebleu[ko]; install it with pip install "sacrebleu[ko]"',
@@ -41,17 +41,16 @@ _NEEDS_MODEL = (
 class Score(NamedTuple):
     """One corpus score."""
 
-    name: str  # as it is printed: BLEU, chrF2, TER, ROUGE-1, copied
-    score: float  # 0 to 100; TER may pass 100, and there lower is better; length-ratio is a quotient
-    signature: str  # everything that has to be known to compare the number with another
-    details: dict[
-        str, Any
-    ]  # BLEU: precisions, bp, ratio, sys_len, ref_len, counts, totals; TER: num_edits, ref_length;
-    # ROUGE: low and high (95 % interval), precision, recall; of a summary: part, of
+    name: str  # as printed: BLEU, chrF2, TER, ROUGE-1, copied
+    score: float  # 0 to 100; TER may exceed 100, and lower is better; length-ratio is a ratio
+    signature: str  # everything that must be equal for two scores to be comparable
+    # BLEU: precisions, bp, ratio, sys_len, ref_len, counts, totals; TER: num_edits, ref_length; ROUGE: low and high (95 %
+    # interval), precision, recall; exact and summary: part, of
+    details: dict[str, Any]
 
 
-class Text(NamedTuple):
-    """What a metric sees."""
+class MetricInput(NamedTuple):
+    """The input of a metric."""
 
     hypotheses: Sequence[str]
     references: Sequence[Sequence[str]]
@@ -69,37 +68,41 @@ def score(
     lowercase: bool = False,
     sources: Sequence[str] | None = None,
 ) -> list[Score]:
-    """Score detokenised hypotheses against one or several streams of references.
+    """Score detokenised hypotheses against one or several references.
 
     Args:
-        hypotheses: one line a sentence.
-        references: the streams, each as long as ``hypotheses``.
-        metrics: names out of ``METRICS``.
-        tokenize: one of ``TOKENIZERS``; acts on BLEU only. Default: see ``find_tokenizer``.
-        lowercase: ignore case, in every metric; rouge and summary always do. (sacreBLEU's command ignores case in TER
-            unless told otherwise.)
-        sources: what the hypotheses were made from; only ``summary`` reads them, and needs them.
+        hypotheses: the lines to score.
+        references: one list of lines for each reference, each as long as ``hypotheses``.
+        metrics: keys of ``METRICS``.
+        tokenize: one of ``BLEU_TOKENIZERS``; applies to BLEU only. Default: see ``find_tokenizer``.
+        lowercase: ignore case in every metric; rouge and summary always do. (The command line of sacreBLEU ignores case
+            in TER by default.)
+        sources: the source lines of the hypotheses; required for the metric summary and used by no other.
 
     Returns:
-        The scores of each metric, in the order asked: four for rouge, several for summary, else one each.
+        The scores of each metric in the given order: four for rouge, several for summary, one for any other.
 
     Raises:
-        ValueError: lengths differ, nothing to score, an unknown name, or a tokenizer that cannot run here.
+        ValueError: the numbers of lines differ, there is nothing to score, a name is unknown, or a tokenizer cannot run
+            because something is not installed.
     """
     check_lines(hypotheses, references, sources)
     check_names(metrics, tokenize, lowercase)
     if "summary" in metrics and sources is None:
-        raise ValueError("the metric summary needs the source lines, but sources is missing; give them or leave it out")
+        raise ValueError(
+            "the metric summary needs the source lines, but sources is missing; give the sources or leave summary out"
+        )
     if "bleu" in metrics and tokenize != "none":
         warn_if_tokenized(hypotheses)
-    text = Text(hypotheses, references, sources, tokenize or find_tokenizer(references), lowercase)
+    text = MetricInput(hypotheses, references, sources, tokenize or find_tokenizer(references), lowercase)
     return [found for name in metrics for found in METRICS[name](text)]
 
 
 def find_tokenizer(references: Sequence[Sequence[str]]) -> str:
-    """sacreBLEU's tokenizer for a text of this script: 13a; zh for Chinese; char for others without spaces.
+    """Return the BLEU tokenizer for the script of the references.
 
-    13a takes a clause of Chinese or Thai for one word, so that one wrong character spoils all of it.
+    It is zh for Chinese, char for other scripts written without spaces, and otherwise 13a. 13a would treat a whole clause
+    of Chinese or Thai as one word, so one wrong character would make the clause wrong.
     """
     return _TOKENIZER_OF[words.script(line for stream in references for line in stream)]
 
@@ -107,19 +110,19 @@ def find_tokenizer(references: Sequence[Sequence[str]]) -> str:
 _TOKENIZER_OF = {"spaced": "13a", "han": "zh", "unspaced": "char"}
 
 
-def report(scores: Sequence[Score], format: str = "text") -> str:
-    """Write scores as lines for people (two decimals) or as a JSON list with full precision."""
-    if format not in FORMATS:
-        raise ValueError(f"the format of a report must be one of {', '.join(FORMATS)}, but is {format}")
-    return FORMATS[format](scores)
+def report_scores(scores: Sequence[Score], format: str = "text") -> str:
+    """Format scores as lines of text (two decimals) or as a JSON list (full precision)."""
+    if format not in SCORE_FORMATS:
+        raise ValueError(f"the format of a report must be one of {', '.join(SCORE_FORMATS)}, but is {format}")
+    return SCORE_FORMATS[format](scores)
 
 
-# sacreBLEU's metrics: from (lowercase, tokenize) to its object and the details worth keeping of its result.
+# The metrics of sacreBLEU: each function makes the metric object and names the details of its result to keep.
 
 
 def _bleu(lowercase: bool, tokenize: str | None) -> tuple[Metric, tuple[str, ...]]:
     try:
-        # force: whether text looks tokenised is said here, in one line
+        # force: turns off the warning of sacreBLEU; warn_if_tokenized gives it in one line
         measure = BLEU(lowercase=lowercase, tokenize=tokenize, force=True)
     except (ImportError, RuntimeError, OSError, SystemExit) as error:
         needed = _NEEDS.get(str(tokenize), _NEEDS_MODEL)
@@ -142,14 +145,14 @@ SACREBLEU: dict[str, Callable[[bool, str | None], tuple[Metric, tuple[str, ...]]
 }
 
 
-def _score_sacrebleu(name: str, text: Text) -> list[Score]:
+def _score_sacrebleu(name: str, text: MetricInput) -> list[Score]:
     measure, details = SACREBLEU[name](text.lowercase, text.tokenize)
     result = measure.corpus_score(text.hypotheses, text.references)
     found = {field: getattr(result, field) for field in details}
     return [Score(result.name, float(result.score), str(measure.get_signature()), found)]
 
 
-def _score_rouge(text: Text) -> list[Score]:
+def _score_rouge(text: MetricInput) -> list[Score]:
     signature = rouge.signature(len(text.references))
     found = rouge.score_rouge(text.hypotheses, text.references)
     fields = ("low", "high", "precision", "recall")
@@ -158,25 +161,28 @@ def _score_rouge(text: Text) -> list[Score]:
     ]
 
 
-def _score_summary(text: Text) -> list[Score]:
+def _score_summary(text: MetricInput) -> list[Score]:
     assert text.sources is not None
     signature = f"nrefs:{len(text.references)}|case:lc|tok:words|version:seq2seq-{__version__}"
     found = summary.measure(text.hypotheses, text.sources, text.references)
     return [Score(item.name, item.value, signature, {"part": item.part, "of": item.of}) for item in found]
 
 
-def _score_exact(text: Text) -> list[Score]:
-    """The share of lines that equal one of their references, white space aside."""
+def _score_exact(text: MetricInput) -> list[Score]:
+    """Compute the share of lines that equal one of their references, except for white space."""
 
-    def plain(line: str) -> str:
+    def normalize(line: str) -> str:
         return " ".join((line.lower() if text.lowercase else line).split())
 
-    same = [plain(line) in map(plain, others) for line, *others in zip(text.hypotheses, *text.references, strict=True)]
+    same = [
+        normalize(line) in map(normalize, others)
+        for line, *others in zip(text.hypotheses, *text.references, strict=True)
+    ]
     signature = f"nrefs:{len(text.references)}|case:{'lc' if text.lowercase else 'mixed'}|version:seq2seq-{__version__}"
     return [Score("exact", 100 * sum(same) / len(same), signature, {"part": sum(same), "of": len(same)})]
 
 
-METRICS: dict[str, Callable[[Text], list[Score]]] = {
+METRICS: dict[str, Callable[[MetricInput], list[Score]]] = {
     **{name: partial(_score_sacrebleu, name) for name in SACREBLEU},
     "exact": _score_exact,
     "rouge": _score_rouge,
@@ -190,7 +196,7 @@ _CASELESS = ("rouge", "summary")
 def check_lines(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], sources: Sequence[str] | None = None
 ) -> None:
-    """Raise ValueError where there is nothing to score or lines do not match."""
+    """Raise ValueError if there is nothing to score or the numbers of lines differ."""
     if isinstance(references, str) or any(isinstance(stream, str) for stream in references):
         raise ValueError("references must be a list of streams of lines, but is one stream; put it into a list")
     if not hypotheses:
@@ -210,9 +216,9 @@ def check_lines(
 
 
 def check_names(metrics: Sequence[str], tokenize: str | None = None, lowercase: bool = False) -> None:
-    """Raise ValueError for unknown names and for an option that no metric takes, before anything is translated."""
+    """Raise ValueError for an unknown name or an option that affects no metric; callers check before they translate."""
     if not metrics:
-        raise ValueError(f"no metric was asked for; choose from {', '.join(METRICS)}")
+        raise ValueError(f"metrics must name at least one of {', '.join(METRICS)}, but is empty")
     for name in metrics:
         if name not in METRICS:
             raise ValueError(f"metric must be one of {', '.join(METRICS)}, but is {name}")
@@ -223,8 +229,8 @@ def check_names(metrics: Sequence[str], tokenize: str | None = None, lowercase: 
         )
     if tokenize is None:
         return
-    if tokenize not in TOKENIZERS:
-        raise ValueError(f"tokenize must be one of {', '.join(TOKENIZERS)}, but is {tokenize}")
+    if tokenize not in BLEU_TOKENIZERS:
+        raise ValueError(f"tokenize must be one of {', '.join(BLEU_TOKENIZERS)}, but is {tokenize}")
     if "bleu" not in metrics:
         raise ValueError(
             f"tokenize={tokenize} cannot act on {' and '.join(metrics)}, only on bleu; leave it out or add metric bleu"
@@ -232,11 +238,11 @@ def check_names(metrics: Sequence[str], tokenize: str | None = None, lowercase: 
 
 
 def warn_if_tokenized(hypotheses: Sequence[str]) -> None:
-    """Say so in the log if hypotheses look tokenised."""
+    """Log a warning if the hypotheses look tokenised."""
     tokenized = sum(line.endswith(" .") for line in hypotheses)
     if tokenized >= _TOKENIZED_LINES:
         log.warning(
-            '%d of %d hypotheses end in " ."; BLEU compares only on detokenised text',
+            '%d of %d hypotheses end in " ."; BLEU scores are comparable only on detokenised text',
             tokenized,
             len(hypotheses),
         )
@@ -247,7 +253,7 @@ def _text(scores: Sequence[Score]) -> str:
     return "\n".join(f"{item.name} = {_number(item.score)}{_details(item.details)}  {item.signature}" for item in shown)
 
 
-_ONLY_IN_JSON = ("repeated-1", "repeated-2", "repeated-4")  # people look at repeated trigrams
+_ONLY_IN_JSON = ("repeated-1", "repeated-2", "repeated-4")  # repeated-3 is the customary one in text
 
 
 def _number(score: float) -> str:
@@ -273,4 +279,4 @@ def _json(scores: Sequence[Score]) -> str:
     return json.dumps(found, ensure_ascii=False, indent=2)
 
 
-FORMATS: dict[str, Callable[[Sequence[Score]], str]] = {"text": _text, "json": _json}
+SCORE_FORMATS: dict[str, Callable[[Sequence[Score]], str]] = {"text": _text, "json": _json}

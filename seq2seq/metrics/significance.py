@@ -1,7 +1,7 @@
-"""Whether one system is better than another on the same lines: paired bootstrap resampling (Koehn 2004).
+"""Paired bootstrap resampling (Koehn 2004): is one system better than another on the same lines?
 
-BLEU, chrF and TER by sacreBLEU's own test; ROUGE, a mean over lines, in the same way and on the same resampled lines.
-Knows lines of text only: no model, no files.
+BLEU, chrF and TER use the test of sacreBLEU. ROUGE, a mean over lines, is tested in the same way on the same resampled
+lines.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from typing import NamedTuple, cast
 import numpy as np
 from sacrebleu.significance import PairedTest, Result
 
-from seq2seq.metrics import rouge
-from seq2seq.metrics import scores as evaluate
+from seq2seq.metrics import rouge, scores
 
 
 class System(NamedTuple):
-    """One system under one metric."""
+    """The result of one system in one metric."""
 
     name: str
     score: float  # of the whole corpus
     mean: float  # of the resampled corpora
     interval: float  # half the width of the 95 % interval around the mean
-    p_value: float | None  # that the distance to the baseline is chance; None for the baseline
+    p_value: float | None  # probability of such a difference to the baseline by chance; None for the baseline
 
 
 class Comparison(NamedTuple):
-    """All systems under one metric."""
+    """The results of all systems in one metric."""
 
     name: str  # BLEU, chrF2, TER, ROUGE-1 ...
     signature: str
@@ -48,33 +47,36 @@ def compare(
     """Compare every system with the first one, the baseline.
 
     Args:
-        systems: name and hypotheses of each; all translate the same lines.
-        references: the streams, each as long as the hypotheses.
-        metrics, tokenize, lowercase: as of ``evaluate.score``; ``exact`` and ``summary`` cannot be compared.
+        systems: name and hypotheses of each system; all must be translations of the same lines.
+        references: one list of lines for each reference, each as long as the hypotheses.
+        metrics, tokenize, lowercase: as in ``scores.score``; ``exact`` and ``summary`` cannot be compared.
 
     Returns:
-        One comparison a metric, four for ``rouge``. The same input gives the same numbers.
+        One comparison per metric, four for ``rouge``. The same input gives the same numbers.
 
     Raises:
-        ValueError: fewer than two systems, lengths differ, or what ``evaluate.score`` refuses.
+        ValueError: there are fewer than two systems, the numbers of lines differ, or ``scores.score`` would refuse the
+            arguments.
     """
     if len(systems) < 2:
         raise ValueError(f"a comparison needs two or more systems, but has {len(systems)}; add another one")
     check_comparable(metrics)
-    evaluate.check_names(metrics, tokenize, lowercase)
+    scores.check_names(metrics, tokenize, lowercase)
     (baseline, lines), *others = systems
     for name, hypotheses in others:
         if len(hypotheses) != len(lines):
             raise ValueError(
                 f"{baseline} has {len(lines)} lines but {name} has {len(hypotheses)}; they must match line by line"
             )
-    evaluate.check_lines(lines, references)
+    scores.check_lines(lines, references)
     if len(lines) < 2:
-        raise ValueError("a comparison resamples lines and needs two or more, but has 1; score the systems one by one")
+        raise ValueError(
+            "a comparison needs two or more lines, because it resamples them, but has 1; score the systems one by one"
+        )
     if "bleu" in metrics and tokenize != "none":
         for _, hypotheses in systems:
-            evaluate.warn_if_tokenized(hypotheses)
-    tokenize = tokenize or evaluate.find_tokenizer(references)
+            scores.warn_if_tokenized(hypotheses)
+    tokenize = tokenize or scores.find_tokenizer(references)
     found: list[Comparison] = []
     for metric in metrics:
         if metric == "rouge":
@@ -85,41 +87,41 @@ def compare(
 
 
 def check_comparable(metrics: Sequence[str]) -> None:
-    """Raise ValueError for a metric that systems are not compared by."""
+    """Raise ValueError for a metric in which systems cannot be compared."""
     for metric in metrics:
-        if metric in evaluate.METRICS and metric not in (*evaluate.SACREBLEU, "rouge"):
+        if metric in scores.METRICS and metric not in (*scores.SACREBLEU, "rouge"):
             raise ValueError(
-                f"several systems are compared by {', '.join(evaluate.SACREBLEU)} or rouge, but the metric is {metric}; "
+                f"several systems are compared by {', '.join(scores.SACREBLEU)} or rouge, but the metric is {metric}; "
                 "score them one by one or choose another metric"
             )
 
 
 def paired_bootstrap(baseline: np.ndarray, system: np.ndarray) -> tuple[float, float, float]:
-    """Resample lines, and compare means of scores per line.
+    """Resample lines and compare the means of scores per line.
 
-    The p-value is sacreBLEU's: the share of resamples whose distance passes the mean distance by as much as the systems
-    are apart.
+    The p-value is defined as in sacreBLEU: the share of resamples in which the difference of the systems exceeds the mean
+    difference by at least the observed one.
 
     Args:
-        baseline, system: one score a line. (lines,)
+        baseline, system: the score of every line, (lines,).
 
     Returns:
         Mean and half the 95 % interval of the system, and the p-value.
     """
-    rows = np.random.default_rng(rouge.SEED).choice(len(system), size=(rouge.SAMPLES, len(system)))
+    rows = np.random.default_rng(rouge.BOOTSTRAP_SEED).choice(len(system), size=(rouge.BOOTSTRAP_SAMPLES, len(system)))
     means = np.sort(system[rows].mean(axis=1))
     distances = np.abs((system - baseline)[rows].mean(axis=1))  # (samples, lines) -> (samples,)
-    passed = distances - distances.mean() >= np.abs((system - baseline).mean())
+    as_large = distances - distances.mean() >= np.abs((system - baseline).mean())
     tail = len(means) // 40  # 2.5 %
     interval = (means[-1 - tail] - means[tail]) / 2
-    return float(means.mean()), float(interval), float((passed.sum() + 1) / (len(passed) + 1))
+    return float(means.mean()), float(interval), float((as_large.sum() + 1) / (len(as_large) + 1))
 
 
-def report(comparisons: Sequence[Comparison], format: str = "text") -> str:
-    """Write comparisons as tables for people or as a JSON list with full precision."""
-    if format not in FORMATS:
-        raise ValueError(f"the format of a report must be one of {', '.join(FORMATS)}, but is {format}")
-    return FORMATS[format](comparisons)
+def report_comparisons(comparisons: Sequence[Comparison], format: str = "text") -> str:
+    """Format comparisons as tables of text (two decimals) or as a JSON list (full precision)."""
+    if format not in COMPARISON_FORMATS:
+        raise ValueError(f"the format of a report must be one of {', '.join(COMPARISON_FORMATS)}, but is {format}")
+    return COMPARISON_FORMATS[format](comparisons)
 
 
 def _compare_sacrebleu(
@@ -130,10 +132,10 @@ def _compare_sacrebleu(
     tokenize: str,
     lowercase: bool,
 ) -> Comparison:
-    measure, _ = evaluate.SACREBLEU[metric](lowercase, tokenize)
-    with _sacrebleu_seed(rouge.SEED):
+    measure, _ = scores.SACREBLEU[metric](lowercase, tokenize)
+    with _sacrebleu_seed(rouge.BOOTSTRAP_SEED):
         signatures, results = PairedTest(
-            list(systems), {metric: measure}, references, test_type="bs", n_samples=rouge.SAMPLES
+            list(systems), {metric: measure}, references, test_type="bs", n_samples=rouge.BOOTSTRAP_SAMPLES
         )()
     ((name, signature),) = signatures.items()
     first, *_ = rows = cast(list[Result], results[name])
@@ -143,7 +145,7 @@ def _compare_sacrebleu(
         assert result.ci is not None
         p_value = result.p_value
         if p_value is not None and (result.score, result.mean, result.ci) == (first.score, first.mean, first.ci):
-            p_value = 1.0  # the same counts in every line: sacreBLEU would call a distance of 0 significant
+            p_value = 1.0  # equal counts in every line; sacreBLEU would find a difference of 0 significant
         found.append(System(system, float(result.score), float(result.mean), float(result.ci), p_value))
     return Comparison(name, str(signature), tuple(found))
 
@@ -152,7 +154,7 @@ def _compare_rouge(
     systems: Sequence[tuple[str, Sequence[str]]], references: Sequence[Sequence[str]]
 ) -> Iterator[Comparison]:
     lines = [rouge.line_scores(hypotheses, references) for _, hypotheses in systems]
-    for kind, name in rouge.KINDS.items():
+    for kind, name in rouge.ROUGE_KINDS.items():
         f1 = [np.array([100 * line[kind].fmeasure for line in of_system]) for of_system in lines]
         found = []
         for number, (system, _) in enumerate(systems):
@@ -164,7 +166,7 @@ def _compare_rouge(
 
 @contextmanager
 def _sacrebleu_seed(seed: int) -> Iterator[None]:
-    """Let sacreBLEU's test draw with this seed; it reads it from the environment."""
+    """Set the seed of the test of sacreBLEU, which reads it from the environment."""
     name, before = "SACREBLEU_SEED", os.environ.get("SACREBLEU_SEED")
     os.environ[name] = str(seed)
     try:
@@ -188,7 +190,7 @@ def _text(comparisons: Sequence[Comparison]) -> str:
                 row += f"  p = {system.p_value:.4f}{' *' if system.p_value < 0.05 else ''}"
             rows.append(row)
         blocks.append("\n".join(rows))
-    note = "score, mean ± 95 % interval of resampled corpora, p-value against the baseline; * below 0.05"
+    note = "columns: score; mean ± half the 95 % interval of resampled corpora; p-value against the baseline, * if below 0.05"
     return "\n".join([*blocks, note])
 
 
@@ -197,4 +199,4 @@ def _json(comparisons: Sequence[Comparison]) -> str:
     return json.dumps(found, ensure_ascii=False, indent=2)
 
 
-FORMATS: dict[str, Callable[[Sequence[Comparison]], str]] = {"text": _text, "json": _json}
+COMPARISON_FORMATS: dict[str, Callable[[Sequence[Comparison]], str]] = {"text": _text, "json": _json}

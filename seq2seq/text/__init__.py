@@ -1,1 +1,1 @@
-"""Text to ids and back: tokenizers; and words and sentences for the metrics."""
+"""Text: tokenizers (text to ids and back), and the words and sentences that the metrics count."""

@@ -1,6 +1,6 @@
-"""Byte-pair merges with some left out at random (BPE-dropout, Provilkov et al. 2020).
+"""Byte-pair merges, some of them skipped at random (BPE-dropout, Provilkov et al. 2020).
 
-SentencePiece can sample too, but not twice alike: from one process to the next the same seed draws other merges.
+SentencePiece can sample too, but its samples cannot be reproduced: the same seed skips other merges in another process.
 """
 
 from __future__ import annotations
@@ -8,40 +8,40 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 
-_GONE = -1
+_MERGED = -1  # in ``after``: this symbol now belongs to the one before it
 
 
-def merge(symbols: Sequence[str], ranks: Mapping[str, int], leaves_out: Callable[[], bool]) -> list[int]:
-    """Join neighbours into pieces, the merge of the lowest rank first, of equal ones the leftmost.
+def merge(symbols: Sequence[str], ranks: Mapping[str, int], skips: Callable[[], bool]) -> list[int]:
+    """Merge neighbouring symbols into pieces: the merge of the lowest rank first, the leftmost among equal ranks.
 
-    As SentencePiece does it, a merge left out comes back only when one of its sides has grown.
+    As in SentencePiece, a skipped merge is considered again only after one of its two parts has grown.
 
     Args:
-        symbols: what a text is made of, mostly characters.
-        ranks: of every piece that a merge gives.
-        leaves_out: asked once for every merge that could be made.
+        symbols: the smallest parts of a text, mostly characters.
+        ranks: the rank of every piece that a merge can produce.
+        skips: called once for every possible merge; True skips it.
 
     Returns:
-        Which symbol each piece begins with; without a merge, all of them.
+        The index of the first symbol of each piece; without any merge, the index of every symbol.
     """
     grown, count = list(symbols), len(symbols)
     before, after = list(range(-1, count - 1)), list(range(1, count + 1))
-    waiting: list[tuple[int, int, int, str]] = []
+    candidates: list[tuple[int, int, int, str]] = []
 
-    def wait(left: int, right: int) -> None:
-        if left >= 0 and right < count and (rank := ranks.get(joined := grown[left] + grown[right])) is not None:
-            heapq.heappush(waiting, (rank, left, right, joined))
+    def add_candidate(left: int, right: int) -> None:
+        if left >= 0 and right < count and (rank := ranks.get(merged := grown[left] + grown[right])) is not None:
+            heapq.heappush(candidates, (rank, left, right, merged))
 
     for right in range(1, count):
-        wait(right - 1, right)
-    while waiting:
-        _, left, right, joined = heapq.heappop(waiting)
-        if after[left] != right or grown[left] + grown[right] != joined or leaves_out():
-            continue  # one of the two has changed since, or chance left it out
-        grown[left], after[left] = joined, after[right]
-        after[right] = _GONE
+        add_candidate(right - 1, right)
+    while candidates:
+        _, left, right, merged = heapq.heappop(candidates)
+        if after[left] != right or grown[left] + grown[right] != merged or skips():
+            continue  # one of the two parts has changed since, or the merge is skipped at random
+        grown[left], after[left] = merged, after[right]
+        after[right] = _MERGED
         if after[left] < count:
             before[after[left]] = left
-        wait(before[left], left)
-        wait(left, after[left])
-    return [place for place in range(count) if after[place] != _GONE]
+        add_candidate(before[left], left)
+        add_candidate(left, after[left])
+    return [index for index in range(count) if after[index] != _MERGED]

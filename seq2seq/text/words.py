@@ -1,7 +1,7 @@
-"""Words and sentences of raw text in any script, for counting: what the metrics of summaries compare.
+"""Words and sentences of raw text in any script, as the metrics count them.
 
-Nothing of a model: its pieces are made in ``tokenizer``, its words in ``wordsplit``, and those can be joined again;
-here punctuation and case are lost. Knows lines of text only.
+These words are not the tokens of a model: they have no punctuation and no case, so the text cannot be restored from
+them. See ``tokenizer`` and ``word`` for tokens that can be joined again.
 """
 
 from __future__ import annotations
@@ -9,36 +9,36 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-import regex  # knows Unicode scripts; sacreBLEU brings it
+import regex  # supports Unicode scripts; a dependency of sacreBLEU too
 
-# Scripts written without spaces: every character is a word. scx: characters that several scripts share, such as ー.
+# Scripts written without spaces: every character is a word. scx: includes characters that several scripts share (ー).
 _UNSPACED = r"""
     \p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Bopomofo}
     \p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Tham}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Viet}\p{Javanese}\p{Balinese}
 """
-_ALONE = rf"[[{_UNSPACED}]&&[\p{{L}}\p{{Nl}}]]"
+_CHARACTER = rf"[[{_UNSPACED}]&&[\p{{L}}\p{{Nl}}]]"
 _WORD = regex.compile(
     rf"""
-    {_ALONE}\p{{M}}*  # one character with its vowel signs and accents
-    | [[\p{{L}}\p{{N}}]--{_ALONE}]  # letters and digits; the joiners of Indic and Persian stay inside
-      (?: [[\p{{L}}\p{{N}}\p{{M}}]--{_ALONE}] | [\u200c\u200d] )*
+    {_CHARACTER}\p{{M}}*  # one character with its vowel signs and accents
+    | [[\p{{L}}\p{{N}}]--{_CHARACTER}]  # letters and digits, with the joiners of Indic scripts and Persian
+      (?: [[\p{{L}}\p{{N}}\p{{M}}]--{_CHARACTER}] | [\u200c\u200d] )*
     """,
     regex.VERBOSE | regex.VERSION1,
 )
-_ALONE_WORD = regex.compile(_ALONE, regex.VERBOSE | regex.VERSION1)
+_CHARACTER_WORD = regex.compile(_CHARACTER, regex.VERBOSE | regex.VERSION1)
 _HAN = regex.compile(r"\p{Han}")
-_JOINS = regex.compile(rf"[{_UNSPACED}\u3000-\u303f\uff00-\uff65]", regex.VERSION1 | regex.VERBOSE)
+_NO_SPACE_AFTER = regex.compile(rf"[{_UNSPACED}\u3000-\u303f\uff00-\uff65]", regex.VERSION1 | regex.VERBOSE)
 _ASCII_WORD = regex.compile("[A-Za-z0-9]+")
 
-_FULL_STOPS = "。！？｡।॥۔؟។၊။።"  # end a sentence whatever follows
+_FULL_STOPS = "。！？｡।॥۔؟។၊။።"  # these end a sentence whatever follows
 _END = regex.compile(rf"""[.!?…{_FULL_STOPS}]+(?:[”’"'»)\]」』）]|\s+['"”’»](?=\s|$))*""")
 _TITLE = regex.compile(r"\b(?:\p{Lu}|Mr|Mrs|Ms|Dr|Prof|St|Sen|Rep|Gov|Gen|Lt|Sgt)$")
 
 
 def split_words(text: str) -> list[str]:
-    """Cut text into words as written: runs of letters and digits; in scripts without spaces every character.
+    """Split text into words, case kept: runs of letters and digits, or single characters in scripts without spaces.
 
-    Composed and decomposed accents give the same word. Punctuation and symbols give none.
+    Composed and decomposed accents give the same word. Punctuation and symbols are left out.
     """
     if text.isascii():
         return _ASCII_WORD.findall(text)
@@ -46,42 +46,43 @@ def split_words(text: str) -> list[str]:
 
 
 def script(texts: Iterable[str]) -> str:
-    """The script that decides how a text is cut: "spaced", "han" (Chinese), or "unspaced" (Japanese, Thai, Khmer, ...).
+    """Return the class of scripts of a text: "spaced", "han" (Chinese), or "unspaced" (Japanese, Thai, Khmer, ...).
 
-    Spaced is what has more than four words of letters and digits for each character of a script without spaces: a word
-    of the latter is about two characters, and such a text may quote much Latin.
+    A text is "spaced" if it has more than four words of letters and digits per character of a script without spaces. The
+    limit is that high because a word of such a script is about two characters long, and its texts may quote much Latin.
     """
     han = unspaced = other = 0
     for text in texts:
         found = split_words(text)
-        alone = [] if text.isascii() else [word for word in found if _ALONE_WORD.match(word)]
-        han += sum(_HAN.match(word) is not None for word in alone)
-        unspaced += len(alone)
-        other += len(found) - len(alone)
+        characters = [] if text.isascii() else [word for word in found if _CHARACTER_WORD.match(word)]
+        han += sum(_HAN.match(word) is not None for word in characters)
+        unspaced += len(characters)
+        other += len(found) - len(characters)
     if other > 4 * unspaced or not unspaced:
         return "spaced"
     return "han" if han > 0.95 * unspaced else "unspaced"
 
 
-def join(texts: Iterable[str]) -> str:
-    """Put texts one behind the other, without a space behind a script that has none."""
+def join_texts(texts: Iterable[str]) -> str:
+    """Join texts with a space after each, except after a character of a script written without spaces."""
     joined = ""
     for text in filter(None, texts):
-        joined += (" " if joined and not _JOINS.match(joined[-1]) else "") + text
+        joined += (" " if joined and not _NO_SPACE_AFTER.match(joined[-1]) else "") + text
     return joined
 
 
 def words(text: str) -> list[str]:
-    """Cut text into lowercased words; of ASCII text the same ones as rouge-score's tokenizer without stemming."""
+    """Split text into lowercased words. For ASCII text, they equal those of rouge-score's tokenizer without stemming."""
     return split_words(text.lower())
 
 
 def sentences(text: str) -> list[str]:
-    """Cut text into sentences.
+    """Split text into sentences.
 
-    Text with newlines holds one sentence a line. Otherwise a sentence ends at 。！？ and their like; and at . ! ? …
-    before white space, unless a lowercase letter follows, or before the full stop stands one capital letter or a title
-    (Mr, Dr). Where the punctuation stands alone, as in tokenised text, lowercase may follow.
+    Text with newlines holds one sentence per line. Otherwise a sentence ends at 。！？ and similar signs, and at . ! ? …
+    before white space. There are two exceptions for the latter: a lowercase letter follows, or the full stop comes after
+    a single capital letter or a title (Mr, Dr). Where white space precedes the punctuation, as in tokenised text, it ends
+    the sentence in any case.
     """
     if "\n" in text:
         return [line for line in text.split("\n") if line.strip()]
@@ -94,7 +95,7 @@ def sentences(text: str) -> list[str]:
 
 
 def _ends_sentence(text: str, start: int, end: int) -> bool:
-    """Whether the punctuation from ``start`` to ``end`` closes a sentence."""
+    """Whether the punctuation from ``start`` to ``end`` ends a sentence."""
     if any(character in _FULL_STOPS for character in text[start:end]):
         return True
     if end < len(text) and not text[end].isspace():

@@ -12,7 +12,7 @@ from seq2seq.config import Config, ModelConfig
 from seq2seq.data import corpus
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Settings, Tokenizers
-from seq2seq.text.tokenizer import train_tokenizer
+from seq2seq.text.factory import train_tokenizer
 from seq2seq.training.state import has_state
 
 # Settings that may differ from those of train.init_from: every kind of dropout, since dropout has no parameters.

@@ -20,10 +20,10 @@ from command_line import refused, run, write
 from seq2seq import model_dir, selfcheck
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.metrics import significance
-from seq2seq.metrics.scores import report
+from seq2seq.metrics.scores import report_scores
 from seq2seq.metrics.scores import score as corpus_score
 from seq2seq.model_dir import Settings, Tokenizers
-from seq2seq.text.tokenizer import train_tokenizer
+from seq2seq.text.factory import train_tokenizer
 from seq2seq.training.trainer import Trainer
 from seq2seq.translator import Translation, Translator
 from seq2seq.version import __version__
@@ -360,26 +360,26 @@ def test_evaluate_rouge_and_summary(files: Path) -> None:
     given = ["evaluate", "--hyp", files / "hyp", "--ref", files / "ref", "--ref", files / "src", "--src", files / "src"]
     given += [part for metric in metrics for part in ("--metric", metric)]
     expected = corpus_score(hyp, [ref, src], metrics=metrics, sources=src)
-    assert run(*given).stdout == report(expected) + "\n"
-    assert run(*given, "--format", "json").stdout == report(expected, "json") + "\n"
+    assert run(*given).stdout == report_scores(expected) + "\n"
+    assert run(*given, "--format", "json").stdout == report_scores(expected, "json") + "\n"
 
 
 def test_evaluate_a_model_by_its_sources(model: str, translator: Translator, files: Path) -> None:
     src, ref = ((files / name).read_text().splitlines() for name in ("src", "ref"))
     expected = corpus_score(translator.translate(src), [ref], metrics=["summary"], sources=src)
     result = run("evaluate", model, "--src", files / "src", "--ref", files / "ref", "--metric", "summary")
-    assert result.stdout == report(expected) + "\n"
+    assert result.stdout == report_scores(expected) + "\n"
 
 
 def test_evaluate_compares_translations(files: Path) -> None:
     src, hyp, ref = ((files / name).read_text().splitlines() for name in ("src", "hyp", "ref"))
     given = ["evaluate", "--hyp", files / "hyp", "--hyp", files / "src", "--ref", files / "ref"]
     systems = [(str(files / "hyp"), hyp), (str(files / "src"), src)]
-    assert run(*given).stdout == significance.report(significance.compare(systems, [ref])) + "\n"
+    assert run(*given).stdout == significance.report_comparisons(significance.compare(systems, [ref])) + "\n"
     options = ["--metric", "bleu", "--metric", "rouge", "--tokenize", "char", "--lowercase", "--format", "json"]
     expected = significance.compare(systems, [ref, hyp], metrics=("bleu", "rouge"), tokenize="char", lowercase=True)
     result = run(*given, "--ref", files / "hyp", *options)
-    assert (result.exit_code, result.stdout) == (0, significance.report(expected, "json") + "\n")
+    assert (result.exit_code, result.stdout) == (0, significance.report_comparisons(expected, "json") + "\n")
 
 
 def test_scores_of_rouge_are_not_imported_before_they_are_used() -> None:

@@ -1,4 +1,4 @@
-"""The bundled bulletins: made anew byte for byte, disjoint splits, headlines that follow from their reports."""
+"""The bundled bulletins: reproducible bytes, disjoint splits, headlines that follow from their reports."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data" / "bulletins"
 COUNTS = {"train": 3_000, "valid": 300, "test": 300}
 NAMES = dict(zip(COUNTS, dealt(make_bulletins.SEED, make_bulletins.SHARES), strict=True))
-# Floors under the shares measured when the corpus was made, given behind them.
-SHARE_NEW = 0.63  # of a held-out headline's capitalised words, never met in training: 0.65
-SHARE_LATER = 0.95  # of headlines with a name or figure that the first sentence lacks: 0.97 to 0.98
-SHARE_OTHER_NAMES = 0.80  # of reports with an invented name that the headline leaves out: 0.82
-SHARE_OTHER_FIGURES = 0.88  # of reports with a figure that the headline leaves out: 0.90
+# Lower limits of shares; the comments give the values measured when the corpus was made.
+SHARE_NEW = 0.63  # of the capitalised words of held-out headlines, those that do not occur in training: 0.65
+SHARE_LATER = (
+    0.95  # of headlines, those with a name or figure that the first sentence of the report lacks: 0.97 to 0.98
+)
+SHARE_OTHER_NAMES = 0.80  # of reports, those with an invented name that the headline lacks: 0.82
+SHARE_OTHER_FIGURES = 0.88  # of reports, those with a figure that the headline lacks: 0.90
 
 
 class Item(NamedTuple):
@@ -33,7 +35,7 @@ class Item(NamedTuple):
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, list[Item]]:
-    """The committed bulletins of each split."""
+    """Read the committed bulletins of each split."""
     found = {}
     for name in COUNTS:
         text = (DATA / f"{name}.jsonl").read_text(encoding="utf-8")
@@ -50,17 +52,17 @@ def items(splits: dict[str, list[Item]]) -> list[Item]:
 
 
 def sentences(report: str) -> list[str]:
-    """The report's sentences; no abbreviation in it ends in a point."""
+    """Split a report into sentences; no abbreviation in it ends in a full stop."""
     return re.split(r'(?<=[.?]) (?=["A-Z])', report)
 
 
 def words(text: str) -> list[str]:
-    """Words and figures: $1,200 and 2:14:36 and 4.2% are one each."""
+    """Split into words and figures; $1,200, 2:14:36 and 4.2% are one figure each."""
     return re.findall(r"\$?\d[\d,.:]*(?:-\d+)?%?(?<![,.:])|[\w']+(?:-\w+)*", text)
 
 
 def copied(headline: str, everyday: set[str]) -> list[str]:
-    """The figures and names of a headline; its first word is a name unless it is an everyday word."""
+    """Find the figures and names of a headline; its first word is a name unless it is an everyday word."""
     first, *rest = words(headline)
     found = [word for word in rest if word[0].isupper() or any(map(str.isdigit, word))]
     return found if first.lower() in everyday else [first, *found]
@@ -68,7 +70,7 @@ def copied(headline: str, everyday: set[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def everyday(items: list[Item]) -> set[str]:
-    """Words that stand somewhere in small letters, and some that only begin headlines."""
+    """Collect words that occur in lower case somewhere, and some that occur only at the start of headlines."""
     return {"escaped", "reading", "street", "thieves", "walking"} | {
         word for item in items for text in item for word in words(text) if word.islower()
     }
@@ -88,9 +90,9 @@ def test_generator_writes_the_committed_bytes(tmp_path: Path) -> None:
     assert sum(map(len, committed.values())) <= 1_000_000
 
 
-def test_counts_and_nothing_twice(splits: dict[str, list[Item]], items: list[Item]) -> None:
+def test_counts_and_no_duplicates(splits: dict[str, list[Item]], items: list[Item]) -> None:
     assert {name: len(found) for name, found in splits.items()} == COUNTS
-    # Every report and every headline once in all splits together: disjoint, and one report has one headline.
+    # Every report and headline occurs once in all splits, so the splits are disjoint and a report has one headline.
     assert len({item.report for item in items}) == len({item.headline for item in items}) == len(items)
 
 
@@ -98,10 +100,10 @@ def test_many_kinds_of_event(splits: dict[str, list[Item]]) -> None:
     assert len(EVENTS) == 46
     for found in splits.values():
         frames = Counter(re.sub(r"\$?\d[\d,.:]*|\b[A-Z][\w']+", "_", item.headline) for item in found)
-        assert len(frames) >= 100, "headlines differ in more than names and figures"
+        assert len(frames) >= 100, "headlines must differ in more than names and figures"
 
 
-def test_figures_and_names_of_a_headline_stand_in_its_report(items: list[Item], everyday: set[str]) -> None:
+def test_figures_and_names_of_a_headline_occur_in_its_report(items: list[Item], everyday: set[str]) -> None:
     for item in items:
         known = set(words(item.report))
         assert [word for word in copied(item.headline, everyday) if word not in known] == [], item
@@ -109,18 +111,20 @@ def test_figures_and_names_of_a_headline_stand_in_its_report(items: list[Item], 
 
 def test_names_are_those_of_their_split_and_most_are_new(splits: dict[str, list[Item]], everyday: set[str]) -> None:
     groups = [invented(NAMES[name]) for name in COUNTS]
-    assert len(set.union(*groups)) == sum(map(len, groups)), "no invented name in two splits"
-    met = {word for item in splits["train"] for text in item for word in words(text)}
+    assert len(set.union(*groups)) == sum(map(len, groups)), "no invented name may be in two splits"
+    known = {word for item in splits["train"] for text in item for word in words(text)}
     for name in ("valid", "test"):
         heads = [copied(item.headline, everyday) for item in splits[name]]
         capitals = [word for head in heads for word in head if word[0].isupper()]
-        new = [word for word in capitals if word not in met]
+        new = [word for word in capitals if word not in known]
         assert len(new) / len(capitals) >= SHARE_NEW
-        assert all(any(word not in met for word in head) for head in heads), "each headline has a name never met"
+        assert all(any(word not in known for word in head) for head in heads), (
+            "every headline must have a name that does not occur in training"
+        )
         assert set(new) <= invented(NAMES[name])
 
 
-def test_first_sentence_does_not_suffice(splits: dict[str, list[Item]], everyday: set[str]) -> None:
+def test_the_first_sentence_is_not_enough_for_the_headline(splits: dict[str, list[Item]], everyday: set[str]) -> None:
     for found in splits.values():
         short = 0
         for item in found:
@@ -129,7 +133,7 @@ def test_first_sentence_does_not_suffice(splits: dict[str, list[Item]], everyday
         assert short / len(found) >= SHARE_LATER
 
 
-def test_reports_hold_names_and_figures_that_are_left_out(items: list[Item], everyday: set[str]) -> None:
+def test_reports_hold_names_and_figures_that_the_headline_lacks(items: list[Item], everyday: set[str]) -> None:
     every = set.union(*map(invented, NAMES.values()))
     distracted = figures = 0
     for item in items:
@@ -183,7 +187,7 @@ def test_articles() -> None:
     ]
 
 
-def test_a_desk_deals_the_same_for_the_same_seed() -> None:
+def test_the_same_seed_gives_the_same_bulletins() -> None:
     first, second = ([make(Desk(5, NAMES["test"])) for make in EVENTS] for _ in range(2))
     assert first == second
     assert not set(MEN) & set(WOMEN)
@@ -225,7 +229,7 @@ def test_verbs_of_a_match_follow_from_its_score(items: list[Item]) -> None:
         assert found[1] == ("draw" if margin == 0 else "edge" if margin == 1 else "beat" if margin < 4 else "thrash")
 
 
-def test_the_greater_figure_of_a_fee_a_count_and_a_crowd_decides(items: list[Item]) -> None:
+def test_the_verb_of_a_change_follows_from_the_figures(items: list[Item]) -> None:
     cases = (
         (r"to (rise|fall) to \$(.*)", r"\$(\d\.\d\d)", "rise"),
         (r"^Number of .* (rises|falls) to (\d+)", r"(?:found|were|with) (\d+)", "rises"),

@@ -1,4 +1,4 @@
-"""The bundled phrasebook: made anew byte for byte, disjoint splits, and grammar by hand."""
+"""The bundled phrasebook: reproducible bytes, disjoint splits, and the grammar on examples by hand."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ NOTHING = Phrase("", "")
 
 @pytest.fixture(scope="module")
 def splits() -> dict[str, list[tuple[str, str]]]:
-    """The committed pairs of each split."""
+    """Read the committed pairs of each split."""
     found = {}
     for name in COUNTS:
         sides = [(DATA / f"{name}.{side}").read_text(encoding="utf-8").split("\n") for side in ("en", "fr")]
@@ -96,16 +96,16 @@ def test_generator_writes_the_committed_bytes(tmp_path: Path) -> None:
 
 def test_counts_and_no_english_sentence_twice(splits: dict[str, list[tuple[str, str]]]) -> None:
     assert {name: len(pairs) for name, pairs in splits.items()} == COUNTS
-    # Every English sentence once in all splits together: disjoint, and never two French answers.
-    seen = Counter(en for pairs in splits.values() for en, _ in pairs)
-    assert [en for en, count in seen.items() if count > 1] == []
+    # Every English sentence occurs once in all splits, so the splits are disjoint and it has one translation.
+    counts = Counter(en for pairs in splits.values() for en, _ in pairs)
+    assert [en for en, count in counts.items() if count > 1] == []
 
 
-def test_every_word_of_valid_and_test_is_met_in_training(splits: dict[str, list[tuple[str, str]]]) -> None:
+def test_every_word_of_valid_and_test_occurs_in_training(splits: dict[str, list[tuple[str, str]]]) -> None:
     for side in (0, 1):
-        met = Counter(word for pair in splits["train"] for word in set(words(pair[side])))
+        known = Counter(word for pair in splits["train"] for word in set(words(pair[side])))
         for name in ("valid", "test"):
-            assert [w for pair in splits[name] for w in words(pair[side]) if met[w] < 10] == []
+            assert [w for pair in splits[name] for w in words(pair[side]) if known[w] < 10] == []
 
 
 def all_names(names: Names) -> set[str]:
@@ -127,26 +127,26 @@ def test_unseen_names_occur_nowhere_in_training(splits: dict[str, list[tuple[str
 def test_words_of_unseen_names_are_otherwise_known(splits: dict[str, list[tuple[str, str]]]) -> None:
     unseen = all_names(unseen_names())
     for side in (0, 1):
-        met = {word for pair in splits["train"] for word in words(pair[side])}
-        new = {word for pair in splits["unseen_names"] for word in words(pair[side])} - unseen - met
+        known = {word for pair in splits["train"] for word in words(pair[side])}
+        new = {word for pair in splits["unseen_names"] for word in words(pair[side])} - unseen - known
         assert new == set()
 
 
 @pytest.mark.parametrize("names", [rare_names(), unseen_names()], ids=["rare", "unseen"])
-def test_copied_names_drive_nothing(names: Names) -> None:
+def test_no_agreement_or_elision_depends_on_names_that_are_copied(names: Names) -> None:
     for group in (names.people, names.surnames, names.towns):
         for name in group:
             assert name.en == name.fr
             assert re.fullmatch(r"[BCDFGJKLMNPQRSTVWXZ]\w+", name.en), name.en
 
 
-def test_names_are_many_and_their_groups_share_none(splits: dict[str, list[tuple[str, str]]]) -> None:
+def test_groups_of_names_are_large_and_disjoint(splits: dict[str, list[tuple[str, str]]]) -> None:
     groups = [all_names(core_names()), all_names(rare_names()), all_names(unseen_names())]
     assert len(set.union(*groups)) == sum(map(len, groups))
-    met = {word for pair in splits["train"] for word in words(pair[0])}
+    known = {word for pair in splits["train"] for word in words(pair[0])}
     training = [core_names(), rare_names()]
-    assert len(met & {name.en for names in training for name in names.people}) >= 150
-    assert len(met & {name.en for names in training for name in names.towns}) >= 80
+    assert len(known & {name.en for names in training for name in names.people}) >= 150
+    assert len(known & {name.en for names in training for name in names.towns}) >= 80
     unseen = unseen_names()
     assert min(map(len, (unseen.people, unseen.surnames, unseen.towns))) >= 60
 
@@ -329,7 +329,9 @@ def test_numbers_times_prices_dates(made: Phrase, en: str, fr: str) -> None:
         (r"It is foggy", r"Il y a du brouillard"),
     ],
 )
-def test_the_corpus_speaks_of_it_and_rightly(splits: dict[str, list[tuple[str, str]]], en: str, fr: str) -> None:
+def test_constructions_occur_and_are_translated_correctly(
+    splits: dict[str, list[tuple[str, str]]], en: str, fr: str
+) -> None:
     found = [pair for pair in splits["train"] if re.search(en, pair[0])]
     assert len(found) >= 3, en
     assert [pair for pair in found if not re.search(fr, pair[1])] == []

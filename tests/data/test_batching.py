@@ -1,4 +1,4 @@
-"""Batches: what they hold, and the plan of an epoch."""
+"""Batches of padded ids, and the plan of an epoch."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def test_pad_fills_on_the_right():
     assert ids.dtype == sizes.dtype == torch.int64
 
 
-def test_collate_frames_both_sides():
+def test_collate_adds_bos_and_eos():
     batch = collate([[5, 6], []], [[7], [8, 9, 10]], pad_id=PAD, bos_id=BOS, eos_id=EOS)
     assert batch.src.tolist() == [[5, 6, EOS], [EOS, 0, 0]]
     assert batch.src_lengths.tolist() == [3, 1]
     assert batch.tgt_in.tolist() == [[BOS, 7, 0, 0], [BOS, 8, 9, 10]]
     assert batch.tgt_out.tolist() == [[7, EOS, 0, 0], [8, 9, 10, EOS]]
-    assert batch.real.tolist() == [0, 1, 4, 5, 6, 7]
+    assert batch.target_positions.tolist() == [0, 1, 4, 5, 6, 7]
     assert batch.target_tokens == 6
-    assert batch.tgt_out.flatten()[batch.real].tolist() == [7, EOS, 8, 9, 10, EOS]
+    assert batch.tgt_out.flatten()[batch.target_positions].tolist() == [7, EOS, 8, 9, 10, EOS]
 
 
-def test_collate_frames_what_is_copied_like_the_source():
+def test_collate_pads_copy_ids_like_the_source():
     batch = collate([[5, 6], []], [[20], [8, 9]], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=[[21, 20], []])
     assert batch.copy_ids.tolist() == [[21, 20, EOS], [EOS, 0, 0]]
     assert batch.copy_ids.shape == batch.src.shape
-    assert batch.tgt_out.tolist() == [[20, EOS, 0], [8, 9, EOS]]  # ids beyond the vocabulary are kept
+    assert batch.tgt_out.tolist() == [[20, EOS, 0], [8, 9, EOS]]  # ids of out-of-vocabulary pieces are kept
 
 
-def test_without_copying_nothing_is_copied():
+def test_copy_ids_are_empty_without_copying():
     batch = collate([[5, 6], []], [[7], [8]], pad_id=PAD, bos_id=BOS, eos_id=EOS)
     assert batch.copy_ids.shape == (2, 0)
     assert batch.copy_ids.dtype == torch.int64
@@ -58,17 +58,23 @@ def test_without_copying_nothing_is_copied():
 
 def test_moving_a_batch_leaves_the_lengths_on_the_cpu():
     batch = collate([[5, 6], [4]], [[7], [8]], pad_id=PAD, bos_id=BOS, eos_id=EOS).to(torch.device("meta"))
-    assert {tensor.device.type for tensor in (batch.src, batch.tgt_in, batch.tgt_out, batch.real, batch.copy_ids)} == {
-        "meta"
-    }
+    assert {
+        tensor.device.type
+        for tensor in (batch.src, batch.tgt_in, batch.tgt_out, batch.target_positions, batch.copy_ids)
+    } == {"meta"}
     assert batch.src_lengths.tolist() == [3, 2]
     assert batch.target_tokens == 4
 
 
-def test_split_counts_rows_times_the_longest():
+def test_split_limits_rows_times_the_longest():
     sizes = np.array([2, 2, 3, 3, 10, 1, 1])
     batches = split_by_tokens(np.arange(7), sizes, 6)
-    assert [rows.tolist() for rows in batches] == [[0, 1], [2, 3], [4], [5, 6]]  # 4; 6; 10 alone, too long; 2
+    assert [rows.tolist() for rows in batches] == [
+        [0, 1],
+        [2, 3],
+        [4],
+        [5, 6],
+    ]  # 4 and 6 tokens; 10, too long for any other row; 2
 
 
 def test_split_keeps_the_order_it_is_given():
@@ -77,7 +83,7 @@ def test_split_keeps_the_order_it_is_given():
 
 
 @pytest.mark.parametrize("rows", [1, 7, 5000])
-def test_every_row_comes_exactly_once_an_epoch(rows):
+def test_every_row_is_in_exactly_one_batch_of_an_epoch(rows):
     src, tgt = lengths(rows)
     for epoch in range(3):
         batches = plan(src, tgt, epoch=epoch)
@@ -86,17 +92,17 @@ def test_every_row_comes_exactly_once_an_epoch(rows):
 
 
 @pytest.mark.parametrize("batch_tokens", [50, 300, 4096])
-def test_the_budget_holds_with_padding_unless_a_row_alone_exceeds_it(batch_tokens):
+def test_a_batch_with_padding_fits_unless_a_single_row_exceeds_the_limit(batch_tokens):
     src, tgt = lengths(3000)
-    seen_long = False
+    found_long = False
     for rows in plan(src, tgt, batch_tokens=batch_tokens):
         tokens = len(rows) * max(src[rows].max(), tgt[rows].max())
         assert tokens <= batch_tokens or len(rows) == 1
-        seen_long |= tokens > batch_tokens
-    assert seen_long == (batch_tokens == 50)
+        found_long |= tokens > batch_tokens
+    assert found_long == (batch_tokens == 50)
 
 
-def test_an_epoch_follows_from_seed_and_number_alone():
+def test_the_plan_depends_on_seed_and_epoch_alone():
     src, tgt = lengths(2000)
     first = plan(src, tgt, seed=3, epoch=2)
     np.random.seed(99)
@@ -105,7 +111,7 @@ def test_an_epoch_follows_from_seed_and_number_alone():
 
 
 @pytest.mark.parametrize("other", [{"epoch": 1}, {"seed": 2}])
-def test_other_epochs_and_seeds_bring_other_batches_in_another_order(other):
+def test_other_epochs_and_seeds_give_other_batches_in_another_order(other):
     src, tgt = lengths(2000)
     first, second = plan(src, tgt), plan(src, tgt, **other)
     assert first != second
@@ -121,15 +127,15 @@ def test_batches_are_not_sorted_by_length():
 @pytest.mark.parametrize(("noise", "most"), [(2.5, 0.05), (9.0, 0.12)], ids=["translation", "loosely_related"])
 @pytest.mark.parametrize("batch_tokens", [1024, 2048])
 def test_little_is_padding(batch_tokens, noise, most):
-    """Lengths like those of Multi30k; and with sides that say little about each other's length."""
+    """Lengths as in Multi30k, and lengths of source and target that are loosely related."""
     numbers = np.random.default_rng(1)
     src = np.clip(numbers.normal(15.3, 4.5, 29000).round(), 2, 50).astype(int)
     tgt = np.clip((src + numbers.normal(0.7, noise, 29000)).round(), 2, 55).astype(int)
-    padded = real = 0
+    padded = tokens = 0
     for rows in plan(src, tgt, batch_tokens=batch_tokens):
         padded += len(rows) * (src[rows].max() + tgt[rows].max())
-        real += src[rows].sum() + tgt[rows].sum()
-    share = 1 - real / padded
+        tokens += src[rows].sum() + tgt[rows].sum()
+    share = 1 - tokens / padded
     assert share < most, share
 
 
@@ -137,6 +143,6 @@ def test_rows_are_shuffled_beyond_a_window(monkeypatch):
     monkeypatch.setattr(batching, "WINDOW_BATCHES", 2)
     src = tgt = np.full(400, 10)
     batches = plan(src, tgt, batch_tokens=100)
-    # neighbours in the corpus are seldom neighbours in a batch: one batch draws from all over
+    # rows that are close in the corpus are rarely in the same batch: a batch holds rows from everywhere
     spread = [max(rows) - min(rows) for rows in batches]
     assert np.mean(spread) > 200

@@ -1,4 +1,4 @@
-"""Chunks: everything in order, large from a file, at once from a slow pipe, errors behind the lines before them."""
+"""Chunks of lines: the order, the size, slow input, and errors while reading."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def test_all_lines_in_order_in_chunks_of_at_most_size(count: int) -> None:
     assert all(1 <= len(chunk) <= 7 for chunk in found)
 
 
-def test_lines_that_are_there_come_together() -> None:
+def test_lines_that_are_available_come_together() -> None:
     count = CHUNK + 100
     found = list(chunks(iter(["x"] * count)))
     assert sum(map(len, found)) == count
-    assert len(found) <= 10, "a file comes in large chunks, so that batches can be sorted by length"
+    assert len(found) <= 10, "a file is read in large chunks, so that batches can be sorted by length"
 
 
-def test_a_line_comes_before_the_next_is_written() -> None:
+def test_a_line_is_returned_before_the_next_is_written() -> None:
     go_on = threading.Event()
 
     def slow() -> Iterator[str]:
         yield "one"
-        assert go_on.wait(20), "the second line was awaited before the first was handed on"
+        assert go_on.wait(20), "the first line must be returned without waiting for the second"
         yield "two"
 
     stream = chunks(slow())
@@ -41,7 +41,7 @@ def test_a_line_comes_before_the_next_is_written() -> None:
     assert next(stream, None) is None
 
 
-def test_an_error_comes_behind_the_lines_before_it() -> None:
+def test_an_error_is_raised_after_the_lines_before_it() -> None:
     def broken() -> Iterator[str]:
         yield "one"
         yield "two"
@@ -53,7 +53,7 @@ def test_an_error_comes_behind_the_lines_before_it() -> None:
     assert found == ["one", "two"]
 
 
-def test_an_interrupt_in_reading_is_raised_here() -> None:
+def test_an_interrupt_while_reading_is_raised() -> None:
     def interrupted() -> Iterator[str]:
         yield "one"
         raise KeyboardInterrupt
@@ -64,7 +64,7 @@ def test_an_interrupt_in_reading_is_raised_here() -> None:
         next(stream)
 
 
-def test_reading_runs_ahead_by_a_bounded_number() -> None:
+def test_reading_ahead_is_bounded() -> None:
     taken = 0
 
     def endless() -> Iterator[str]:
@@ -79,4 +79,4 @@ def test_reading_runs_ahead_by_a_bounded_number() -> None:
     while taken < 10 and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.05)
-    assert 10 <= taken <= 5 + 2 * 5 + 1, "two chunks in the queue, one line in the hand"
+    assert 10 <= taken <= 5 + 2 * 5 + 1, "at most two chunks wait in the queue, and one line waits for a place in it"

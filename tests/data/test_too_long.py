@@ -1,4 +1,4 @@
-"""R32: sources above the model's limit are cut or split, with a warning that names the line."""
+"""Sources longer than the limit of the model are cut or split, with a warning that names the line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from untrained import spread
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
-from seq2seq.text.tokenizer import EOS, SPECIALS, Segments, WordTokenizer, train_tokenizer
-from seq2seq.text.wordsplit import JOINER
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import EOS, SPECIALS, Segments
+from seq2seq.text.word import JOINER, WordTokenizer
 from seq2seq.translator import Translator, split_places
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "￭.", "￭,"]
@@ -39,17 +40,17 @@ def make(too_long: str, **options) -> Translator:
     [
         ("a b", 3, [0, 2]),
         ("a b c", 3, [0, 3]),
-        ("a b c d", 3, [0, 3, 4]),  # nothing to split at
-        ("a ￭. c d", 3, [0, 2, 4]),  # behind the end of a sentence
-        ("a ￭. c ￭. e", 4, [0, 4, 5]),  # the last that fits
-        ("a ￭, c d", 3, [0, 2, 4]),  # else behind a comma
-        ("a b ￭. c ￭, e f", 5, [0, 3, 7]),  # a sentence's end before a comma
-        ("a ￭. c d ￭, e f", 6, [0, 5, 7]),  # but not one in the first half
+        ("a b c d", 3, [0, 3, 4]),  # no punctuation to split at
+        ("a ￭. c d", 3, [0, 2, 4]),  # after the end of a sentence
+        ("a ￭. c ￭. e", 4, [0, 4, 5]),  # the last end of a sentence that fits
+        ("a ￭, c d", 3, [0, 2, 4]),  # otherwise after a comma
+        ("a b ￭. c ￭, e f", 5, [0, 3, 7]),  # the end of a sentence is preferred to a comma
+        ("a ￭. c d ￭, e f", 6, [0, 5, 7]),  # but not in the first half
         ("我 。 你 好 ， 他", 4, [0, 2, 6]),
         ("▁a ▁b. ▁c ▁d", 3, [0, 2, 4]),
         ("a b c d e f g", 2, [0, 2, 4, 6, 7]),
         ("a b c d￭ e f", 4, [0, 3, 6]),  # not inside a word
-        ("a b￭ c￭ d￭ e f", 4, [0, 4, 6]),  # unless it is as long as half a part
+        ("a b￭ c￭ d￭ e f", 4, [0, 4, 6]),  # unless the word is as long as half a part
     ],
 )
 def test_where_a_source_is_split(text: str, most: int, places: list[int]) -> None:
@@ -57,7 +58,7 @@ def test_where_a_source_is_split(text: str, most: int, places: list[int]) -> Non
 
 
 def segments_of(text: str) -> Segments:
-    """Pieces with white space between them, but at a joiner."""
+    """Make segments of pieces with white space between them, except at a joiner."""
     pieces, spans, end = text.split(), [], 0
     for number, piece in enumerate(pieces):
         glued = piece.startswith(JOINER) or (number and pieces[number - 1].endswith(JOINER))
@@ -84,7 +85,7 @@ def test_numbers_and_titles_are_not_split(line: str, most: int, parts: list[str]
     assert [line[start:end] for start, end in spans] == parts
 
 
-def test_parts_are_translated_by_themselves_and_put_together() -> None:
+def test_parts_are_translated_separately_and_joined() -> None:
     splitting, cutting = make("split"), make("cut")
     parts = ["a b c.", "d e f g,", "a b c d"]
     whole = splitting.translate(LINES)
@@ -95,7 +96,7 @@ def test_parts_are_translated_by_themselves_and_put_together() -> None:
 
 
 @pytest.mark.parametrize("copy", ["none", "pointer"])
-def test_the_fields_of_a_split_line_are_those_of_its_parts(copy: str) -> None:
+def test_the_fields_of_a_split_line_join_those_of_its_parts(copy: str) -> None:
     translator = make("split", copy=copy)
     parts = [found[0] for found in translator.search(["zebra b c.", "d e f g,", "a b c zebra yak"])]
     whole = translator.search(LINES)[3][0]
@@ -114,7 +115,7 @@ def test_the_fields_of_a_split_line_are_those_of_its_parts(copy: str) -> None:
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.5, 1.0])
-def test_the_score_of_a_split_line_is_that_of_the_whole(length_penalty: float) -> None:
+def test_the_score_of_a_split_line_is_that_of_the_whole_translation(length_penalty: float) -> None:
     translator = make("split")
     translator.search_config.length_penalty = length_penalty
     whole = translator.search([LONG])[0][0]
@@ -129,7 +130,7 @@ def test_the_score_of_a_split_line_is_that_of_the_whole(length_penalty: float) -
     assert whole.score == pytest.approx(expected, abs=1e-4)
 
 
-def test_n_best_of_a_split_line_joins_what_has_the_same_rank() -> None:
+def test_n_best_of_a_split_line_joins_parts_of_the_same_rank() -> None:
     translator = make("split")
     parts = translator.search(["a b c.", "d e f g,", "a b c d"], n_best=3)
     whole = translator.search([LONG], n_best=3)[0]

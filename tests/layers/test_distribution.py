@@ -262,7 +262,7 @@ def test_a_gold_piece_of_the_source_alone_gives_the_vocabulary_no_credit(kind):
 
 
 def test_an_own_piece_that_does_not_stand_in_the_source_is_impossible():
-    """No such gold may be asked for: ``extended.target_ids`` gives the unknown piece then."""
+    """No such gold may be asked for: ``extended_target_ids`` gives the unknown piece then."""
     for kind in COPIES:
         found = make(kind, parts()).target(torch.tensor([8, 6, 6, 4, 7]))
         assert (found.log_prob == -math.inf).tolist() == [True, True, True, False, True]

@@ -1,4 +1,4 @@
-"""ROUGE by hand, against rouge-score itself, and its intervals."""
+"""ROUGE: values by hand, agreement with rouge-score, and the confidence intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from seq2seq.metrics.rouge import KINDS, SAMPLES, SEED, line_scores, score_rouge, signature
+from seq2seq.metrics.rouge import BOOTSTRAP_SAMPLES, BOOTSTRAP_SEED, ROUGE_KINDS, line_scores, score_rouge, signature
 from seq2seq.text.words import sentences
 
 ENGLISH = [
@@ -25,7 +25,7 @@ def f1(hypothesis: str, *references: str) -> dict[str, float]:
 
 
 def f(overlap: int, hyp: int, ref: int) -> float:
-    """Per cent from counts."""
+    """Return F1 in per cent, from counts."""
     return 100 * 2 * overlap / (hyp + ref)
 
 
@@ -52,14 +52,14 @@ def test_chinese_by_hand() -> None:
     assert found["ROUGE-2"] == pytest.approx(f(4, 6, 6))
 
 
-def test_lsum_looks_at_sentences_and_l_does_not() -> None:
+def test_lsum_compares_sentences_and_l_does_not() -> None:
     found = f1("The dog ran. A cat sat.", "A cat sat. The dog ran.")
     assert found["ROUGE-L"] == pytest.approx(50)
     assert found["ROUGE-Lsum"] == pytest.approx(100)
     assert f1("他走了。我来了。", "我来了。他走了。")["ROUGE-Lsum"] == pytest.approx(100)
 
 
-def test_of_single_sentences_l_and_lsum_are_one() -> None:
+def test_l_and_lsum_are_equal_on_single_sentences() -> None:
     for found in line_scores(random_lines(1), [random_lines(2)]):
         assert found["rougeL"] == found["rougeLsum"]
 
@@ -67,13 +67,13 @@ def test_of_single_sentences_l_and_lsum_are_one() -> None:
 @pytest.mark.parametrize(("hypothesis", "reference"), ENGLISH)
 def test_english_scores_are_those_of_rouge_score(hypothesis: str, reference: str) -> None:
     (found,) = line_scores([hypothesis], [[reference]])
-    default = RougeScorer(list(KINDS))
+    default = RougeScorer(list(ROUGE_KINDS))
     assert found == default.score("\n".join(sentences(reference)), "\n".join(sentences(hypothesis)))
     plain = default.score(reference, hypothesis)
     assert all(found[kind] == plain[kind] for kind in ("rouge1", "rouge2", "rougeL"))
 
 
-def test_every_kind_takes_its_best_reference() -> None:
+def test_every_kind_uses_its_best_reference() -> None:
     references = ["b a", "a b x y z"]
     found = f1("a b", *references)
     assert found["ROUGE-1"] == pytest.approx(100)
@@ -92,15 +92,15 @@ def test_identical_and_disjoint_text() -> None:
 def test_the_score_is_the_mean_of_the_lines_and_lies_inside_its_interval() -> None:
     hypotheses, references = random_lines(1), random_lines(2)
     lines = line_scores(hypotheses, [references])
-    for kind, found in zip(KINDS, score_rouge(hypotheses, [references]), strict=True):
+    for kind, found in zip(ROUGE_KINDS, score_rouge(hypotheses, [references]), strict=True):
         values = np.array([100 * line[kind].fmeasure for line in lines])
         assert found.score == pytest.approx(values.mean())
-        half = 1.96 * values.std() / len(values) ** 0.5  # what the central limit theorem says
+        half = 1.96 * values.std() / len(values) ** 0.5  # by the central limit theorem
         assert found.low == pytest.approx(found.score - half, abs=0.25 * half)
         assert found.high == pytest.approx(found.score + half, abs=0.25 * half)
 
 
-def test_the_interval_is_the_same_every_time_and_the_callers_generator_untouched() -> None:
+def test_the_interval_is_reproducible_and_the_global_generator_is_restored() -> None:
     hypotheses, references = random_lines(1), random_lines(2)
     np.random.seed(7)
     expected = np.random.random(3).tolist()
@@ -113,4 +113,6 @@ def test_the_interval_is_the_same_every_time_and_the_callers_generator_untouched
 
 def test_signature() -> None:
     version = importlib.metadata.version("rouge-score")
-    assert signature(2) == (f"nrefs:2|bs:{SAMPLES}|seed:{SEED}|case:lc|stem:no|tok:words|version:rouge-score-{version}")
+    assert signature(2) == (
+        f"nrefs:2|bs:{BOOTSTRAP_SAMPLES}|seed:{BOOTSTRAP_SEED}|case:lc|stem:no|tok:words|version:rouge-score-{version}"
+    )

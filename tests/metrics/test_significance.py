@@ -1,4 +1,4 @@
-"""Paired bootstrap resampling: laws, known values, and sacreBLEU as the measure of our own few lines."""
+"""Paired bootstrap resampling: its properties, known values, and agreement with sacreBLEU."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import random
+import re
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from sacrebleu.metrics.base import Signature
 from sacrebleu.significance import PairedTest
 
 from seq2seq.metrics import rouge
-from seq2seq.metrics import scores as evaluate
-from seq2seq.metrics.significance import Comparison, compare, paired_bootstrap, report
+from seq2seq.metrics.scores import score
+from seq2seq.metrics.significance import Comparison, compare, paired_bootstrap, report_comparisons
 
 METRICS = ("bleu", "chrf", "ter", "rouge")
 NUM_SCORES = 7  # rouge gives four
@@ -27,7 +28,7 @@ def random_lines(seed: int) -> list[str]:
 
 
 def spoiled(lines: list[str], seed: int, share: float) -> list[str]:
-    """The lines, with that share of their words replaced."""
+    """Replace a share of the words of the lines."""
     draw = random.Random(seed)
     return [" ".join("x" if draw.random() < share else word for word in line.split()) for line in lines]
 
@@ -44,11 +45,11 @@ def compared(*systems: list[str], metrics: tuple[str, ...] = METRICS, **options:
 def test_scores_and_signatures_are_those_of_a_single_system() -> None:
     found = compared(GOOD, BAD)
     for number, hypotheses in enumerate((GOOD, BAD)):
-        scores = evaluate.score(hypotheses, [REFERENCE], metrics=METRICS)
+        scores = score(hypotheses, [REFERENCE], metrics=METRICS)
         assert [item.name for item in found] == [item.name for item in scores]
         assert [item.systems[number].score for item in found] == pytest.approx([item.score for item in scores])
         for item, single in zip(found, scores, strict=True):
-            bootstrap = {f"bs:{rouge.SAMPLES}", f"seed:{rouge.SEED}"}
+            bootstrap = {f"bs:{rouge.BOOTSTRAP_SAMPLES}", f"seed:{rouge.BOOTSTRAP_SEED}"}
             assert set(item.signature.split("|")) == set(single.signature.split("|")) | bootstrap
 
 
@@ -68,12 +69,13 @@ def test_a_system_does_not_differ_from_itself() -> None:
         assert item.systems[1]._replace(name="", p_value=None) == item.systems[0]._replace(name="")
 
 
-def test_one_line_tells_nothing_of_significance() -> None:
-    with pytest.raises(ValueError, match="needs two or more, but has 1"):
+def test_one_line_cannot_be_compared() -> None:
+    message = "a comparison needs two or more lines, because it resamples them, but has 1; score the systems one by one"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         compare([("a", ["x"]), ("b", ["y"])], [["x"]], metrics=["chrf"])
 
 
-def test_the_distance_is_the_same_from_both_sides() -> None:
+def test_the_p_value_is_symmetric() -> None:
     for one, other in zip(compared(GOOD, LIKE_GOOD), compared(LIKE_GOOD, GOOD), strict=True):
         assert one.systems[1].p_value == other.systems[1].p_value
         assert one.systems[0][1:4] == other.systems[1][1:4]
@@ -85,7 +87,7 @@ def test_a_system_does_not_depend_on_the_others() -> None:
         assert three.systems[2][1:] == two.systems[1][1:]
 
 
-def test_the_same_every_time_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_is_reproducible_whatever_the_environment_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SACREBLEU_SEED", raising=False)
     first = compared(GOOD, BAD)
     assert "SACREBLEU_SEED" not in os.environ
@@ -103,7 +105,7 @@ def test_several_references() -> None:
     assert "nrefs:2" in two.signature
 
 
-def test_tokenize_and_lowercase_act() -> None:
+def test_tokenize_and_lowercase_have_an_effect() -> None:
     upper = [line.upper() for line in GOOD]
     (plain,) = compared(upper, BAD, metrics=("bleu",))
     (lower,) = compared(upper, BAD, metrics=("bleu",), lowercase=True)
@@ -113,13 +115,13 @@ def test_tokenize_and_lowercase_act() -> None:
     assert "tok:char" in char.signature
 
 
-# ---- our own bootstrap
+# ---- the bootstrap over scores of lines
 
 
 def test_bootstrap_of_constant_distance() -> None:
     mean, interval, p_value = paired_bootstrap(np.zeros(30), np.ones(30))
     assert (mean, interval) == (1, 0)
-    assert p_value == pytest.approx(1 / (rouge.SAMPLES + 1))
+    assert p_value == pytest.approx(1 / (rouge.BOOTSTRAP_SAMPLES + 1))
 
 
 def test_bootstrap_interval_is_that_of_the_central_limit() -> None:
@@ -130,7 +132,7 @@ def test_bootstrap_interval_is_that_of_the_central_limit() -> None:
 
 
 class MeanOfNumbers:
-    """A metric for sacreBLEU's test: every hypothesis is a number, the corpus score is their mean."""
+    """A metric for the test of sacreBLEU: every hypothesis is a number, the corpus score is their mean."""
 
     class Score(float):
         name = "mean"
@@ -153,24 +155,24 @@ class MeanOfNumbers:
 
 
 def test_bootstrap_draws_the_lines_and_computes_the_p_value_of_sacrebleu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SACREBLEU_SEED", str(rouge.SEED))
+    monkeypatch.setenv("SACREBLEU_SEED", str(rouge.BOOTSTRAP_SEED))
     draw = np.random.default_rng(5)
     baseline, system = draw.integers(0, 100, 50), draw.integers(5, 105, 50)
     named = [(name, [str(value) for value in values]) for name, values in (("a", baseline), ("b", system))]
     measure: Any = MeanOfNumbers()
-    _, results = PairedTest(named, {"mean": measure}, [], test_type="bs", n_samples=rouge.SAMPLES)()
-    theirs: Any = results["mean"][1]
-    ours = paired_bootstrap(baseline.astype(float), system.astype(float))
-    assert ours == pytest.approx((theirs.mean, theirs.ci, theirs.p_value))
-    assert 0.01 < ours[2] < 0.5  # or it would prove little
+    _, results = PairedTest(named, {"mean": measure}, [], test_type="bs", n_samples=rouge.BOOTSTRAP_SAMPLES)()
+    expected: Any = results["mean"][1]
+    found = paired_bootstrap(baseline.astype(float), system.astype(float))
+    assert found == pytest.approx((expected.mean, expected.ci, expected.p_value))
+    assert 0.01 < found[2] < 0.5  # an extreme value would prove little
 
 
-# ---- reports and refusals
+# ---- reports and errors
 
 
 def test_text_report() -> None:
     found = compare([("base", GOOD), ("longer name", BAD)], [REFERENCE], metrics=["bleu", "chrf"])
-    first, baseline, other, *_, note = report(found).split("\n")
+    first, baseline, other, *_, note = report_comparisons(found).split("\n")
     system = found[0].systems[1]
     assert first == f"BLEU  {found[0].signature}"
     assert baseline.startswith(f"  base         {found[0].systems[0].score:6.2f}")
@@ -178,21 +180,21 @@ def test_text_report() -> None:
     assert other == (
         f"  longer name  {system.score:6.2f}  {system.mean:6.2f} ± {system.interval:5.2f}  p = {system.p_value:.4f} *"
     )
-    assert "p-value against the baseline" in note
-    assert not report(compared(GOOD, GOOD, metrics=("bleu",))).split("\n")[2].endswith("*")
+    assert note.startswith("columns: score; mean ± half the 95 % interval")
+    assert not report_comparisons(compared(GOOD, GOOD, metrics=("bleu",))).split("\n")[2].endswith("*")
 
 
 def test_json_report_holds_everything() -> None:
     found = compared(GOOD, BAD)
     assert len(found) == NUM_SCORES
-    read = json.loads(report(found, "json"))
+    read = json.loads(report_comparisons(found, "json"))
     assert [{"name": item.name, "signature": item.signature} for item in found] == [
         {key: item[key] for key in ("name", "signature")} for item in read
     ]
     assert [[system._asdict() for system in item.systems] for item in found] == [item["systems"] for item in read]
 
 
-def test_tokenized_text_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+def test_tokenized_text_gives_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     lines = ["we go home ."] * 100
     with caplog.at_level(logging.WARNING):
         compare([("a", lines), ("b", lines)], [lines], tokenize="none")
@@ -207,23 +209,43 @@ def test_tokenized_text_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
         ([], {}, "a comparison needs two or more systems, but has 0; add another one"),
         ([("a", ["x"])], {}, "a comparison needs two or more systems, but has 1; add another one"),
         ([("a", ["x"]), ("b", ["x", "y"])], {}, "a has 1 lines but b has 2; they must match line by line"),
-        ([("a", ["x"] * 2), ("b", ["x"] * 2)], {}, "there are 2 hypotheses but 1 lines in reference 1"),
-        ([("a", ["x"]), ("b", ["x"])], {"metrics": ["blue"]}, "metric must be one of bleu, .*, but is blue"),
-        ([("a", ["x"]), ("b", ["x"])], {"metrics": ["ter"], "tokenize": "zh"}, "tokenize=zh cannot act on ter"),
-        ([("a", ["x"]), ("b", ["x"])], {"metrics": ["rouge"], "lowercase": True}, "lowercase cannot act on rouge"),
+        (
+            [("a", ["x"] * 2), ("b", ["x"] * 2)],
+            {},
+            "there are 2 hypotheses but 1 lines in reference 1; they must match line by line",
+        ),
+        (
+            [("a", ["x"]), ("b", ["x"])],
+            {"metrics": ["blue"]},
+            "metric must be one of bleu, chrf, ter, exact, rouge, summary, but is blue",
+        ),
+        (
+            [("a", ["x"]), ("b", ["x"])],
+            {"metrics": ["ter"], "tokenize": "zh"},
+            "tokenize=zh cannot act on ter, only on bleu; leave it out or add metric bleu",
+        ),
+        (
+            [("a", ["x"]), ("b", ["x"])],
+            {"metrics": ["rouge"], "lowercase": True},
+            "lowercase cannot act on rouge, which always ignore case; leave it out or add one of bleu, chrf, ter, exact",
+        ),
         (
             [("a", ["x"]), ("b", ["x"])],
             {"metrics": ["bleu", "summary"]},
-            "several systems are compared by bleu, chrf, ter or rouge, but the metric is summary; score them",
+            "several systems are compared by bleu, chrf, ter or rouge, but the metric is summary; score them one by one or choose another metric",
         ),
-        ([("a", ["x"]), ("b", ["x"])], {"metrics": ["exact"]}, "or rouge, but the metric is exact; score them"),
+        (
+            [("a", ["x"]), ("b", ["x"])],
+            {"metrics": ["exact"]},
+            "several systems are compared by bleu, chrf, ter or rouge, but the metric is exact; score them one by one or choose another metric",
+        ),
     ],
 )
-def test_what_cannot_be_compared(systems: list[tuple[str, list[str]]], options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_errors_of_compare(systems: list[tuple[str, list[str]]], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         compare(systems, [["x"]], **options)
 
 
 def test_format_is_checked() -> None:
-    with pytest.raises(ValueError, match="must be one of text, json, but is xml"):
-        report(compared(GOOD, BAD, metrics=("bleu",)), "xml")
+    with pytest.raises(ValueError, match=r"^the format of a report must be one of text, json, but is xml$"):
+        report_comparisons(compared(GOOD, BAD, metrics=("bleu",)), "xml")

@@ -1,4 +1,4 @@
-"""Merges of neighbours: their order, and what is left out."""
+"""Byte-pair merges: their order, and the effect of skipping some."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from seq2seq.text.merges import merge
 RANKS = {"ab": 0, "bc": 1, "abc": 2, "cd": 3, "aa": 4, "aaaa": 5}
 
 
-def nothing() -> bool:
+def skip_nothing() -> bool:
     return False
 
 
-def pieces(text: str, leaves_out: Callable[[], bool] = nothing) -> list[str]:
-    starts = merge(text, RANKS, leaves_out)
+def pieces(text: str, skips: Callable[[], bool] = skip_nothing) -> list[str]:
+    starts = merge(text, RANKS, skips)
     return [text[start:end] for start, end in itertools.pairwise([*starts, len(text)])]
 
 
@@ -30,26 +30,26 @@ def pieces(text: str, leaves_out: Callable[[], bool] = nothing) -> list[str]:
         ("abcd", ["abc", "d"]),  # ab before bc and cd, then abc
         ("bcd", ["bc", "d"]),
         ("cdab", ["cd", "ab"]),
-        ("aaa", ["aa", "a"]),  # the leftmost of equals
+        ("aaa", ["aa", "a"]),  # the leftmost of equal ranks
         ("aaaaa", ["aaaa", "a"]),
     ],
 )
-def test_merges_come_in_the_order_of_their_ranks(text: str, expected: list[str]) -> None:
+def test_merges_are_made_in_the_order_of_their_ranks(text: str, expected: list[str]) -> None:
     assert pieces(text) == expected
 
 
-def test_without_merges_every_symbol_stays() -> None:
+def test_every_symbol_is_a_piece_if_all_merges_are_skipped() -> None:
     assert pieces("abcd", lambda: True) == list("abcd")
 
 
-def test_a_merge_left_out_makes_way_for_the_next() -> None:
-    answers = iter([True, False])  # not ab, but bc; a and bc make abc, of rank 2, which is asked for then
+def test_the_next_merge_is_made_if_one_is_skipped() -> None:
+    answers = iter([True, False])  # skips ab, merges bc; then a + bc = abc of rank 2 is a candidate
     assert pieces("abc", lambda: next(answers, False)) == ["abc"]
     answers = iter([True, False, True])
     assert pieces("abc", lambda: next(answers)) == ["a", "bc"]
 
 
-def test_a_merge_left_out_is_not_asked_for_again() -> None:
-    asked = []
-    assert pieces("abx", lambda: not asked.append(1)) == ["a", "b", "x"]
-    assert len(asked) == 1
+def test_a_skipped_merge_is_not_tried_again() -> None:
+    calls = []
+    assert pieces("abx", lambda: not calls.append(1)) == ["a", "b", "x"]
+    assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""Tokenizers: round trips, special ids, what text cannot do to them, and what they refuse."""
+"""Tokenizers of every kind: round trips, special ids, unusual text, segments, sampling, and every error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,17 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import TOKENIZERS, TokenizerConfig
-from seq2seq.text.tokenizer import (
-    BOS,
-    EOS,
-    PAD,
-    UNK,
-    Tokenizer,
-    WordTokenizer,
-    load_tokenizer,
-    train_tokenizer,
-)
-from seq2seq.text.wordsplit import JOINER, split
+from seq2seq.text.factory import TOKENIZER_KINDS, load_tokenizer, train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from seq2seq.text.word import JOINER, WordTokenizer, split_tokens
 
 TEXTS = [
     "The cat sat on the mat, and the dog sat by the door.",
@@ -49,7 +42,7 @@ def train(kind: str, texts: list[str] = TEXTS, size: int = 400, normalization: s
 
 
 @cache
-def trained_once(kind: str, normalization: str) -> Tokenizer:
+def train_once(kind: str, normalization: str) -> Tokenizer:
     return train(kind, normalization=normalization)
 
 
@@ -108,7 +101,7 @@ def test_encode_batch_equals_encode(kind: str, trained: dict[str, Tokenizer]) ->
     assert tokenizer.encode_batch([]) == []
 
 
-# Segments
+# ---- segments
 
 SEGMENTED = [
     *TEXTS,
@@ -136,7 +129,7 @@ def test_segments_have_the_ids_of_encode(kind: str, normalization: str) -> None:
     assert tokenizer.segment([]) == []
 
 
-def test_sampled_pieces_leave_out_merges() -> None:
+def test_sampling_skips_merges() -> None:
     tokenizer = train("bpe")
     texts = SEGMENTED * 20
     plain, few, many = (tokenizer.sample(texts, dropout, seed=1) for dropout in (0.0, 0.1, 0.9))
@@ -154,28 +147,30 @@ def test_sampled_pieces_leave_out_merges() -> None:
 
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @given(st.lists(anything | awkward, max_size=4))
-def test_with_no_merge_left_out_a_sample_is_what_sentencepiece_gives(normalization: str, texts: list[str]) -> None:
-    tokenizer = trained_once("bpe", normalization)
+def test_a_sample_without_dropout_equals_the_segmentation_of_sentencepiece(
+    normalization: str, texts: list[str]
+) -> None:
+    tokenizer = train_once("bpe", normalization)
     assert tokenizer.sample(texts, 0.0, seed=1) == tokenizer.segment(texts)
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
-def test_as_many_merges_are_left_out_as_by_sentencepiece(dropout: float) -> None:
+def test_as_many_merges_are_skipped_as_by_sentencepiece(dropout: float) -> None:
     tokenizer = train("bpe")
     texts = TEXTS * 200
-    theirs = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.to_bytes())
-    drawn = theirs.encode(texts, enable_sampling=True, alpha=dropout)
-    expected = sum(map(len, drawn))
+    processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.to_bytes())
+    sampled = processor.encode(texts, enable_sampling=True, alpha=dropout)
+    expected = sum(map(len, sampled))
     found = sum(len(segments.ids) for segments in tokenizer.sample(texts, dropout, seed=1))
     assert found == pytest.approx(expected, rel=0.02)
 
 
 def test_samples_are_the_same_in_every_process(tmp_path: Path) -> None:
-    """SentencePiece's own are not: what it draws depends on more than its seed."""
+    """Samples of SentencePiece itself are not: they depend on more than the seed."""
     tokenizer = train("bpe")
     (tmp_path / "model").write_bytes(tokenizer.to_bytes())
     program = (
-        "import json, sys; from pathlib import Path; from seq2seq.text.tokenizer import load_tokenizer; "
+        "import json, sys; from pathlib import Path; from seq2seq.text.factory import load_tokenizer; "
         "tokenizer = load_tokenizer('bpe', Path(sys.argv[1]).read_bytes()); "
         "print(json.dumps(tokenizer.sample(json.loads(sys.argv[2]), 0.3, 1)))"
     )
@@ -185,8 +180,8 @@ def test_samples_are_the_same_in_every_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(TOKENIZERS) - {"bpe"}))
-def test_only_bpe_has_merges_to_leave_out(kind: str, trained: dict[str, Tokenizer]) -> None:
-    with pytest.raises(NotImplementedError, match="only a tokenizer of the type bpe has merges"):
+def test_only_bpe_can_sample(kind: str, trained: dict[str, Tokenizer]) -> None:
+    with pytest.raises(NotImplementedError, match=r"^only a tokenizer of type bpe has merges that can be skipped$"):
         trained[kind].sample(["the cat"], 0.1, seed=1)
 
 
@@ -194,7 +189,7 @@ def test_only_bpe_has_merges_to_leave_out(kind: str, trained: dict[str, Tokenize
 @settings(max_examples=100, deadline=None)
 @given(text=anything | awkward)
 def test_pieces_of_any_text_join_to_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
-    """Every piece is taken for the sentence's own, as if the vocabulary lacked it; but bytes, which none lacks."""
+    """Every piece is decoded as an out-of-vocabulary piece, except bytes, which every vocabulary holds."""
     tokenizer = trained[kind]
     ids, pieces, _ = tokenizer.segment([text])[0]
     assert ids == tokenizer.encode(text)
@@ -217,13 +212,13 @@ def test_spans_point_at_the_pieces_in_the_text(kind: str, text: str, trained: di
         end = span[1]
         shown = text[slice(*span)]
         if piece.startswith("<0x"):
-            assert len(shown) <= 1  # the last byte of a character has it
+            assert len(shown) <= 1  # the last byte of a character has its span
         elif kind == "word":
             assert shown == (JOINER if piece.strip(JOINER) == "\\uFFED" else piece.strip(JOINER))
         else:
             assert shown.replace("▁", " ").strip() == piece.replace("▁", " ").strip()
     covered = "".join(text[slice(*span)] for span in spans)
-    if kind != "word":  # SentencePiece reads its mark of a space as one, and keeps odd white space
+    if kind != "word":  # SentencePiece reads its mark of a space as a space, and keeps unusual white space
         covered, text = covered.replace("▁", " "), text.replace("▁", " ")
     assert "".join(covered.split()) == "".join(text.split())
 
@@ -239,7 +234,7 @@ def test_spans_point_into_the_text_before_it_is_normalized(kind: str, normalizat
         assert [text[slice(*span)] for span in spans] == ["The", "ｃat", ",", "Ａ①", "éte\u0301", "☃"]
 
 
-def test_words_are_segmented_by_hand() -> None:
+def test_segments_of_words_by_hand() -> None:
     tokenizer = train("word", ["the cat , ."], size=8)
     ids, pieces, spans = tokenizer.segment([" the zebra, (cat)"])[0]
     assert pieces == ["the", "zebra", "￭,", "(￭", "cat", "￭)"]
@@ -248,45 +243,45 @@ def test_words_are_segmented_by_hand() -> None:
     assert [number == UNK for number in ids] == [False, True, True, True, False, True]
 
 
-def test_unknown_characters_stand_together_as_the_text_spells_them() -> None:
+def test_neighbouring_unknown_characters_form_one_piece_as_the_text_spells_it() -> None:
     ids, pieces, spans = train("char", ["a b"], size=10).segment(["a xyz b"])[0]
     assert pieces == ["▁", "a", "▁", "xyz", "▁", "b"]
     assert ids.index(UNK) == 3
     assert spans == [(0, 0), (0, 1), (2, 2), (2, 5), (6, 6), (6, 7)]
 
 
-# Pieces of a sentence's own
+# ---- out-of-vocabulary pieces
 
 
-def test_own_words_are_decoded_with_their_joiners() -> None:
+def test_oov_words_are_decoded_with_their_joiners() -> None:
     tokenizer = train("word", ["the cat"], size=6)
-    own = ["zebra", "￭,", "(￭"]
+    oov = ["zebra", "￭,", "(￭"]
     cat, the, zebra, comma, bracket = 4, 5, 6, 7, 8
-    assert tokenizer.pieces([the, cat, zebra, comma], own) == ["the", "cat", "zebra", "￭,"]
-    assert tokenizer.decode([BOS, the, zebra, comma, bracket, cat, UNK, EOS, PAD], own) == "the zebra, (cat ⁇"
+    assert tokenizer.pieces([the, cat, zebra, comma], oov) == ["the", "cat", "zebra", "￭,"]
+    assert tokenizer.decode([BOS, the, zebra, comma, bracket, cat, UNK, EOS, PAD], oov) == "the zebra, (cat ⁇"
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
-def test_own_pieces_of_sentencepiece_keep_their_space(kind: str, trained: dict[str, Tokenizer]) -> None:
+def test_oov_pieces_of_sentencepiece_keep_their_space(kind: str, trained: dict[str, Tokenizer]) -> None:
     tokenizer = trained[kind]
-    own = ["▁zebra", "s", "☃☃", "▁"]
+    oov = ["▁zebra", "s", "☃☃", "▁"]
     first, second, snow, space = range(tokenizer.size, tokenizer.size + 4)
     the, cat = tokenizer.encode("the"), tokenizer.encode("cat")
-    assert tokenizer.decode([*the, first, second, *cat], own) == "the zebras cat"
-    assert tokenizer.decode([BOS, first, snow, *cat, EOS, PAD], own) == "zebra☃☃ cat"
-    assert tokenizer.decode([space, snow, UNK, first], own) == "☃☃⁇ zebra"
-    assert tokenizer.pieces([first, the[0]], own) == ["▁zebra", tokenizer.pieces(the)[0]]
+    assert tokenizer.decode([*the, first, second, *cat], oov) == "the zebras cat"
+    assert tokenizer.decode([BOS, first, snow, *cat, EOS, PAD], oov) == "zebra☃☃ cat"
+    assert tokenizer.decode([space, snow, UNK, first], oov) == "☃☃⁇ zebra"
+    assert tokenizer.pieces([first, the[0]], oov) == ["▁zebra", tokenizer.pieces(the)[0]]
 
 
 @KINDS
 @pytest.mark.parametrize("piece", ["<s>", "</s>", "<pad>", "<unk>", "<0x41>"])
-def test_an_own_piece_that_looks_like_a_special_is_text(kind: str, piece: str, trained: dict[str, Tokenizer]) -> None:
+def test_an_oov_piece_that_looks_like_a_special_is_text(kind: str, piece: str, trained: dict[str, Tokenizer]) -> None:
     tokenizer = trained[kind]
     (the,) = tokenizer.encode("the")[:1] if kind != "char" else tokenizer.encode("t")[1:]
     first = tokenizer.decode([the])
     assert tokenizer.decode([the, tokenizer.size, the], [f"￭{piece}￭" if kind == "word" else piece]) in (
         f"{first}{piece}{first}",
-        f"{first}{piece} {first}",  # where the vocabulary's piece starts with a space
+        f"{first}{piece} {first}",  # if the piece of the vocabulary starts with a space
     )
 
 
@@ -298,7 +293,7 @@ def test_unknown_characters_that_spell_a_special_are_copied() -> None:
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_bytes_beside_own_pieces_are_decoded(kind: str, trained: dict[str, Tokenizer]) -> None:
+def test_bytes_beside_oov_pieces_are_decoded(kind: str, trained: dict[str, Tokenizer]) -> None:
     tokenizer = trained[kind]
     snow = tokenizer.encode("☃")
     assert all(piece.startswith("<0x") for piece in tokenizer.pieces(snow)[-3:])
@@ -306,14 +301,14 @@ def test_bytes_beside_own_pieces_are_decoded(kind: str, trained: dict[str, Token
 
 
 @KINDS
-def test_without_own_pieces_decoding_is_as_ever(kind: str, trained: dict[str, Tokenizer]) -> None:
+def test_decoding_does_not_depend_on_oov_pieces_that_are_not_used(kind: str, trained: dict[str, Tokenizer]) -> None:
     for text in TEXTS:
         ids = trained[kind].encode(text)
         assert trained[kind].decode(ids, ["▁never"]) == text
 
 
 @KINDS
-def test_training_text_comes_back(kind: str, trained: dict[str, Tokenizer]) -> None:
+def test_training_text_is_restored(kind: str, trained: dict[str, Tokenizer]) -> None:
     for text in TEXTS:
         ids = trained[kind].encode(text)
         assert UNK not in ids
@@ -324,7 +319,7 @@ def test_training_text_comes_back(kind: str, trained: dict[str, Tokenizer]) -> N
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 @settings(max_examples=150, deadline=None)
 @given(text=anything | awkward)
-def test_byte_fallback_brings_any_text_back(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+def test_byte_fallback_restores_any_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
     ids = trained[kind].encode(text)
     assert UNK not in ids
     assert squeeze(trained[kind].decode(ids)) == squeeze(text.replace("▁", " "))
@@ -332,20 +327,20 @@ def test_byte_fallback_brings_any_text_back(kind: str, text: str, trained: dict[
 
 @settings(max_examples=100, deadline=None)
 @given(text=anything | awkward)
-def test_words_of_the_vocabulary_come_back(text: str) -> None:
+def test_words_of_the_vocabulary_are_restored(text: str) -> None:
     tokenizer = train("word", [text, "x"], size=1000)
     ids = tokenizer.encode(text)
     assert UNK not in ids
     assert tokenizer.decode(ids) == squeeze(text)
 
 
-def test_word_vocabulary_holds_the_most_frequent_and_ties_go_by_code_point() -> None:
+def test_the_word_vocabulary_holds_the_most_frequent_words_and_ties_are_sorted_by_code_point() -> None:
     tokenizer = train("word", ["b b c a d", "d a"], size=7)
     assert isinstance(tokenizer, WordTokenizer)
     assert tokenizer.pieces(range(4, 7)) == ["a", "b", "d"]
     assert tokenizer.encode("a c Z b") == [4, UNK, UNK, 5]
     assert tokenizer.decode(tokenizer.encode("a c, b")) == "a ⁇ ⁇ b"
-    assert [tokenizer.id(token) for token in split("d c")] == [6, UNK]
+    assert [tokenizer.id(token) for token in split_tokens("d c")] == [6, UNK]
 
 
 @KINDS
@@ -364,7 +359,7 @@ def test_identity_differs_between_kinds(trained: dict[str, Tokenizer]) -> None:
 
 
 @KINDS
-def test_normalization_acts(kind: str) -> None:
+def test_normalization_changes_the_ids(kind: str) -> None:
     text, texts = "Ａ\u200bB", ["Ａ\u200bB A B", *TEXTS]
     decoded = {rule: train(kind, texts, normalization=rule) for rule in NORMALIZATIONS}
     assert {rule: one.decode(one.encode(text)) for rule, one in decoded.items()} == {
@@ -379,12 +374,12 @@ def test_small_text_gives_a_smaller_vocabulary_and_one_warning(kind: str, caplog
     with caplog.at_level(logging.WARNING):
         tokenizer = train(kind, size=8000)
     assert 4 < tokenizer.size < 8000
-    message = f"the text gives a vocabulary of {tokenizer.size}, fewer than tokenizer.vocab_size=8000"
+    message = f"the training text yields a vocabulary of {tokenizer.size} pieces, fewer than tokenizer.vocab_size=8000"
     assert [record.message for record in caplog.records] == [message]
 
 
 @KINDS
-def test_vocabulary_is_at_most_so_large(kind: str) -> None:
+def test_the_vocabulary_has_the_size_asked_for(kind: str) -> None:
     texts = [" ".join(word) for word in itertools.permutations(["red", "green", "blue", "black", "grey", "pink"], 4)]
     size = {"char": 10, "word": 8}.get(kind, 280)
     assert train(kind, texts, size=size).size == size
@@ -392,14 +387,17 @@ def test_vocabulary_is_at_most_so_large(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_vocabulary_too_small_for_the_bytes(kind: str) -> None:
-    message = rf"tokenizer\.vocab_size must be at least 306 for tokenizer\.type={kind} on this text .*, but is 100"
-    with pytest.raises(ValueError, match=message):
+    message = (
+        f"tokenizer.vocab_size must be at least 306 for tokenizer.type={kind} on this text (every character and 256 bytes)"
+        ", but is 100"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train(kind, size=100)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_a_character_seen_often_enough_is_no_row_of_bytes(kind: str) -> None:
-    """A digit or a capital umlaut of captions is below the share of all characters at which SentencePiece cuts."""
+def test_a_frequent_character_is_a_piece_and_not_bytes(kind: str) -> None:
+    """Digits or capital umlauts of captions are below the share at which SentencePiece drops characters."""
     texts = ["a red dog and a blue cat"] * 2000 + ['7 Übungen "Café", 100 %'] * 10 + ["ñ ☃"] * 9
     tokenizer = train(kind, texts)
     assert not [piece for piece in tokenizer.pieces(tokenizer.encode(texts[2000])) if piece.startswith("<0x")]
@@ -407,7 +405,7 @@ def test_a_character_seen_often_enough_is_no_row_of_bytes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_text_of_very_long_lines_without_spaces_keeps_the_mark_of_a_space(kind: str) -> None:
+def test_very_long_lines_without_spaces_keep_the_mark_of_a_space_in_the_vocabulary(kind: str) -> None:
     numbers = random.Random(1)
     lines = ["".join(numbers.choices("ACGT", k=2500)) for _ in range(30)]
     tokenizer = train_tokenizer(lines, TokenizerConfig(type=kind, vocab_size=300))
@@ -416,7 +414,7 @@ def test_text_of_very_long_lines_without_spaces_keeps_the_mark_of_a_space(kind: 
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_characters_leave_most_of_the_vocabulary_to_longer_pieces() -> None:
+def test_frequent_characters_take_at_most_a_quarter_of_the_vocabulary() -> None:
     signs = [chr(0x4E00 + k) for k in range(60)]
     texts = ["a red dog and a blue cat"] * 100_000 + [" ".join(signs)] * 12
     tokenizer = train("bpe", texts, size=460)
@@ -426,12 +424,13 @@ def test_characters_leave_most_of_the_vocabulary_to_longer_pieces() -> None:
 @KINDS
 @pytest.mark.parametrize("texts", [[], ["", " \u3000"]])
 def test_no_text(kind: str, texts: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"no text to train a tokenizer on: every line of data\.train is empty"):
+    message = "data.train must hold text to train a tokenizer on, but every line of it is empty"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train(kind, texts)
 
 
 @KINDS
-def test_what_reading_the_text_raises_comes_through(kind: str) -> None:
+def test_errors_while_reading_the_text_are_raised(kind: str) -> None:
     def texts() -> Iterator[str]:
         yield "one line"
         raise UserWarning("the second line is bad")
@@ -442,47 +441,58 @@ def test_what_reading_the_text_raises_comes_through(kind: str) -> None:
 
 @KINDS
 @pytest.mark.parametrize(("text", "warned"), [("今天我们去北京看看。", True), ("a cat, a café and 京", False)])
-def test_words_of_text_without_spaces_are_warned_of(
+def test_training_words_on_text_without_spaces_gives_a_warning(
     kind: str, text: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     train(kind, [text] * 20)
-    assert ("this text is written without spaces; set tokenizer.type" in caplog.text) == (warned and kind == "word")
+    message = (
+        "tokenizer.type=word splits text at spaces and punctuation, but this text is written without spaces; "
+        "set tokenizer.type to unigram, bpe or char"
+    )
+    assert (message in caplog.text) == (warned and kind == "word")
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_an_interrupt_is_no_failure_of_the_text(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_while_training_is_raised_as_such(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(texts: list[str]) -> Iterator[str]:
         yield texts[0]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("seq2seq.text.tokenizer._chunks", interrupted)
+    monkeypatch.setattr("seq2seq.text.sentencepiece._chunks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(kind)
 
 
+def test_the_factory_makes_every_kind_of_the_configuration() -> None:
+    assert tuple(TOKENIZER_KINDS) == tuple(TOKENIZERS)
+
+
 def test_unknown_kind() -> None:
     message = "tokenizer.type must be one of unigram, bpe, word, char, but is morse"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         load_tokenizer("morse", b"")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train("morse")
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
 @pytest.mark.parametrize("data", [b"", b"nonsense"])
-def test_bytes_that_are_no_sentencepiece_model(kind: str, data: bytes) -> None:
-    with pytest.raises(ValueError, match=f"these {len(data)} bytes are no SentencePiece model"):
+def test_bytes_that_do_not_hold_a_sentencepiece_model(kind: str, data: bytes) -> None:
+    message = f"these {len(data)} bytes are no SentencePiece model"
+    with pytest.raises(ValueError, match=f"^{message}$"):
         load_tokenizer(kind, data)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"tokens": 5, "normalization": ""}', b"\xff"])
-def test_bytes_that_are_no_word_tokenizer(data: bytes) -> None:
-    with pytest.raises(ValueError, match=f"these {len(data)} bytes are no word tokenizer"):
+def test_bytes_that_do_not_hold_a_word_tokenizer(data: bytes) -> None:
+    message = f"these {len(data)} bytes are no word tokenizer: "
+    with pytest.raises(ValueError, match=f"^{message}.+$"):
         load_tokenizer("word", data)
 
 
 def test_word_vocabulary_must_start_with_the_specials() -> None:
-    with pytest.raises(ValueError, match="must start with <pad> <unk> <s> </s>"):
+    message = "the vocabulary of a word tokenizer must start with <pad> <unk> <s> </s>, but starts with a b"
+    with pytest.raises(ValueError, match=f"^{message}$"):
         WordTokenizer(["a", "b"])
 
 
@@ -491,7 +501,8 @@ def test_sentencepiece_model_with_other_special_ids() -> None:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXTS), model_writer=model, model_type="char", vocab_size=30, minloglevel=2
     )
-    with pytest.raises(ValueError, match=r"must be ids 0, 1, 2, 3, but are \(-1, 0, 1, 2\)"):
+    message = "pad, unk, bos and eos of a SentencePiece model must be ids 0, 1, 2, 3, but are (-1, 0, 1, 2)"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         load_tokenizer("char", model.getvalue())
 
 

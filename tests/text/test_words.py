@@ -1,4 +1,4 @@
-"""Words in every script, and where sentences end."""
+"""Words of every script, and the ends of sentences, as the metrics count them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.tokenizers import DefaultTokenizer
 
-from seq2seq.text.words import join, script, sentences, split_words, words
+from seq2seq.text.words import join_texts, script, sentences, split_words, words
 
 
 @given(st.text(st.characters(max_codepoint=127)))
@@ -18,7 +18,7 @@ def test_ascii_words_are_those_of_rouge_score(text: str) -> None:
 
 
 @given(st.text("aZ09 .,-_'’“”–—…€°\t\n"))
-def test_so_are_the_words_between_typographic_punctuation(text: str) -> None:
+def test_words_between_typographic_punctuation_are_those_of_rouge_score(text: str) -> None:
     assert words(text) == DefaultTokenizer().tokenize(text)
 
 
@@ -47,7 +47,7 @@ def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
-def test_written_words_keep_their_case() -> None:
+def test_split_words_keeps_case() -> None:
     assert split_words("Ann saw the NATO in Paris") == ["Ann", "saw", "the", "NATO", "in", "Paris"]
     assert split_words("Émile 和 Ann") == ["Émile", "和", "Ann"]
 
@@ -77,12 +77,12 @@ def test_sentences(expected: list[str]) -> None:
     assert sentences((" " if spaced else "").join(expected)) == expected
 
 
-def test_newlines_end_sentences_if_there_are_any() -> None:
+def test_only_newlines_end_sentences_if_there_are_any() -> None:
     assert sentences("One. Two.\nThree\n\n") == ["One. Two.", "Three"]
 
 
 @given(st.text("aB .!?。\"'()…"))
-def test_sentences_lose_no_word(text: str) -> None:
+def test_sentences_hold_every_word_of_the_text(text: str) -> None:
     assert [word for sentence in sentences(text) for word in words(sentence)] == words(text)
 
 
@@ -97,7 +97,7 @@ def test_sentences_lose_no_word(text: str) -> None:
     ],
 )
 def test_texts_are_joined_with_a_space_where_their_script_has_one(texts: list[str], joined: str) -> None:
-    assert join(texts) == joined
+    assert join_texts(texts) == joined
 
 
 @pytest.mark.parametrize(
@@ -114,5 +114,5 @@ def test_texts_are_joined_with_a_space_where_their_script_has_one(texts: list[st
         (["กินข้าว"], "unspaced"),
     ],
 )
-def test_the_script_that_decides_how_text_is_cut(texts: list[str], expected: str) -> None:
+def test_script(texts: list[str], expected: str) -> None:
     assert script(texts) == expected

@@ -239,8 +239,11 @@ def test_other_validation_data_is_refused(folder: Path) -> None:
     [
         ({"model.residual": True}, r"model\.residual requires more than one layer"),
         ({"model.attention": "none", "search.coverage_penalty": 1}, r"search\.coverage_penalty and .* set them to 0"),
-        ({"data.src_field": "en"}, r"data\.src_field=en is of records, but no data is; leave it out"),
-        ({"data.tgt_field": "1"}, r"data\.tgt_field=1 is of records"),
+        (
+            {"data.src_field": "en"},
+            r"data\.src_field=en applies to \.jsonl and \.tsv files only, but data names none; leave it out",
+        ),
+        ({"data.tgt_field": "1"}, r"data\.tgt_field=1 applies to \.jsonl and \.tsv files only"),
     ],
 )
 def test_settings_that_cannot_work_leave_no_run_directory(

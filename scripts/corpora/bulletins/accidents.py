@@ -1,4 +1,4 @@
-"""Crashes, fires, people in trouble, thefts: what the emergency services report."""
+"""Crashes, fires, people in danger, thefts: events that the emergency services report."""
 
 from bulletins.desk import Bulletin, Desk, a, event
 from bulletins.names import listed

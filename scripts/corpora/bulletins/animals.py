@@ -1,4 +1,4 @@
-"""Animals rescued, on the run, born and counted."""
+"""Animals that are rescued, escape, are born or are counted."""
 
 from bulletins.desk import Bulletin, Desk, a, event
 from bulletins.names import listed

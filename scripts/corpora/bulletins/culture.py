@@ -1,4 +1,4 @@
-"""Festivals, prizes, finds in the ground, giant pies, shows that must wait."""
+"""Festivals, prizes, excavations, record dishes, postponed shows."""
 
 from bulletins.desk import DAYS, Bulletin, Desk, a, event
 from bulletins.names import listed

@@ -1,6 +1,6 @@
-"""The news desk: deals names and figures to the kinds of event and puts their sentences in order.
+"""The news desk: deals names and figures to the kinds of event, and composes their sentences into reports.
 
-A kind of event registers here and lives in one of the other modules; it returns a report and the
+The kinds of event are in the other modules; they register themselves here. Each returns a report and the
 one headline that follows from it.
 """
 
@@ -33,7 +33,7 @@ class Bulletin(NamedTuple):
 
 
 class Person(NamedTuple):
-    """Somebody with the pronouns."""
+    """A person with the pronouns."""
 
     name: str
     last: str
@@ -42,34 +42,34 @@ class Person(NamedTuple):
 
 
 def a(noun: str) -> str:
-    """The noun with its indefinite article."""
+    """Return a noun with its indefinite article."""
     vowel = noun[0].lower() in "aeiou" and not noun.startswith(("uni", "use", "one"))
     return f"an {noun}" if vowel or noun.startswith(("8", "11", "18", "hour")) else f"a {noun}"
 
 
 def upper(text: str) -> str:
-    """The text with a capital first letter."""
+    """Return a text with a capital first letter."""
     return text[0].upper() + text[1:]
 
 
 class Desk(Dealer):
-    """Deals names and figures."""
+    """Deals names and figures to the kinds of event."""
 
     def __init__(self, seed: int, names: Names) -> None:
-        """Start with full decks of the names that may be used."""
+        """Start with full decks of the names that the reports may use."""
         super().__init__(seed)
         self._names = names
 
     def count(self, low: int, high: int, step: int = 1) -> int:
-        """A multiple of step above low, both ends included."""
+        """Return low plus a multiple of step, both limits included."""
         return low + step * self.below((high - low) // step + 1)
 
     def pick(self, table: tuple[Item, ...]) -> Item:
-        """Any entry of a table."""
+        """Return an entry of a table."""
         return table[self.below(len(table))]
 
     def two(self, table: tuple[Item, ...]) -> tuple[Item, Item]:
-        """Two different entries of a table."""
+        """Return two different entries of a table."""
         first = second = self.pick(table)
         while second == first:
             second = self.pick(table)
@@ -103,7 +103,7 @@ class Desk(Dealer):
         return Person(f"{self.deal(MEN)} {last}", last, "he", "his")
 
     def name(self) -> str:
-        """The full name of somebody of whom nothing more is said."""
+        """The full name of a person whose pronouns are not needed."""
         return self.person().name
 
     def day(self) -> str:
@@ -119,17 +119,17 @@ class Desk(Dealer):
         return f"{self.count(6, 22)}:{self.count(0, 55, 5):02}"
 
     def quote(self, role: str, *words: str) -> str:
-        """What somebody with a role says."""
+        """Return a quotation of a person with a role."""
         return f'"{self.pick(words)}," said {role} {self.name()}.'
 
     def tell(self, headline: str, facts: tuple[Slot, ...], before: Slot, after: Slot) -> Bulletin:
-        """Put a report together.
+        """Compose a report.
 
         Args:
-            headline: What follows from the facts.
-            facts: Sentences that hold whatever the headline says, told in this order.
-            before: Sentences of which one may open the report.
-            after: Sentences that end it, as many as there is room for; an empty one is left out.
+            headline: the headline, which follows from the facts.
+            facts: sentences that together hold everything the headline says, in this order.
+            before: sentences, of which one may start the report.
+            after: sentences that end the report, as many as its length permits; empty ones are left out.
         """
         told = [self.pick(slot) for slot in facts]
         if self.chance(0.5):

@@ -1,4 +1,4 @@
-"""Votes, fines, strikes and fares: what people argue about."""
+"""Disputes: votes, fines, strikes and fares."""
 
 from bulletins.desk import Bulletin, Desk, a, event
 from bulletins.names import listed

@@ -1,4 +1,4 @@
-"""Science, health, prices and counts: a figure and what it says."""
+"""Findings in figures: science, health, prices and counts."""
 
 from bulletins.desk import Bulletin, Desk, event
 from bulletins.names import listed

@@ -1,7 +1,7 @@
-"""Names put together from syllables; each split has its own, only first names are shared.
+"""Names composed of syllables; every split has other names, only first names are shared.
 
-Towns, surnames, companies and rivers are invented. A surname also names streets, schools and
-prizes, a town also teams and clubs.
+Towns, surnames, companies and rivers are invented. Surnames also name streets, schools and prizes;
+towns also name teams and clubs.
 """
 
 import random
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Names(NamedTuple):
-    """The invented names one split may use."""
+    """The invented names that one split may use."""
 
     surnames: tuple[str, ...]
     towns: tuple[str, ...]
@@ -18,7 +18,7 @@ class Names(NamedTuple):
 
 
 def listed(text: str, mark: str | None = None) -> tuple[str, ...]:
-    """The entries of a list between white space or marks."""
+    """Split a list into its entries, at white space or marks."""
     return tuple(text.split(mark))
 
 
@@ -80,18 +80,18 @@ WORDS = listed(  # made by chance, but something else already
 
 
 def crossed(tables: tuple[tuple[str, str], ...]) -> list[str]:
-    """Every beginning with every end, table by table."""
+    """Join every beginning with every ending, table by table."""
     made = [start + end for starts, ends in tables for start in starts.split() for end in ends.split()]
     return [word for word in made if word not in WORDS]
 
 
 def shuffled(words: list[str], chance: random.Random) -> list[str]:
-    """The words in another order; built on random() alone, whose sequence Python promises to keep."""
+    """Return the words in random order, using only random(), whose sequence Python guarantees for all versions."""
     return [word for _, word in sorted((chance.random(), word) for word in words)]
 
 
 def dealt(seed: int, shares: tuple[float, ...]) -> list[Names]:
-    """Share all names out among the splits; no name is in two of them."""
+    """Distribute all names among the splits; no name is in two of them."""
     chance = random.Random(seed)
     towns = [start + end for start in crossed(TOWNS[:1]) for end in TOWNS[1][1].split()]
     parts: list[list[tuple[str, ...]]] = [[] for _ in shares]

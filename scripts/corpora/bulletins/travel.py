@@ -1,4 +1,4 @@
-"""Weather, water, power, roads, rails and the air."""
+"""Weather, water, power, roads, railways and flights."""
 
 from bulletins.desk import DAYS, Bulletin, Desk, event
 

@@ -1,7 +1,7 @@
 """Seeded choice of words: a Composer deals subjects, objects and names to the patterns.
 
-Words are dealt like cards, so that each one of a table comes up equally often. The patterns
-themselves register here; they live in actions.py, scenes.py, moments.py and people.py.
+Words are dealt like cards, so every word of a table is used equally often. The patterns are in
+actions.py, scenes.py, moments.py and people.py; they register themselves here.
 """
 
 from collections.abc import Callable
@@ -44,10 +44,10 @@ AGELESS = ("child", "boy", "girl")
 
 
 class Composer(Dealer):
-    """Deals words."""
+    """Deals words to the patterns."""
 
     def __init__(self, seed: int, names: Names) -> None:
-        """Start with full decks and the names that may be used."""
+        """Start with full decks and the names that the sentences may use."""
         super().__init__(seed)
         self.names = names
 
@@ -74,7 +74,7 @@ class Composer(Dealer):
         return Phrase(f"Mrs. {surname.en}", f"madame {surname.fr}", "f")
 
     def relative(self, gender: str = "") -> Phrase:
-        """My mother, your brother; of one gender if it is given."""
+        """My mother, your brother; of the given gender, if one is given."""
         owner = self.deal(("my", "my", "your", "his", "her", "our", "their"))
         family = tuple(noun for noun in FAMILY if noun.gender.startswith(gender))
         relative = self.deal(family)
@@ -83,7 +83,7 @@ class Composer(Dealer):
         return noun_phrase(owner, relative)
 
     def somebody(self) -> Phrase:
-        """A third person whose noun shows the gender."""
+        """A third person whose noun determines the gender."""
         kind = self.below(10)
         if kind < 5:
             return noun_phrase("the", self.deal(PEOPLE), plural=self.chance(0.2))
@@ -100,13 +100,13 @@ class Composer(Dealer):
         return self.speaker() if self.chance(0.45) else self.somebody()
 
     def asked_one(self) -> Phrase:
-        """Anyone one asks about: not oneself."""
+        """A subject that a question can be about: not the speaker."""
         if self.chance(0.55):
             return self.somebody()
         return PRONOUNS[self.deal(("you", "you", "he", "she", "they"))]
 
     def beside(self, noun: Noun) -> Adjective | None:
-        """An adjective that may stand beside a noun, or None if there is none."""
+        """An adjective that fits a noun, or None if there is none."""
         fitting = [row[1] for row in DESCRIPTIONS if noun in row[0]]
         if not fitting:
             return None
@@ -130,12 +130,12 @@ class Composer(Dealer):
         return verb, self.thing(self.deal(nouns), verb, owner, adjectives)
 
     def event(self, owner: Phrase, adjectives: float = 0.3) -> tuple[Verb, Phrase]:
-        """A verb with an object that happens at a moment."""
+        """A verb with an object that describes an event, not a habit."""
         return self.deed(owner, EVENTS, adjectives)
 
 
 def own(owner: Phrase) -> str:
-    """The possessive of a subject: my for I, his for the man."""
+    """Return the possessive of a subject: my for I, his for the man."""
     if owner.person == 3:
         if owner.plural:
             return "their"
@@ -146,7 +146,7 @@ def own(owner: Phrase) -> str:
 
 
 def pronoun(subject: Phrase) -> Phrase:
-    """He, she or they for a subject named before; other subjects stay themselves."""
+    """Return he, she or they for a subject that was named before, and any other subject unchanged."""
     if subject.person != 3:
         return subject
     if subject.plural:
@@ -156,7 +156,7 @@ def pronoun(subject: Phrase) -> Phrase:
 
 
 class Pattern(NamedTuple):
-    """One way to make a sentence; `copies` if unseen names may stand in it."""
+    """A way to make a sentence; `copies` is True if the sentence may contain unseen names."""
 
     make: Callable[[Composer], Pair]
     weight: int
@@ -169,7 +169,7 @@ PATTERNS: list[Pattern] = []
 def pattern(
     weight: int = 10, *, copies: bool = False
 ) -> Callable[[Callable[[Composer], Pair]], Callable[[Composer], Pair]]:
-    """Register a pattern with its share of the sentences."""
+    """Register a pattern with its weight among all patterns."""
 
     def register(make: Callable[[Composer], Pair]) -> Callable[[Composer], Pair]:
         PATTERNS.append(Pattern(make, weight, copies))

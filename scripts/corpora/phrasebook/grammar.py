@@ -1,7 +1,7 @@
 """English and French grammar of the phrasebook: noun phrases, verbs, elision, numbers, times.
 
-Every function is pure and answers both languages at once, so that one English phrase has one
-French answer. "You" is always vous, "they" always ils, simple past always passé composé.
+Every function is pure and returns both languages, so every English phrase has one French
+translation. "You" is always vous, "they" always ils, simple past always passé composé.
 """
 
 import re
@@ -24,7 +24,7 @@ from phrasebook.lexicon import (
 
 
 class Phrase(NamedTuple):
-    """A subject or object in both languages, with what other words must agree with."""
+    """A subject or object in both languages, with the features that other words agree with."""
 
     en: str
     fr: str
@@ -34,7 +34,7 @@ class Phrase(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A finished English sentence and its French answer."""
+    """A complete English sentence and its French translation."""
 
     en: str
     fr: str
@@ -47,7 +47,7 @@ ELIDING = "le|la|de|je|ne|que|me|se|Je|Le|La"
 
 
 def vowel_sound(word: str) -> bool:
-    """Whether a French word lets the word before it elide (l'ami, l'homme, but le hibou)."""
+    """Whether the word before a French word is elided (l'ami, l'homme, but le hibou)."""
     low = word.lower()
     if low.startswith(ASPIRATED + NO_ELISION):
         return False
@@ -66,19 +66,19 @@ def elide(fr: str) -> str:
 
 
 def say(en: str, fr: str, mark: str = ".") -> Pair:
-    """Finish a sentence: capital, elision, final mark (in French a space before ? and !)."""
+    """Complete a sentence: capital letter, elision, final mark (in French, a space before ? and !)."""
     fr = elide(fr)
     fr_mark = mark if mark == "." else f" {mark}"
     return Pair(en[0].upper() + en[1:] + mark, fr[0].upper() + fr[1:] + fr_mark)
 
 
 def a_or_an(word: str) -> str:
-    """The English indefinite article before `word`."""
+    """Return the English indefinite article before `word`."""
     return "an" if word[0] in "aeiouAEIOU" and not word.startswith(("uni", "use")) else "a"
 
 
 def agree(adjective: Adjective, gender: str, plural: bool) -> str:
-    """The French form of an adjective for a gender and a number."""
+    """Return the French form of an adjective for a gender and a number."""
     form = adjective.feminine if gender == "f" else adjective.masculine
     return fr_plural(form) if plural else form
 
@@ -100,7 +100,7 @@ DETERMINERS = {
 
 
 def determiner(kind: str, gender: str, plural: bool, follower: str) -> str:
-    """The French determiner before the word `follower`, with its space or apostrophe."""
+    """Return the French determiner before the word `follower`, with its space or apostrophe."""
     _, _, masculine, feminine, before_vowel, many = DETERMINERS[kind]
     word = many if plural else feminine if gender == "f" else masculine
     if not plural and before_vowel and vowel_sound(follower):
@@ -135,7 +135,7 @@ def noun_phrase(kind: str, noun: Noun, adjective: Adjective | None = None, *, pl
 
 
 def some(noun: Noun, *, negated: bool = False) -> Phrase:
-    """A quantity of what is not counted: some bread, du pain; any bread, de pain."""
+    """An indefinite quantity of an uncountable noun: some bread, du pain; any bread, de pain."""
     if negated:
         return Phrase(f"any {noun.en}", elide(f"de {noun.fr}"), noun.gender)
     return Phrase(f"some {noun.en}", of(noun_phrase("the", noun).fr), noun.gender)
@@ -196,7 +196,7 @@ def named(name: Name) -> Phrase:
 
 
 def slot(subject: Phrase) -> int:
-    """Which of the five present forms (je, il, nous, vous, ils) a subject takes."""
+    """Return the index of the present form of a subject (je, il, nous, vous, ils)."""
     if subject.person == 3:
         return 4 if subject.plural else 1
     if subject.person == 2:
@@ -305,7 +305,7 @@ def french(
 
     Args:
         negation: "", "pas" or "jamais".
-        clitic: an object pronoun (le, la, les, lui, leur), put where French wants it.
+        clitic: an object pronoun (le, la, les, lui, leur), put where French requires it.
         adverb: a word that follows the conjugated verb (souvent, toujours).
     """
     place = slot(subject)
@@ -333,14 +333,14 @@ def french(
 
 
 def clause(subject: Phrase, verb: Verb, tense: str, rest: Phrase, *, negated: bool = False) -> Pair:
-    """A whole clause, not yet a sentence."""
+    """A complete clause, not yet a sentence."""
     en = english(subject, verb, tense, "not" if negated else "")
     fr = french(subject, verb, tense, "pas" if negated else "")
     return Pair(f"{en} {rest.en}".strip(), f"{fr} {rest.fr}".strip())
 
 
 def asked(subject: Phrase, verb: Verb, tense: str, rest: Phrase) -> Pair:
-    """A whole yes-or-no question, not yet a sentence."""
+    """A complete yes-or-no question, not yet a sentence."""
     en = f"{english_question(subject, verb, tense)} {rest.en}".strip()
     return Pair(en, elide(f"est-ce que {french(subject, verb, tense)} {rest.fr}".strip()))
 

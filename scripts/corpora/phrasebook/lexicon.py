@@ -1,6 +1,6 @@
-"""Words of the phrasebook: plain tables, one home for every English word and its French answer.
+"""Words of the phrasebook: plain tables, with one entry for every English word and its French translation.
 
-No grammar here (that is grammar.py) and no sentences (actions.py, scenes.py, moments.py, people.py).
+The grammar is in grammar.py, the sentences are in actions.py, scenes.py, moments.py and people.py.
 Nouns are written "english french gender"; an irregular plural follows a slash, "_" is a space.
 """
 
@@ -71,7 +71,7 @@ def fr_plural(word: str) -> str:
 
 
 def nouns(table: str) -> tuple[Noun, ...]:
-    """Read a table of "english[/plural] french[/plural] gender" entries parted by commas."""
+    """Read a table of "english[/plural] french[/plural] gender" entries separated by commas."""
     rows = []
     for entry in table.split(","):
         en, fr, gender = (part.replace("_", " ") for part in entry.split())
@@ -345,7 +345,7 @@ WITH_ETRE = ("aller", "partir", "sortir", "venir", "revenir", "arriver", "rester
 
 
 def french_forms(infinitive: str) -> list[str]:
-    """The five present forms, the participle and the future stem of an infinitive."""
+    """Return the five present forms, the participle and the future stem of an infinitive."""
     if infinitive in IRREGULAR:
         return IRREGULAR[infinitive].split()
     if not infinitive.endswith("er"):

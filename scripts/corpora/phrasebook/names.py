@@ -1,8 +1,9 @@
 """Names of people and towns for the phrasebook, in three groups that share no name.
 
-Core names are met often and in every split; their gender may drive agreement. Rare names are
-met a few times in training only, and unseen names never: both begin with a consonant other than
-h, are the same in both languages and drive nothing, so they can only be copied.
+Core names are frequent in every split; other words may agree with their gender. Rare names occur a
+few times each, in training only; unseen names do not occur in training. Rare and unseen names start
+with a consonant other than h, are the same in both languages, and no other word agrees with them, so
+they can only be copied.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from phrasebook.lexicon import Name
 
 
 class Names(NamedTuple):
-    """The names one part of the phrasebook may use."""
+    """The names that one part of the phrasebook may use."""
 
     people: tuple[Name, ...]
     surnames: tuple[Name, ...]
@@ -20,7 +21,7 @@ class Names(NamedTuple):
 
 
 def same(words: str, gender: str = "") -> tuple[Name, ...]:
-    """Names that are the same in both languages."""
+    """Make names that are the same in both languages."""
     return tuple(Name(word, word, gender) for word in words.split())
 
 
@@ -87,7 +88,7 @@ TOWN_ENDINGS = "bourg court mont ville zac nay nac lieu"
 
 
 def compounds(stems: str, endings: str) -> list[str]:
-    """All stem-ending words, in an order that scatters both (a fixed stride, no chance)."""
+    """Join every stem with every ending, in an order that mixes both (a fixed stride, not random)."""
     words = [stem + ending for stem in stems.split() for ending in endings.split()]
     stride = 97  # prime to both lengths, 270 and 240
     return [words[place * stride % len(words)] for place in range(len(words))]

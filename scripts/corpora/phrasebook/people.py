@@ -1,6 +1,6 @@
-"""Patterns with names of people and towns; `copies` ones suit names never met before.
+"""Patterns with names of people and towns; those marked `copies` may use unseen names.
 
-In those no agreement and no elision depends on the name.
+In these patterns, no agreement and no elision depends on the name.
 """
 
 from phrasebook.composer import Composer, pattern

@@ -1,4 +1,4 @@
-"""Patterns about how and where things and people are: description, comparison, place."""
+"""Patterns that describe and compare things and people, or say where they are."""
 
 from phrasebook.composer import Composer, pattern, pronoun
 from phrasebook.grammar import (

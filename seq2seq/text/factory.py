@@ -1,0 +1,66 @@
+"""Train or load a tokenizer of any kind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from seq2seq.config import TokenizerConfig
+from seq2seq.text.normalization import replace_surrogates
+from seq2seq.text.sentencepiece import SentencePieceTokenizer, train_sentencepiece
+from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.text.word import WordTokenizer, train_words
+
+log = logging.getLogger(__name__)
+
+
+class TokenizerKind(NamedTuple):
+    """How to make a tokenizer of one kind."""
+
+    train: Callable[[Sequence[str], TokenizerConfig], Tokenizer]
+    load: Callable[[bytes], Tokenizer]
+
+
+TOKENIZER_KINDS: dict[str, TokenizerKind] = {
+    "unigram": TokenizerKind(train_sentencepiece, partial(SentencePieceTokenizer, "unigram")),
+    "bpe": TokenizerKind(train_sentencepiece, partial(SentencePieceTokenizer, "bpe")),
+    "word": TokenizerKind(train_words, WordTokenizer.from_bytes),
+    "char": TokenizerKind(train_sentencepiece, partial(SentencePieceTokenizer, "char")),
+}
+
+
+def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+    """Train a tokenizer of ``config.type`` with at most ``config.vocab_size`` ids.
+
+    Raises:
+        ValueError: there is no text, or ``vocab_size`` is too small for this kind and text.
+    """
+    kind = _kind(config.type)
+    lines = [replace_surrogates(text) for text in texts if text.strip()]
+    if not lines:
+        raise ValueError("data.train must hold text to train a tokenizer on, but every line of it is empty")
+    tokenizer = kind.train(lines, config)
+    if tokenizer.size < config.vocab_size:
+        log.warning(
+            "the training text yields a vocabulary of %d pieces, fewer than tokenizer.vocab_size=%d",
+            tokenizer.size,
+            config.vocab_size,
+        )
+    return tokenizer
+
+
+def load_tokenizer(kind: str, data: bytes) -> Tokenizer:
+    """Restore a tokenizer from the result of ``Tokenizer.to_bytes``.
+
+    Raises:
+        ValueError: the kind is unknown, or the bytes do not hold a tokenizer of that kind.
+    """
+    return _kind(kind).load(data)
+
+
+def _kind(name: str) -> TokenizerKind:
+    if name not in TOKENIZER_KINDS:
+        raise ValueError(f"tokenizer.type must be one of {', '.join(TOKENIZER_KINDS)}, but is {name}")
+    return TOKENIZER_KINDS[name]

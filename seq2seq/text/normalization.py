@@ -1,0 +1,31 @@
+"""Unicode normalization by the rules of SentencePiece, so that a rule means the same for every tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import sentencepiece
+
+
+def normalize(text: str, rule: str) -> str:
+    """Normalize a text with a rule of ``tokenizer.normalization``."""
+    return text if rule == "identity" else _normalizer(rule).normalize(replace_surrogates(text))
+
+
+def normalize_with_offsets(text: str, rule: str) -> tuple[str, Sequence[int]]:
+    """Normalize a text; also return the offset in the original text of each new character and of the end."""
+    if rule == "identity":
+        return text, range(len(text) + 1)
+    normalized, offsets = _normalizer(rule).normalize(replace_surrogates(text), with_offsets=True)
+    return normalized, offsets
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates, which a Python string may hold but a UTF-8 file cannot, with "?"."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+@cache
+def _normalizer(rule: str) -> sentencepiece.SentencePieceNormalizer:
+    return sentencepiece.SentencePieceNormalizer(rule_name=rule, escape_whitespaces=False)

@@ -1,0 +1,186 @@
+"""SentencePiece tokenizers (Kudo & Richardson 2018): unigram, bpe and char."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import sentencepiece
+
+from seq2seq.config import TokenizerConfig
+from seq2seq.text.merges import merge
+from seq2seq.text.normalization import normalize, replace_surrogates
+from seq2seq.text.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, Segments, Tokenizer, hash_values
+
+# Lines are split into chunks of so many characters for training. The bpe trainer of SentencePiece crashes on words above
+# 65,535 characters. Each chunk starts with a space, and in longer chunks the mark of a space would be rarer than the
+# share of all characters below which a character gets no piece.
+_CHUNK = 1000
+_THREADS = 4  # the trained model depends on the number of threads
+_FREQUENT = 10  # a character that occurs so often gets a piece, however small its share of the text
+_SPACE = "▁"  # U+2581, SentencePiece's mark of a space
+_RESERVED = " ▁▅"  # the space, its mark, and U+2585, SentencePiece's mark of an unknown character
+_BYTES = 256
+_PROBE = "Ａ①ﬁ\u00a0\u200b\u0001"  # a text that every normalization rule changes differently
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A SentencePiece model of kind unigram, bpe or char. U+2581 in a text is decoded as a space.
+
+    Args:
+        kind: unigram, bpe or char.
+        model: the serialized SentencePiece model.
+    """
+
+    def __init__(self, kind: str, model: bytes) -> None:
+        processor = sentencepiece.SentencePieceProcessor()
+        try:
+            loaded = bool(model) and processor.load_from_serialized_proto(model)
+        except RuntimeError:
+            loaded = False
+        if not loaded:
+            raise ValueError(f"these {len(model)} bytes are no SentencePiece model")
+        ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
+        if ids != (PAD, UNK, BOS, EOS):
+            raise ValueError(f"pad, unk, bos and eos of a SentencePiece model must be ids 0, 1, 2, 3, but are {ids}")
+        self.size = processor.get_piece_size()
+        self.kind = kind
+        self._processor = processor
+        self._model = model
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        rows = self._processor.encode([replace_surrogates(text) for text in texts], out_type=int)
+        return [row if text.strip() else [] for text, row in zip(texts, rows, strict=True)]
+
+    def segment(self, texts: Sequence[str]) -> list[Segments]:
+        return self._segment(texts)
+
+    def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
+        if self.kind != "bpe":
+            return super().sample(texts, dropout, seed)
+        generator = random.Random(seed)
+        # alpha=1 skips every merge, so SentencePiece returns the symbols and nothing is random
+        symbols = self._segment(texts, enable_sampling=True, alpha=1.0)
+        return [self._merge(found, dropout, generator) for found in symbols]
+
+    def _merge(self, symbols: Segments, dropout: float, generator: random.Random) -> Segments:
+        """Merge the symbols of one text into pieces, each merge skipped with probability ``dropout``."""
+        starts = merge(symbols.pieces, self._ranks, lambda: generator.random() < dropout)
+        ranges = list(itertools.pairwise([*starts, len(symbols.ids)]))
+        pieces = ["".join(symbols.pieces[start:end]) for start, end in ranges]
+        ids = [
+            symbols.ids[start] if end == start + 1 else self._ranks[piece]
+            for piece, (start, end) in zip(pieces, ranges, strict=True)
+        ]
+        return Segments(ids, pieces, [(symbols.spans[start][0], symbols.spans[end - 1][1]) for start, end in ranges])
+
+    @cached_property
+    def _ranks(self) -> dict[str, int]:
+        """The id of every piece that a merge can produce; merges are made in the order of these ids."""
+        ids = (i for i in range(EOS + 1, self.size) if not self._processor.is_byte(i))
+        return {piece: i for i in ids if len(piece := self._piece(i)) > 1}
+
+    def _segment(self, texts: Sequence[str], **options: Any) -> list[Segments]:
+        """Segment texts with options of SentencePiece's ``encode``."""
+        encodable = [replace_surrogates(text) for text in texts]
+        all_found = self._processor.encode(encodable, return_type="offset_mapping", **options)
+        result = []
+        for text, found in zip(encodable, all_found, strict=True):
+            if not text.strip():
+                found = {"ids": [], "pieces": [], "offsets": []}
+            spans = [(end - len(text[start:end].lstrip()), end) for start, end in found["offsets"]]
+            result.append(Segments(found["ids"], found["pieces"], spans))
+        return result
+
+    def id(self, piece: str) -> int:
+        index = self._processor.piece_to_id(piece)
+        return index if index > EOS else UNK
+
+    def decode(self, ids: Sequence[int], oov: Sequence[str] = ()) -> str:
+        visible = [int(i) for i in ids if i not in (PAD, BOS, EOS)]
+        if all(i < self.size for i in visible):
+            return self._processor.decode(visible)
+        # Out-of-vocabulary pieces are passed character by character, since a whole one might spell a special token.
+        # The mark of a space is kept where it is unknown.
+        parts = ([self._piece(i)] if i < self.size else oov[i - self.size] for i in visible)
+        text = self._processor.decode_pieces(list(itertools.chain.from_iterable(parts)))
+        return text.replace(_SPACE, " ").strip(" ")
+
+    def _piece(self, index: int) -> str:
+        return self._processor.id_to_piece(index)
+
+    def to_bytes(self) -> bytes:
+        return self._model
+
+    @property
+    def identity(self) -> str:
+        ids = range(self.size)
+        scores = [self._processor.get_score(i) for i in ids]
+        return hash_values([self.kind, self.pieces(ids), scores, self._processor.normalize(_PROBE)])
+
+
+def train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> SentencePieceTokenizer:
+    """Train a tokenizer of kind unigram, bpe or char.
+
+    Raises:
+        ValueError: ``vocab_size`` is too small for the characters of the text, or SentencePiece rejects the text.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_chunks(texts),
+            model_writer=model,
+            model_type=config.type,
+            vocab_size=config.vocab_size,
+            hard_vocab_limit=False,
+            byte_fallback=config.type != "char",
+            character_coverage=1.0 if config.type == "char" else 0.9995,
+            required_chars="" if config.type == "char" else _frequent_characters(texts, config),
+            normalization_rule_name=config.normalization,
+            max_sentence_length=100 * _CHUNK,  # bytes; NFKC turns one character into up to 18
+            num_threads=_THREADS,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            unk_surface=UNKNOWN,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        if "KeyboardInterrupt" in str(error):  # Ctrl-C while SentencePiece took a line from ``_chunks``
+            raise KeyboardInterrupt from None
+        needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
+        if needed is None:
+            raise ValueError(f"SentencePiece cannot train on this text: {' '.join(str(error).split())}") from None
+        raise ValueError(
+            f"tokenizer.vocab_size must be at least {needed[1]} for tokenizer.type={config.type} on this text"
+            f" (every character and 256 bytes), but is {config.vocab_size}"
+        ) from None
+    return SentencePieceTokenizer(config.type, model.getvalue())
+
+
+def _frequent_characters(texts: Sequence[str], config: TokenizerConfig) -> str:
+    """Characters that get a piece even if their share is below the one at which SentencePiece stops.
+
+    Without them, all digits of a corpus of captions would be bytes. They take at most a quarter of the vocabulary, so the
+    rarer signs of a script with very many signs stay bytes.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(normalize(text, config.normalization))
+    frequent = [char for char, count in counts.most_common() if count >= _FREQUENT and char.isprintable()]
+    frequent = [char for char in frequent if char not in _RESERVED]
+    return "".join(frequent[: max(0, config.vocab_size - _BYTES - len(SPECIALS)) // 4])
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[str]:
+    """Split texts into parts of at most ``_CHUNK`` characters."""
+    for text in texts:
+        for first in range(0, len(text), _CHUNK):
+            yield text[first : first + _CHUNK]
