@@ -64,8 +64,8 @@ class Report:
         lines = [
             f"train: {self.pairs_read:,} pairs read, {self.pairs_kept:,} kept",
             f"  {self.empty:,} dropped for an empty side",
-            f"  {self.too_long_source:,} {action} because the source has more than {self.max_source_length:,} pieces,"
-            f" {self.too_long_target:,} because the target has more than {self.max_target_length:,}",
+            f"  {self.too_long_source:,} {action} for a source above {self.max_source_length:,} pieces,"
+            f" {self.too_long_target:,} for a target above {self.max_target_length:,}",
         ]
         dropped = max(self.too_long_source, self.too_long_target) if self.too_long == "drop" else 0
         if dropped > _MANY_DROPPED * self.pairs_read:

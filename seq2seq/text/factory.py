@@ -40,7 +40,7 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     kind = _kind(config.type)
     lines = [replace_surrogates(text) for text in texts if text.strip()]
     if not lines:
-        raise ValueError("data.train must hold text to train a tokenizer on, but every line of it is empty")
+        raise ValueError("a tokenizer needs text to train on, but every line of data.train is empty")
     tokenizer = kind.train(lines, config)
     if tokenizer.size < config.vocab_size:
         log.warning(

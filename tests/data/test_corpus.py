@@ -357,7 +357,7 @@ def test_training_set_drops_and_reports(tmp_path: Path) -> None:
     assert report.lines() == [
         "train: 7 pairs read, 4 kept",
         "  1 dropped for an empty side",
-        "  1 dropped because the source has more than 4 pieces, 1 because the target has more than 3",
+        "  1 dropped for a source above 4 pieces, 1 for a target above 3",
         "  these are many pairs: set data.too_long=cut, or raise data.max_source_length and data.max_target_length",
         "  1 repeat an earlier pair (kept)",
         "  source length in pieces: mean 2.2, median 2, 95th percentile 3, maximum 3; 11.11% of the pieces are unknown",
@@ -374,7 +374,7 @@ def test_training_set_cuts(tmp_path: Path) -> None:
     assert tokenizer.decode(rows[4]["tgt_ids"]) == "B C D"
     assert (max(rows["src_length"][:]), max(rows["tgt_length"][:])) == (4, 3)
     assert (report.pairs_kept, report.empty, report.too_long_source, report.too_long_target) == (6, 1, 1, 1)
-    assert "  1 cut because the source has more than 4 pieces, 1 because the target has more than 3" in report.lines()
+    assert "  1 cut for a source above 4 pieces, 1 for a target above 3" in report.lines()
     few = dataclasses.replace(report, too_long="drop", pairs_read=20)
     assert not any("these are many pairs" in line for line in (*report.lines(), *few.lines()))
 

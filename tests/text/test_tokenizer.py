@@ -424,7 +424,7 @@ def test_frequent_characters_take_at_most_a_quarter_of_the_vocabulary() -> None:
 @KINDS
 @pytest.mark.parametrize("texts", [[], ["", " \u3000"]])
 def test_no_text(kind: str, texts: list[str]) -> None:
-    message = "data.train must hold text to train a tokenizer on, but every line of it is empty"
+    message = "a tokenizer needs text to train on, but every line of data.train is empty"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train(kind, texts)
 
