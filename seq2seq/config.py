@@ -16,13 +16,13 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
-ATTENTIONS = ("none", "dot", "general", "scaled_dot", "additive")
-BRIDGES = ("linear", "last", "mean", "zero")
-TIES = ("none", "inputs", "output", "all")
-COPIES = ("none", "pointer", "copynet")
-COVERAGES = ("none", "sum", "fertility")
-TOKENIZERS = ("unigram", "bpe", "word", "char")
+CELL_NAMES = ("rnn_tanh", "rnn_relu", "gru", "lstm")
+ATTENTION_NAMES = ("none", "dot", "general", "scaled_dot", "additive")
+BRIDGE_NAMES = ("linear", "last", "mean", "zero")
+TIE_NAMES = ("none", "inputs", "output", "all")
+COPY_NAMES = ("none", "pointer", "copynet")
+COVERAGE_NAMES = ("none", "sum", "fertility")
+TOKENIZER_NAMES = ("unigram", "bpe", "word", "char")
 
 
 def _setting(
@@ -61,7 +61,7 @@ class DataConfig:
 class TokenizerConfig:
     """How text is split into pieces."""
 
-    type: str = _setting("unigram", choices=TOKENIZERS)  # subwords (unigram, bpe), words or characters
+    type: str = _setting("unigram", choices=TOKENIZER_NAMES)  # subwords (unigram, bpe), words or characters
     vocab_size: int = _setting(8000, least=5)  # maximum; small training texts give fewer entries
     shared: bool = True  # one vocabulary for source and target
     dropout: float = _setting(0.0, least=0, below=1)  # of bpe merges, drawn again each epoch (Provilkov 2020)
@@ -72,7 +72,7 @@ class TokenizerConfig:
 class ModelConfig:
     """The architecture of the model, and its dropouts."""
 
-    cell: str = _setting("lstm", choices=CELLS)  # recurrent cell of encoder and decoder
+    cell: str = _setting("lstm", choices=CELL_NAMES)  # recurrent cell of encoder and decoder
     embedding_size: int = _setting(256, least=1)  # width of the embeddings
     hidden_size: int = _setting(256, least=1)  # width of the decoder
     encoder_hidden_size: int | None = _setting(None, least=1)  # of both directions together; default: hidden_size
@@ -81,12 +81,16 @@ class ModelConfig:
     decoder_layers: int = _setting(1, least=1)
     bidirectional: bool = True  # read the source in both directions
     residual: bool = False  # add the input of a layer to its output, between layers of the same width
-    attention: str = _setting("additive", choices=ATTENTIONS)  # additive (Bahdanau); dot, general (Luong); scaled_dot
-    copy: str = _setting("none", choices=COPIES)  # pointer: gate and attention (See); copynet: joint softmax (Gu)
+    attention: str = _setting(
+        "additive", choices=ATTENTION_NAMES
+    )  # additive (Bahdanau); dot, general (Luong); scaled_dot
+    copy: str = _setting("none", choices=COPY_NAMES)  # pointer: gate and attention (See); copynet: joint softmax (Gu)
     copy_attention: str | None = _setting(None, choices=("shared", "separate"))  # of the pointer; default: shared
-    coverage: str = _setting("none", choices=COVERAGES)  # in the energies: sum (See), or sum / fertility (Tu)
-    tie_embeddings: str = _setting("none", choices=TIES)  # inputs: src = tgt; output: tgt = output layer; all: both
-    bridge: str = _setting("linear", choices=BRIDGES)  # how the encoder initializes the decoder
+    coverage: str = _setting("none", choices=COVERAGE_NAMES)  # in the energies: sum (See), or sum / fertility (Tu)
+    tie_embeddings: str = _setting(
+        "none", choices=TIE_NAMES
+    )  # inputs: src = tgt; output: tgt = output layer; all: both
+    bridge: str = _setting("linear", choices=BRIDGE_NAMES)  # how the encoder initializes the decoder
     dropout: float = _setting(0.3, least=0, below=1)  # of embeddings, between layers and of decoder outputs
     embedding_dropout: float | None = _setting(None, least=0, below=1)  # of embeddings; default: dropout
     word_dropout: float = _setting(0.0, least=0, below=1)  # of whole pieces, in the source and in the target input

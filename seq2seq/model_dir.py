@@ -155,11 +155,12 @@ def current_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the parameters of a model that an older version saved; of a moved average too, whose names are prefixed."""
     current = {}
     for name, weight in weights.items():
-        prefix, own = ("module.", name[7:]) if name.startswith("module.") else ("", name)
+        prefix = "module." if name.startswith("module.") else ""
+        renamed = name.removeprefix(prefix)
         for old, new in RENAMED_PARAMETERS.items():
-            if own.startswith(old):
-                own = new + own.removeprefix(old)
-        current[prefix + own] = weight
+            if renamed.startswith(old):
+                renamed = new + renamed.removeprefix(old)
+        current[prefix + renamed] = weight
     return current
 
 

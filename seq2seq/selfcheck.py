@@ -31,7 +31,7 @@ class Check(NamedTuple):
 
     law: str  # its name in docs/laws.md
     text: str  # one sentence: what was compared, the largest difference, and the allowed one
-    passed: bool
+    ok: bool
 
 
 class _NothingFoundError(Exception):
@@ -259,4 +259,4 @@ def _run(law: str, check: Callable[[_Subject], tuple[str, bool]], subject: _Subj
     try:
         return Check(law, *check(subject))
     except _NothingFoundError:
-        return Check(law, "the search finds no translation of a source (the model computes NaN)", passed=False)
+        return Check(law, "the search finds no translation of a source (the model computes NaN)", ok=False)

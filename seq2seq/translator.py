@@ -46,7 +46,7 @@ class _Source(NamedTuple):
     pieces: list[str]
     spans: list[tuple[int, int]]
     copy_ids: list[int]  # empty if the model does not copy
-    own: list[str]
+    oov: list[str]  # pieces outside the target vocabulary
     status: str  # ok, source_cut or source_split
 
 
@@ -135,7 +135,7 @@ class Translator:
             with self.model.evaluating():
                 found = self._search_batch(batch)
             for row, source, hypotheses in zip(rows, batch, found, strict=True):
-                texts[row] = self.tokenizers.tgt.decode(hypotheses[0].ids, source.own)
+                texts[row] = self.tokenizers.tgt.decode(hypotheses[0].ids, source.oov)
         parts: list[list[str]] = [[] for _ in lines]
         for source, text in zip(sources, texts, strict=True):
             parts[source.row].append(text)
@@ -192,7 +192,7 @@ class Translator:
         sources = self._read(src, 1, "cut")
         tokenizer = self.tokenizers.tgt
         targets = [
-            extended_target_ids(target, source.own, tokenizer)
+            extended_target_ids(target, source.oov, tokenizer)
             for source, target in zip(sources, tokenizer.segment(tgt), strict=True)
         ]
         lengths = np.array([max(len(s.ids), len(t)) + 1 for s, t in zip(sources, targets, strict=True)])
@@ -235,7 +235,7 @@ class Translator:
     def _forced(self, source: _Source, target: str) -> Hypothesis:
         """Score a target as if the search had found it."""
         (segments,) = self.tokenizers.tgt.segment([target])
-        ids = extended_target_ids(segments, source.own, self.tokenizers.tgt)
+        ids = extended_target_ids(segments, source.oov, self.tokenizers.tgt)
         batch = self._collate([source], [ids])
         log_probs = self.model.log_probs(batch)
         log_prob, config = float(log_probs.double().sum()), self.search_config
@@ -314,8 +314,8 @@ class Translator:
             batch = self._collate([source for source, _ in some], [best.ids[:-1] for _, best in some])
             provenance = self.model.provenance(batch)
             parts = [tensor.cpu().split([len(best.ids) for _, best in some]) for tensor in provenance]
-            for (source, best), *own in zip(some, *parts, strict=True):
-                translations.append(self._translation(source, best, Provenance(*own)))
+            for (source, best), *tensors in zip(some, *parts, strict=True):
+                translations.append(self._translation(source, best, Provenance(*tensors)))
         ranked = iter(translations)
         return [[next(ranked) for _ in hypotheses] for hypotheses in found]
 
@@ -323,11 +323,11 @@ class Translator:
         ids = best.ids[:-1]
         inside = len(source.ids)  # followed by the end of sentence
         translation = Translation(
-            translation=self.tokenizers.tgt.decode(ids, source.own),
+            translation=self.tokenizers.tgt.decode(ids, source.oov),
             score=best.score,
             log_prob=best.log_prob,
             token_log_probs=best.token_log_probs,
-            pieces=self.tokenizers.tgt.pieces(ids, source.own),
+            pieces=self.tokenizers.tgt.pieces(ids, source.oov),
             source_pieces=source.pieces,
             status="max_length" if best.cut else source.status,
         )

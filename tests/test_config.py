@@ -12,7 +12,7 @@ import pytest
 from small_runs import config_of, write_corpus
 
 from seq2seq.config import (
-    CELLS,
+    CELL_NAMES,
     OTHER_NAMES,
     Config,
     DataConfig,
@@ -192,7 +192,7 @@ def test_a_section_must_hold_settings(value: Any) -> None:
 
 
 def test_the_prefix_stands_before_the_keys_of_a_part() -> None:
-    with pytest.raises(ValueError, match=rf"^model\.cell must be one of {', '.join(CELLS)}, but is none$"):
+    with pytest.raises(ValueError, match=rf"^model\.cell must be one of {', '.join(CELL_NAMES)}, but is none$"):
         from_container(ModelConfig, {"cell": "none"}, "model.")
 
 

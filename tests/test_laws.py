@@ -469,7 +469,7 @@ def test_the_check_finds_own_words_that_do_not_travel(text, monkeypatch):
     select = Memory.select
 
     def forgetful(memory: Memory, rows: Tensor) -> Memory:
-        stale = memory.copy_ids.repeat(len(rows), 1)[: len(rows)]
+        stale = memory.copy_ids.flip(0)[: len(rows)]
         return select(memory, rows)._replace(copy_ids=stale)
 
     world = World(Case("gru", "additive", text, "shared", "none"), double=True)
@@ -591,14 +591,15 @@ def test_coverage_loss_is_linear(case, by_steps):
     """It is sum_i min(a_i, c_i) over steps and positions without padding, and grows linearly with its weight."""
     world = World(case)
     batch = world.known()
-    calls = record_calls(world.model.decoder.attention)
+    calls = record_attention(world.model)
+    memory = world.encode().memory
     losses = {weight: world.model(batch, coverage_weight=weight) for weight in (0.0, 0.1, 1.0, 10.0)}
     expected = [0.0 for _ in ALL]
     for row in ALL:
         steps, places = len(world.kinds(row)) + 1, int(batch.src_lengths[row])
         covered = [0.0] * places
-        for (_, memory, _), (_, log_weights) in calls[:steps]:
-            weights = log_weights[row].double().exp().tolist()[:places]
+        for call in calls[:steps]:
+            weights = call.log_weights[row, 0].double().exp().tolist()[:places]
             expected[row] += sum(map(min, weights, covered))
             fertility = memory.fertility[row].tolist()[:places]
             covered = [c + a / phi for c, a, phi in zip(covered, weights, fertility, strict=True)]

@@ -28,7 +28,7 @@ def smoothed(logits: torch.Tensor, target: torch.Tensor, smoothing: float, copyi
 
 
 def by_autograd(logits: torch.Tensor, target: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """R12 word by word."""
+    """Label smoothing by its formula."""
     log_probs = torch.log_softmax(logits, dim=1)
     nll = -log_probs[torch.arange(len(target)), target]
     allowed = [v for v in range(logits.shape[1]) if v not in BANNED.tolist()]

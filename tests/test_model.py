@@ -10,7 +10,7 @@ import pytest
 import torch
 from untrained import spread
 
-from seq2seq.config import ATTENTIONS, CELLS, COPIES, COVERAGES, TIES, ModelConfig
+from seq2seq.config import ATTENTION_NAMES, CELL_NAMES, COPY_NAMES, COVERAGE_NAMES, TIE_NAMES, ModelConfig
 from seq2seq.data.batching import Batch, collate
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
@@ -32,7 +32,7 @@ COPYING = [
     {"coverage": "fertility", "attention": "scaled_dot"},
 ]
 EVERY_COPY = pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(options.values()))
-EVERY_PAIR = pytest.mark.parametrize(("cell", "attention"), list(itertools.product(CELLS, ATTENTIONS)))
+EVERY_PAIR = pytest.mark.parametrize(("cell", "attention"), list(itertools.product(CELL_NAMES, ATTENTION_NAMES)))
 
 
 def make(*, shared: bool = False, **options) -> Seq2Seq:
@@ -128,7 +128,7 @@ def test_the_source_matters(attention):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELL_NAMES)
 def test_accumulated_batches_give_the_gradient_of_the_large_one(cell, smoothing):
     model = make(cell=cell)
     whole = model(batch(), smoothing=smoothing)
@@ -148,7 +148,7 @@ def test_accumulated_batches_give_the_gradient_of_the_large_one(cell, smoothing)
 # Tied embeddings
 
 
-@pytest.mark.parametrize("kind", TIES)
+@pytest.mark.parametrize("kind", TIE_NAMES)
 def test_tied_embeddings_share_storage(kind):
     model = make(tie_embeddings=kind, shared=True)
     tgt = model.tgt_embedding.weight.data_ptr()
@@ -159,7 +159,7 @@ def test_tied_embeddings_share_storage(kind):
     assert sum(parameter.numel() for parameter in model.parameters()) == untied - saved
 
 
-@pytest.mark.parametrize("kind", TIES)
+@pytest.mark.parametrize("kind", TIE_NAMES)
 def test_tied_embeddings_learn_from_every_use(kind):
     model = make(tie_embeddings=kind, shared=True)
     pair = collate([[4, 5]], [[6, 7]], pad_id=PAD, bos_id=BOS, eos_id=EOS)
@@ -194,7 +194,7 @@ def test_tying_the_inputs_needs_one_vocabulary(kind):
 
 BASE = {"encoder_layers": 2, "decoder_layers": 2, "dropout": 0.2}
 OTHERS: dict[str, list] = {
-    "cell": [cell for cell in CELLS if cell != "lstm"],
+    "cell": [cell for cell in CELL_NAMES if cell != "lstm"],
     "embedding_size": [7],
     "hidden_size": [10],
     "encoder_hidden_size": [10],
@@ -203,8 +203,8 @@ OTHERS: dict[str, list] = {
     "decoder_layers": [1],
     "bidirectional": [False],
     "residual": [True],
-    "attention": [attention for attention in ATTENTIONS if attention != "additive"],
-    "tie_embeddings": [kind for kind in TIES if kind != "none"],
+    "attention": [attention for attention in ATTENTION_NAMES if attention != "additive"],
+    "tie_embeddings": [kind for kind in TIE_NAMES if kind != "none"],
     "bridge": ["last", "mean", "zero"],
     "dropout": [0.0, 0.4],
     "embedding_dropout": [0.0, 0.4],
@@ -213,9 +213,9 @@ OTHERS: dict[str, list] = {
     "dropout_kind": ["locked"],
     "recurrent_dropout": [0.3],
     "weight_drop": [0.3],
-    "copy": [kind for kind in COPIES if kind != "none"],
+    "copy": [kind for kind in COPY_NAMES if kind != "none"],
     "copy_attention": ["separate"],
-    "coverage": [kind for kind in COVERAGES if kind != "none"],
+    "coverage": [kind for kind in COVERAGE_NAMES if kind != "none"],
 }
 NEEDED = {"copy_attention": {"copy": "pointer"}}  # what an option acts on
 
@@ -627,12 +627,12 @@ def test_search_sees_the_weights_of_the_last_step_and_which_places_are_pieces():
 
 
 def test_copies():
-    assert [make(copy=copy).copies for copy in COPIES] == [False, True, True]
+    assert [make(copy=copy).copies for copy in COPY_NAMES] == [False, True, True]
     assert make(coverage="sum").vocab_size == TGT_SIZE
 
 
 def test_has_attention():
-    assert [make(attention=attention).has_attention for attention in ATTENTIONS] == [False] + [True] * 4
+    assert [make(attention=attention).has_attention for attention in ATTENTION_NAMES] == [False] + [True] * 4
 
 
 def test_the_padding_embedding_is_zero():

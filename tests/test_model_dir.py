@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from seq2seq.config import CELLS, TIES, Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.config import CELL_NAMES, TIE_NAMES, Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import (
@@ -58,8 +58,8 @@ def edit(folder: Path, change) -> None:
     path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("tie", TIES)
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("tie", TIE_NAMES)
 def test_what_comes_back_is_what_was_saved(tmp_path, cell, tie):
     model, settings, tokenizers = save(tmp_path, cell=cell, tie_embeddings=tie, encoder_layers=2, residual=True)
     loaded, loaded_settings, loaded_tokenizers = load(tmp_path, CPU)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.config import BRIDGES, CELLS, ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.config import BRIDGE_NAMES, CELL_NAMES, ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import Batch, collate
 from seq2seq.data.copy_ids import source_copies
 from seq2seq.layers.distribution import Copying, Distribution
@@ -222,7 +222,7 @@ def test_label_smoothing_acts_with_copying():
 # ---- encoder
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELL_NAMES)
 def test_the_encoder_does_not_read_padding(cell):
     """A source has the same values alone and beside a longer one; they change if the layer reads padding."""
     # eole: the RNN encoder ignores the lengths; its outputs changed by 0.22.
@@ -242,7 +242,7 @@ def test_the_encoder_does_not_read_padding(cell):
     assert (unpacked[1, :3] - alone.values[0]).abs().max() > 0.1
 
 
-@pytest.mark.parametrize(("cell", "bridge"), list(product(CELLS, BRIDGES)))
+@pytest.mark.parametrize(("cell", "bridge"), list(product(CELL_NAMES, BRIDGE_NAMES)))
 def test_a_unidirectional_encoder_works(cell, bridge):
     """Training and search work with every cell, depth and bridge."""
     # JoeyNMT: the unidirectional RNN encoder raises IndexError.

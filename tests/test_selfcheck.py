@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from seq2seq import selfcheck
-from seq2seq.config import ATTENTIONS, CELLS, ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.config import ATTENTION_NAMES, CELL_NAMES, ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.layers import attention as attention_module
 from seq2seq.layers.distribution import Distribution
 from seq2seq.layers.fast import plain_layers
+from seq2seq.model import Decoding
 from seq2seq.model_dir import Settings, Tokenizers, build_model
 from seq2seq.search.next_token import LogProbs
 from seq2seq.selfcheck import CHECKS, Check, run_checks
@@ -60,15 +61,16 @@ def failed(checks: list[Check]) -> set[str]:
     assert len(checks) == len(names)
     for name, check in zip(names, checks, strict=True):
         assert SENTENCES[name] in check.text or check.text.startswith("the search finds no translation"), check
-    return {name for name, check in zip(names, checks, strict=True) if not check.passed}
+    return {name for name, check in zip(names, checks, strict=True) if not check.ok}
 
 
 @pytest.mark.parametrize(
-    ("cell", "attention"), [(cell, "additive") for cell in CELLS] + [("gru", kind) for kind in ATTENTIONS[:-1]]
+    ("cell", "attention"),
+    [(cell, "additive") for cell in CELL_NAMES] + [("gru", kind) for kind in ATTENTION_NAMES[:-1]],
 )
 def test_a_correct_model_passes(cell, attention):
     checks = run_checks(make(cell=cell, attention=attention))
-    assert not failed(checks), [check for check in checks if not check.passed]
+    assert not failed(checks), [check for check in checks if not check.ok]
 
 
 COPYING = [
@@ -83,7 +85,7 @@ COPYING = [
 @pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(options.values()))
 def test_a_correct_model_with_copying_or_coverage_passes(options):
     checks = run_checks(make(**options))
-    assert not failed(checks), [check for check in checks if not check.passed]
+    assert not failed(checks), [check for check in checks if not check.ok]
 
 
 @pytest.mark.parametrize("copy", ["pointer", "copynet"])
@@ -226,8 +228,8 @@ def test_coverage_that_does_not_follow_the_beam_fails(monkeypatch):
     translator = make(coverage="sum", attention="dot")
     original = translator.model.decoder.step
 
-    def step(gates, state, memory, prepared):
-        output, after = original(gates, state, memory, prepared)
+    def step(embedded, state, memory):
+        output, after = original(embedded, state, memory)
         return output, after._replace(coverage=after.coverage.roll(1, dims=0))
 
     monkeypatch.setattr(translator.model.decoder, "step", step)
@@ -239,9 +241,9 @@ def test_a_step_that_differs_from_training_fails(monkeypatch):
     original = translator.model.step
 
     def step(tokens, decoding):
-        log_probs, decoding = original(tokens, decoding)
-        log_probs[:, EOS + 1] += 0.01
-        return log_probs.log_softmax(dim=-1), decoding
+        next_token, decoding = original(tokens, decoding)
+        next_token.table[:, EOS + 1] += 0.01
+        return LogProbs(next_token.table.log_softmax(dim=-1)), decoding
 
     monkeypatch.setattr(translator.model, "step", step)
     assert failed(run_checks(translator)) == {"forced"}
@@ -252,9 +254,9 @@ def test_a_step_that_depends_on_the_batch_size_fails(monkeypatch):
     original = translator.model.step
 
     def step(tokens, decoding):
-        log_probs, decoding = original(tokens, decoding)
-        log_probs[:, EOS] += 0.01 * len(tokens)
-        return log_probs, decoding
+        next_token, decoding = original(tokens, decoding)
+        next_token.table[:, EOS] += 0.01 * len(tokens)
+        return next_token, decoding
 
     monkeypatch.setattr(translator.model, "step", step)
     assert "batch" in failed(run_checks(translator))
@@ -312,7 +314,14 @@ def test_damaged_n_best_lists_fail(damage, monkeypatch):
 
 def test_recurrent_state_that_follows_the_wrong_hypothesis_fails(monkeypatch):
     translator = make()
-    monkeypatch.setattr("seq2seq.model.Decoding.reorder", lambda decoding, rows: decoding)
+    reorder = Decoding.reorder
+
+    def first_of_each(decoding, rows):
+        beam = len(rows) // len(decoding.memory.mask)
+        first = len(decoding.state.context) // len(decoding.memory.mask) * torch.arange(len(decoding.memory.mask))
+        return reorder(decoding, first.repeat_interleave(beam))
+
+    monkeypatch.setattr(Decoding, "reorder", first_of_each)
     assert "forced" in failed(run_checks(translator))
 
 

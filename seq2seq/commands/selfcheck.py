@@ -17,6 +17,6 @@ def selfcheck(model: Model, device: DeviceOption = Device.AUTO, threads: Threads
 
     checks = run_checks(load_translator(model, device, threads))
     for check in checks:
-        typer.echo(f"{'ok    ' if check.passed else 'FAILED'}  {check.law}: {check.text}")
-    if not all(check.passed for check in checks):
+        typer.echo(f"{'ok    ' if check.ok else 'FAILED'}  {check.law}: {check.text}")
+    if not all(check.ok for check in checks):
         raise typer.Exit(1)

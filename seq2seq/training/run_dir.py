@@ -12,7 +12,7 @@ from seq2seq.config import Config
 from seq2seq.model_dir import write
 from seq2seq.training.state import has_state
 
-CONFIG = "config.yaml"
+RUN_CONFIG = "config.yaml"
 MAY_CHANGE = (  # keys and prefixes of keys that may differ when a run continues
     "run_dir",
     "data.root",
@@ -42,7 +42,7 @@ def find_run(config: Config) -> Path:
         if not getattr(config, key).strip():
             raise ValueError(f"{key} must not be empty: it names the run directory")
     run = Path(config.run_dir).expanduser()
-    path = run / CONFIG
+    path = run / RUN_CONFIG
     if path.exists():
         if config.train.resume == "never":
             raise ValueError(
@@ -61,7 +61,9 @@ def claim_run(run: Path, config: Config) -> None:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        write(run / CONFIG, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True).encode())
+        write(
+            run / RUN_CONFIG, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True).encode()
+        )
     except OSError as error:
         raise ValueError(f"run_dir {run} can't be written: {error.strerror}; set run_dir to another folder") from error
 

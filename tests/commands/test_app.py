@@ -406,7 +406,7 @@ def test_selfcheck_reports_by_its_exit_code(
     assert good.exit_code == 0, good.output
     checks = selfcheck.run_checks(translator)
     assert good.stdout.splitlines() == [f"ok      {check.law}: {check.text}" for check in checks]
-    failed = checks[0]._replace(text="bad", passed=False)
+    failed = checks[0]._replace(text="bad", ok=False)
     monkeypatch.setattr(selfcheck, "run_checks", lambda translator: [failed])
     bad = run("selfcheck", model)
     assert (bad.exit_code, bad.stdout) == (1, f"FAILED  {failed.law}: bad\n")

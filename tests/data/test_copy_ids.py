@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seq2seq.config import TOKENIZERS, TokenizerConfig
+from seq2seq.config import TOKENIZER_NAMES, TokenizerConfig
 from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, Segments, Tokenizer
@@ -54,7 +54,7 @@ def test_words_and_their_joiners_are_different_pieces():
     assert copied.copy_ids == [7, 8, 9, 8, 10, 7, 11, 9]
 
 
-@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize("kind", TOKENIZER_NAMES)
 def test_decoding_all_copy_ids_of_a_source_gives_the_source(kind):
     tokenizer = train(kind, TEXTS, 350)
     for text in [*TEXTS, "the zebra ran (x) to 2 zoos , ☃☃ .", "Ωmega"]:
@@ -66,7 +66,7 @@ def test_decoding_all_copy_ids_of_a_source_gives_the_source(kind):
         assert [number for number in copied.copy_ids if number < tokenizer.size] == [n for n in source.ids if n > EOS]
 
 
-@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize("kind", TOKENIZER_NAMES)
 def test_pieces_of_two_vocabularies_are_matched_by_their_strings(kind):
     src = train(kind, TEXTS, 350)
     tgt = train(kind, ["der hund sah den mann", "eine katze , ein hund ."], 310)

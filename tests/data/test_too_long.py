@@ -27,12 +27,12 @@ def make(too_long: str, **options) -> Translator:
     torch.manual_seed(3)
     tokenizer = WordTokenizer([*SPECIALS, *WORDS])
     config = ModelConfig(embedding_size=8, hidden_size=12, dropout=0.0, **options)
-    model = Seq2Seq(config, src_size=tokenizer.size, tgt_size=tokenizer.size, shared=True)
+    model = Seq2Seq(config, src_size=tokenizer.size, tgt_size=tokenizer.size, shared=True, max_source_length=6)
     spread(model)
     with torch.no_grad():
         model.readout.logits.bias[EOS] = 1.0
     search = SearchConfig(beam_size=3, too_long=too_long)
-    return Translator(model, Tokenizers(tokenizer, tokenizer), search, max_source_length=6)
+    return Translator(model, Tokenizers(tokenizer, tokenizer), search)
 
 
 @pytest.mark.parametrize(

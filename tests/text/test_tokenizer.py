@@ -19,7 +19,7 @@ import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.config import TOKENIZERS, TokenizerConfig
+from seq2seq.config import TOKENIZER_NAMES, TokenizerConfig
 from seq2seq.text.factory import TOKENIZER_KINDS, load_tokenizer, train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.text.word import JOINER, WordTokenizer, split_tokens
@@ -32,7 +32,7 @@ TEXTS = [
     "",
 ]
 NORMALIZATIONS = ("identity", "nfkc", "nmt_nfkc")
-KINDS = pytest.mark.parametrize("kind", TOKENIZERS)
+KINDS = pytest.mark.parametrize("kind", TOKENIZER_NAMES)
 anything = st.text(max_size=40)
 awkward = st.text(alphabet="ab1_é\u0301\u093e .,'\"-(￭\\uFED⁇\u200d\u3000\u2028中☃<s>/", max_size=30)
 
@@ -52,7 +52,7 @@ def squeeze(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def trained() -> dict[str, Tokenizer]:
-    return {kind: train(kind) for kind in TOKENIZERS}
+    return {kind: train(kind) for kind in TOKENIZER_NAMES}
 
 
 @KINDS
@@ -179,7 +179,7 @@ def test_samples_are_the_same_in_every_process(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == json.loads(json.dumps(tokenizer.sample(TEXTS, 0.3, seed=1)))
 
 
-@pytest.mark.parametrize("kind", sorted(set(TOKENIZERS) - {"bpe"}))
+@pytest.mark.parametrize("kind", sorted(set(TOKENIZER_NAMES) - {"bpe"}))
 def test_only_bpe_can_sample(kind: str, trained: dict[str, Tokenizer]) -> None:
     with pytest.raises(NotImplementedError, match=r"^only a tokenizer of type bpe has merges that can be skipped$"):
         trained[kind].sample(["the cat"], 0.1, seed=1)
@@ -355,7 +355,7 @@ def test_bytes_and_identity(kind: str, trained: dict[str, Tokenizer]) -> None:
 
 
 def test_identity_differs_between_kinds(trained: dict[str, Tokenizer]) -> None:
-    assert len({tokenizer.identity for tokenizer in trained.values()}) == len(TOKENIZERS)
+    assert len({tokenizer.identity for tokenizer in trained.values()}) == len(TOKENIZER_NAMES)
 
 
 @KINDS
@@ -464,7 +464,7 @@ def test_an_interrupt_while_training_is_raised_as_such(kind: str, monkeypatch: p
 
 
 def test_the_factory_makes_every_kind_of_the_configuration() -> None:
-    assert tuple(TOKENIZER_KINDS) == tuple(TOKENIZERS)
+    assert tuple(TOKENIZER_KINDS) == tuple(TOKENIZER_NAMES)
 
 
 def test_unknown_kind() -> None:
@@ -507,6 +507,6 @@ def test_sentencepiece_model_with_other_special_ids() -> None:
 
 
 def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    for kind in TOKENIZERS:
+    for kind in TOKENIZER_NAMES:
         train(kind)
     assert capfd.readouterr() == ("", "")

@@ -12,9 +12,9 @@ import random
 import pytest
 import torch
 
-from seq2seq.config import COVERAGES, ModelConfig
+from seq2seq.config import COVERAGE_NAMES, ModelConfig
 from seq2seq.data.batching import Batch, collate
-from seq2seq.layers.attention import ATTENTIONS, Additive
+from seq2seq.layers.attention import ATTENTIONS, Additive, make_attention
 from seq2seq.layers.cells import CELLS
 from seq2seq.layers.fast import plain_layers
 from seq2seq.layers.fast.cells import FAST_CELLS
@@ -25,7 +25,7 @@ from seq2seq.model import Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 SIZE = 20
-EVERY_TWIN = list(itertools.product(FAST_CELLS, FAST_ATTENTIONS, COVERAGES))
+EVERY_TWIN = list(itertools.product(FAST_CELLS, FAST_ATTENTIONS, COVERAGE_NAMES))
 SHAPES = [((5, 9, 2, 7), (6, 3, 8, 1)), ((3,), (4,)), ((3, 1), (0, 0)), ((1,), (0,))]  # lengths of sources and targets
 DROPPING = {"dropout": 0.2, "recurrent_dropout": 0.3, "weight_drop": 0.3}
 
@@ -199,12 +199,8 @@ def test_an_attention_that_is_not_in_the_table_runs_plain(monkeypatch):
 
     monkeypatch.setitem(ATTENTIONS, "doubled", Doubled)
     plain = make()
-    doubled = Seq2Seq(
-        ModelConfig(hidden_size=12, embedding_size=10, dropout=0.0, attention="doubled"),
-        src_size=SIZE,
-        tgt_size=SIZE,
-        shared=True,
-    )
+    doubled = make()
+    doubled.decoder.attention = make_attention("doubled", query_size=12, memory_size=12, attention_size=12)
     doubled.load_state_dict(plain.state_dict())
     assert plain.decoder.has_fast_twin
     assert not doubled.decoder.has_fast_twin
