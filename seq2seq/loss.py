@@ -29,7 +29,7 @@ def smoothed_nll(target: TargetProb, smoothing: float) -> tuple[Tensor, Tensor]:
         smoothing: e.
     """
     nll = -target.log_prob.sum()
-    return ((1 - smoothing) * nll - smoothing * target.uniform.sum() if smoothing else nll), nll
+    return ((1 - smoothing) * nll - smoothing * target.mean_log_prob.sum() if smoothing else nll), nll
 
 
 def coverage_loss(weights: Tensor, fertility: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ from seq2seq.layers.attention import MASKED, Memory, make_attention
 from seq2seq.layers.bridge import BridgeSizes, make_bridge
 from seq2seq.layers.cells import StackedCell, uniform_
 from seq2seq.layers.decoder import DecoderState, RecurrentDecoder, Unrolled
-from seq2seq.layers.distribution import Copying, Distribution, TargetProb
+from seq2seq.layers.distribution import MAX_LOGITS, Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import RecurrentEncoder
-from seq2seq.layers.fast.output import MAX_LOGITS, output_loss
+from seq2seq.layers.fast.output import output_loss
 from seq2seq.layers.pointer import POINTERS, CopyNet, Pointer
 from seq2seq.layers.readout import Readout
 from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
@@ -281,7 +281,8 @@ class Seq2Seq(nn.Module):
         copying = None
         if self.pointer is not None:
             gate, energies = self.pointer(*unrolled[:2], embedded, unrolled.log_weights, memory)
-            ids = memory.copy_ids.index_select(0, batch.target_positions // batch.tgt_in.shape[1])
+            sentences = batch.target_positions // batch.tgt_in.shape[1]  # of each real target token
+            ids = memory.copy_ids.index_select(0, sentences)
             copying = Copying(None if gate is None else select_real(gate), select_real(energies), ids)
         features = select_real(self.readout.features(unrolled.outputs, unrolled.contexts))
         self.part_ended("recurrence", features)

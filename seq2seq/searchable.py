@@ -1,4 +1,4 @@
-"""The interface between models and what uses them: Translator, selfcheck and search.
+"""The interface between a model and its users, Translator and selfcheck.
 
 A single model satisfies it, and so can several models that are searched as one.
 """

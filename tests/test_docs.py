@@ -9,6 +9,7 @@ exempts the block.
 
 from __future__ import annotations
 
+import ast
 import copy
 import gzip
 import importlib.util
@@ -242,6 +243,23 @@ def headings_of(page: Path) -> set[str]:
         number = sum(re.fullmatch(re.escape(anchor) + r"(-\d+)?", other) is not None for other in anchors)
         anchors.add(f"{anchor}-{number}" if number else anchor)
     return anchors
+
+
+STOPS = re.findall(
+    r"^\*\*(\d+)\. \[(\w+)\]\(\.\./([^)]+)\)", (ROOT / "docs" / "road.md").read_text(), flags=re.MULTILINE
+)
+
+
+def test_the_road_has_fifteen_stops() -> None:
+    assert [int(number) for number, _, _ in STOPS] == list(range(1, 16))
+    assert len({name for _, name, _ in STOPS}) == 15
+
+
+@pytest.mark.parametrize(("number", "name", "file"), STOPS)
+def test_every_stop_of_the_road_names_a_definition(number: str, name: str, file: str) -> None:
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    (found,) = [node for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name]
+    assert ast.get_docstring(found), f"{name} has no docstring"
 
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "data" / "README.md"], ids=lambda page: str(page.relative_to(ROOT)))

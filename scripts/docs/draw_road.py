@@ -78,7 +78,7 @@ class Box:
 
 PAIR = Box("Text pair", ("A man sleeps.", "Un homme dort."), "data/corpus.py", 24, 48, 162)
 TOKENIZER = Box("Tokenizer", ("text to pieces,", "pieces to ids"), "text/tokenizer.py", 219, 48, 162)
-BATCH = Box("Batch", ("src (B, S), tgt (B, T)", "padded, with lengths"), "data/batching.py", 414, 48, 162)
+BATCH = Box("Batch", ("src (B, S), tgt_in and", "tgt_out (B, T), padded"), "data/batching.py", 414, 48, 162)
 ENCODER = Box("Encoder", ("reads the source", "in both directions"), "layers/encoder.py", 609, 48, 162)
 MEMORY = Box("Memory", ("values, keys and mask", "of each position (B, S)"), "layers/attention.py", 804, 48, 162)
 STEP = Box(
@@ -93,7 +93,7 @@ DISTRIBUTION = Box(
     "Distribution", ("generate from the vocabulary", "or copy from the source"), "layers/distribution.py", 252, 254, 202
 )
 LOSS = Box("Loss", ("negative log-likelihood", "of the known target"), "loss.py", 510, 194, 168, branch="train")
-UPDATE = Box("Update", ("gradients, clipping,", "optimizer"), "training/trainer.py", 711, 194, 168, branch="train")
+UPDATE = Box("Update", ("gradients, clipping,", "optimizer"), "training/update.py", 711, 194, 168, branch="train")
 BEAM = Box("Beam search", ("keeps the K best", "hypotheses"), "search/beam.py", 510, 326, 134, branch="search")
 TEXT = Box("Text", ("ids to pieces,", "pieces to text"), "translator.py", 671, 326, 134, branch="search")
 METRICS = Box("Metrics", ("BLEU, chrF, TER,", "ROUGE, ..."), "metrics/scores.py", 832, 326, 134, branch="search")

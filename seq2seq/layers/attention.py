@@ -2,8 +2,8 @@
 
 For every kind the query is the current decoder state s_t (Luong et al. 2015, See et al. 2017); the additive energy is
 that of Bahdanau et al. 2015 with this query. An attention works in three steps, each a method: energies, log-weights,
-context. A kind overrides the step that it changes, and callers use no other way in. The log-weights are normalised over
-the real positions and finite there, which copying and coverage rely on. Attentions hold parameters only; tensors of a
+context. A kind overrides the steps that it changes; callers use ``log_weights`` and ``context``. The log-weights are
+normalised over the real positions and finite there, which copying and coverage rely on. Attentions hold parameters only; tensors of a
 sentence are in ``Memory``.
 
 Shapes: Q queries of one sentence, the K hypotheses of a beam, T steps of a known target, or 1 inside a recurrence.
@@ -28,11 +28,11 @@ class Memory(NamedTuple):
     """The encoded source, constant while a sentence is decoded. A tensor that a model does not use has width 0."""
 
     values: Tensor  # (B, S, M)
-    keys: Tensor  # (B, S, A)
+    keys: Tensor  # (B, S, A), of the decoder's attention; A = M for dot, H for general, 0 for none
     mask: Tensor  # (B, S), True = real
     summary: Tensor  # (B, M), final states of the top encoder layer
     fertility: Tensor  # (B, S), by which coverage is divided; (B, 0) without coverage
-    copy_keys: Tensor  # (B, S, A), keys of the attention used for copying
+    copy_keys: Tensor  # (B, S, A) of a separate copy attention, (B, S, H) of CopyNet, else (B, S, 0)
     copy_ids: Tensor  # (B, S), target id of each source piece; from V on for pieces outside the vocabulary
 
     def select(self, sentences: Tensor) -> Memory:

@@ -65,6 +65,16 @@ CELLS = {
 }
 
 
+class RecurrentWeights(NamedTuple):
+    """Parameters of D directions, named as in torch's layers."""
+
+    ih: Tensor  # (D, G*H, I)
+    hh: Tensor  # (D, G*H, H)
+    bias_ih: Tensor  # (D, G*H)
+    bias_hh: Tensor  # (D, G*H)
+    mask: Tensor | None  # (D, B, H), of recurrent dropout; has no gradient
+
+
 def find_cell(name: str) -> Cell:
     """Return the cell of that name.
 

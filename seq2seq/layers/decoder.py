@@ -1,6 +1,6 @@
 """The recurrent attention decoder: its first state, one step, and all steps of a known target.
 
-The same step serves training and search. Order (See et al. 2017): s_t = cell([x_t; c_{t-1}], s_{t-1}), then s_t attends
+``step`` in search and ``unroll`` in training compute the same. Order (See et al. 2017): s_t = cell([x_t; c_{t-1}], s_{t-1}), then s_t attends
 to the source and gives c_t. The readout is never fed back, so in training it runs once over all steps.
 
 In search K hypotheses of a sentence share its memory: the N = B*K rows of a state belong to the B sentences of the memory

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NEVER = -float("inf")  # the log-probability of an impossible token
+MAX_LOGITS = 2**25  # logits in memory at once where targets are scored, and on a GPU: 128 MiB in fp32
 
 
 class Copying(NamedTuple):
@@ -41,15 +42,15 @@ class TargetProb(NamedTuple):
     """The probability of given target tokens."""
 
     log_prob: Tensor  # (R,)
-    uniform: Tensor  # (R,), mean of log P_vocab over the vocabulary without the banned ids; for label smoothing
+    mean_log_prob: Tensor  # (R,), mean of log P_vocab over the vocabulary without the banned ids; for label smoothing
     route: Route | None  # with copying
 
     @staticmethod
     def concatenate(parts: Sequence[TargetProb]) -> TargetProb:
         """Concatenate the rows of all parts."""
-        log_probs, uniforms, routes = zip(*parts, strict=True)
+        log_probs, means, routes = zip(*parts, strict=True)
         route = Route(*(torch.cat(some) for some in zip(*routes, strict=True))) if routes[0] else None
-        return TargetProb(torch.cat(log_probs), torch.cat(uniforms), route)
+        return TargetProb(torch.cat(log_probs), torch.cat(means), route)
 
 
 class Distribution(NamedTuple):
@@ -65,16 +66,16 @@ class Distribution(NamedTuple):
         known = target < size
         log_vocab = torch.log_softmax(as_fp32(self.logits), dim=1)
         prior = log_vocab.new_full((size,), 1 / (size - self.banned.numel())).index_fill(0, self.banned, 0.0)
-        uniform = log_vocab @ prior
+        mean_log_prob = log_vocab @ prior
         generated = log_vocab.gather(1, target.where(known, 0).unsqueeze(1)).squeeze(1)
         if self.copying is None:
-            return TargetProb(generated, uniform, None)
+            return TargetProb(generated, mean_log_prob, None)
         gate, log_weights = self._gate_and_log_weights()
         match = self.copying.ids == target.unsqueeze(1)
         # a logsumexp over nothing is minus infinity, and its masked gradient an exact zero
         copied = F.logsigmoid(-gate) + log_weights.masked_fill(~match, NEVER).logsumexp(dim=1)
         generated = F.logsigmoid(gate) + generated.masked_fill(~known, NEVER)
-        return TargetProb(torch.logaddexp(generated, copied), uniform, Route(generated, copied, gate))
+        return TargetProb(torch.logaddexp(generated, copied), mean_log_prob, Route(generated, copied, gate))
 
     def log_probs(self, size: int) -> Tensor:
         """Return log-probabilities over the extended vocabulary, (R, size); minus infinity for the banned ids.

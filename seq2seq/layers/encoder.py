@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.layers import fast
-from seq2seq.layers.cells import find_cell, init_recurrent
+from seq2seq.layers.cells import RecurrentWeights, find_cell, init_recurrent
 from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
-from seq2seq.layers.fast.encoder import FastRecurrence, RecurrentWeights
+from seq2seq.layers.fast.encoder import FastRecurrence
 
 
 class Source(Protocol):

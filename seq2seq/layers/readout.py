@@ -45,7 +45,7 @@ class Readout(nn.Module):
         self.register_buffer("banned", torch.tensor(banned), persistent=False)
 
     def features(self, outputs: Tensor, contexts: Tensor) -> Tensor:
-        """Compute the input of the output layer: (B, T, H), (B, T, M) -> (B, T, E)."""
+        """Compute the input of the output layer: (..., H), (..., M) -> (..., E)."""
         return self.dropout(self.hidden(torch.cat((outputs, contexts), dim=-1)))
 
     def forward(self, features: Tensor) -> Tensor:

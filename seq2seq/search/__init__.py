@@ -1,4 +1,4 @@
 """Search over a step function. Imports torch only and knows no model.
 
-Shape letters: R sentences still searched, K slots of the beam, N = R*K rows, V vocabulary, S source length.
+Shape letters: B sentences still searched, K slots of the beam, N = B*K rows, V vocabulary, S source length.
 """

@@ -20,7 +20,7 @@ from seq2seq.search.penalties import Penalties
 
 
 class SearchState(Protocol):
-    """The state that the step function carries from token to token: R sentences with K hypotheses each, N = R*K rows."""
+    """The state that the step function carries from token to token: B sentences with K hypotheses each, N = B*K rows."""
 
     @property
     def weights(self) -> Tensor:
@@ -28,13 +28,13 @@ class SearchState(Protocol):
 
     @property
     def mask(self) -> Tensor:
-        """Source positions that penalties count (R, S), True = real; read for penalties only."""
+        """Source positions that penalties count (B, S), True = real; read for penalties only."""
 
     def reorder(self: S, rows: Tensor) -> S:
         """Return the state whose row i is the old row ``rows[i]``, of the same sentence; every sentence gets K rows."""
 
     def keep(self: S, sentences: Tensor) -> S:
-        """Return the state of some of the R sentences, in that order, with all their rows."""
+        """Return the state of some of the B sentences, in that order, with all their rows."""
 
 
 S = TypeVar("S", bound=SearchState)
@@ -64,12 +64,12 @@ class SearchOptions(NamedTuple):
 
 
 class _Beams(NamedTuple):
-    """The unfinished hypotheses of R sentences."""
+    """The unfinished hypotheses of B sentences."""
 
-    scores: Tensor  # (R, K) fp64 sums of log-probabilities; minus infinity in slots that are finished or empty
-    ids: Tensor  # (R, K, t)
-    log_probs: Tensor  # (R, K, t)
-    attended: Tensor  # (R, K, S), sums of weights; (R, K, 0) without penalties
+    log_prob_sums: Tensor  # (B, K) fp64 sums of log-probabilities; minus infinity in slots that are finished or empty
+    ids: Tensor  # (B, K, t)
+    log_probs: Tensor  # (B, K, t)
+    attended: Tensor  # (B, K, S), sums of weights; (B, K, 0) without penalties
 
     @classmethod
     def start(cls, sentences: int, positions: int, device: torch.device) -> _Beams:
@@ -79,16 +79,16 @@ class _Beams(NamedTuple):
         return cls(torch.zeros(sentences, 1, dtype=torch.float64, device=device), empty.long(), empty, attended)
 
     def select(self, sentences: Tensor, slots: Tensor) -> _Beams:
-        """Return slots (R', K') of sentences (R', 1)."""
+        """Return slots (B', K') of sentences (B', 1)."""
         return _Beams(*(tensor[sentences, slots] for tensor in self))
 
 
 class _Candidates(NamedTuple):
     """The best next tokens of every slot."""
 
-    log_probs: Tensor  # (R, K, C)
-    ids: Tensor  # (R, K, C)
-    forced: Tensor  # (R, K), eos is forced here although another token is more probable
+    log_probs: Tensor  # (B, K, C)
+    ids: Tensor  # (B, K, C)
+    forced: Tensor  # (B, K), eos is forced here although another token is more probable
 
 
 @torch.no_grad()
@@ -120,13 +120,13 @@ def beam_search(
         if beams is None:
             positions = 0 if mask is None else mask.shape[1]
             beams = _Beams.start(len(found), positions, candidates.log_probs.device)
-        rows, width = beams.scores.shape
+        rows, width = beams.log_prob_sums.shape
         if mask is not None:
             beams = beams._replace(attended=beams.attended + state.weights.view(rows, width, -1))
         beams, parents = _advance(beams, candidates, free)
         ended = _finish(beams, mask, sentences, found, candidates.forced.gather(1, parents), options)
-        beams = beams._replace(scores=beams.scores.masked_fill(ended, -inf))
-        alive = [row for row, some in enumerate((beams.scores > -inf).any(dim=1).tolist()) if some]
+        beams = beams._replace(log_prob_sums=beams.log_prob_sums.masked_fill(ended, -inf))
+        alive = [row for row, some in enumerate((beams.log_prob_sums > -inf).any(dim=1).tolist()) if some]
         if not alive:
             break
         first_rows = width * torch.arange(rows, device=parents.device).unsqueeze(1)
@@ -151,7 +151,7 @@ def _candidates(
     precedence, a sentence has no candidate but eos.
 
     Args:
-        at_limit: which of the R sentences have reached their maximum length.
+        at_limit: which of the B sentences have reached their maximum length.
         length: of the hypotheses with the next token.
         count: candidates per slot, C, or fewer if there are no more ids.
     """
@@ -176,23 +176,23 @@ def _advance(beams: _Beams, candidates: _Candidates, free: Sequence[int]) -> tup
     """Take the best continuations of every sentence, as many as it has free slots.
 
     Args:
-        free: of each of the R sentences, slots that are not finished.
+        free: of each of the B sentences, slots that are not finished.
 
     Returns:
-        The beams one id longer, with K slots; and the old slot of each (R, K).
+        The beams one id longer, with K slots; and the old slot of each (B, K).
     """
     width = candidates.ids.shape[2]
-    totals = (beams.scores.unsqueeze(2) + candidates.log_probs).flatten(1)  # (R, K, C) -> (R, K*C)
-    scores, chosen = totals.topk(min(max(free), totals.shape[1]), dim=1)
-    ranks = torch.arange(scores.shape[1], device=scores.device)
-    scores = scores.masked_fill(ranks >= torch.tensor(free, device=scores.device).unsqueeze(1), -inf)
+    totals = (beams.log_prob_sums.unsqueeze(2) + candidates.log_probs).flatten(1)  # (B, K, C) -> (B, K*C)
+    sums, chosen = totals.topk(min(max(free), totals.shape[1]), dim=1)
+    ranks = torch.arange(sums.shape[1], device=sums.device)
+    sums = sums.masked_fill(ranks >= torch.tensor(free, device=sums.device).unsqueeze(1), -inf)
     parents = chosen // width
-    sentences = torch.arange(len(scores), device=scores.device).unsqueeze(1)
+    sentences = torch.arange(len(sums), device=sums.device).unsqueeze(1)
     old = beams.select(sentences, parents)
     ids = candidates.ids.flatten(1).gather(1, chosen).unsqueeze(2)
     log_probs = candidates.log_probs.flatten(1).gather(1, chosen).unsqueeze(2)
     longer = (torch.cat((old.ids, ids), dim=2), torch.cat((old.log_probs, log_probs), dim=2))
-    return _Beams(scores, *longer, old.attended), parents
+    return _Beams(sums, *longer, old.attended), parents
 
 
 def _finish(
@@ -203,23 +203,23 @@ def _finish(
     forced: Tensor,
     options: SearchOptions,
 ) -> Tensor:
-    """Append the hypotheses that have just ended to ``found``; return which slots they are (R, K).
+    """Append the hypotheses that have just ended to ``found``; return which slots they are (B, K).
 
     Args:
-        forced: slots whose eos was forced (R, K).
+        forced: slots whose eos was forced (B, K).
     """
-    ended = (beams.ids[:, :, -1] == options.eos_id) & (beams.scores > -inf)
+    ended = (beams.ids[:, :, -1] == options.eos_id) & (beams.log_prob_sums > -inf)
     places = ended.nonzero()
     if len(places):
         rows, slots = places.unbind(1)
         finished = beams.select(rows, slots)
         length = finished.ids.shape[1]
-        scores = finished.scores / length**options.length_penalty
+        scores = finished.log_prob_sums / length**options.length_penalty
         if mask is not None:
             numbers = torch.tensor(sentences, device=rows.device)[rows]
             scores = scores - options.penalties(finished.attended, mask[numbers])
         cut = forced[rows, slots]
-        lists = (t.tolist() for t in (rows, finished.ids, finished.scores, scores, finished.log_probs, cut))
+        lists = (t.tolist() for t in (rows, finished.ids, finished.log_prob_sums, scores, finished.log_probs, cut))
         for row, ids, log_prob, score, token_log_probs, was_cut in zip(*lists, strict=True):
             found[sentences[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, was_cut))
     return ended

@@ -137,7 +137,9 @@ def test_sees_equation_9_by_hand():
     assert found.route.generated.exp().item() == pytest.approx(1 / 24, rel=1e-5)
     assert found.route.copied.exp().item() == pytest.approx(4 / 9, rel=1e-5)
     assert found.route.gate.sigmoid().item() == pytest.approx(1 / 3)
-    assert found.uniform.item() == pytest.approx(math.log(1 / 8 * 2 / 8 * 1 / 8 * 4 / 8) / 4, rel=1e-5)  # P_vocab's
+    assert found.mean_log_prob.item() == pytest.approx(
+        math.log(1 / 8 * 2 / 8 * 1 / 8 * 4 / 8) / 4, rel=1e-5
+    )  # P_vocab's
 
 
 def test_gus_shared_softmax_by_hand():
@@ -160,7 +162,7 @@ def test_without_copying_there_is_no_route():
     given = parts()
     expected = torch.log_softmax(given.logits[:, FREE], dim=1)
     torch.testing.assert_close(found.log_prob, expected[:, 1])
-    torch.testing.assert_close(found.uniform, expected.mean(dim=1))
+    torch.testing.assert_close(found.mean_log_prob, expected.mean(dim=1))
 
 
 @EVERY_COPY
@@ -208,7 +210,7 @@ def gradients(kind: str, given: Parts, target: torch.Tensor) -> tuple[torch.Tens
     leaves = Parts(*(tensor.clone().requires_grad_() for tensor in given))
     found = make(kind, leaves).target(target)
     assert found.log_prob.isfinite().all()
-    (found.log_prob.sum() + found.uniform.sum()).backward()
+    (found.log_prob.sum() + found.mean_log_prob.sum()).backward()
     acting = {"none": leaves[:1], "pointer": leaves, "copynet": (leaves.logits, leaves.energies)}[kind]
     return tuple(leaf.grad for leaf in acting)
 
@@ -222,7 +224,7 @@ def test_gradcheck_in_float64(kind, target):
 
     def views(logits: torch.Tensor, gate: torch.Tensor, energies: torch.Tensor) -> tuple[torch.Tensor, ...]:
         found = make(kind, Parts(logits, gate, energies)).target(torch.tensor(target))
-        return found.log_prob, found.uniform
+        return found.log_prob, found.mean_log_prob
 
     assert torch.autograd.gradcheck(views, tuple(tensor.requires_grad_() for tensor in given))
 
@@ -335,7 +337,7 @@ def test_half_precision_is_computed_in_fp32(kind, dtype):
     log_probs = Distribution(logits, BANNED, copying).log_probs(size_of(kind))
     assert log_probs.dtype == torch.float32
     torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(R), rtol=0, atol=1e-5)
-    (found.log_prob.sum() + found.uniform.sum()).backward()
+    (found.log_prob.sum() + found.mean_log_prob.sum()).backward()
     assert logits.grad.dtype == dtype
     assert logits.grad.isfinite().all()
     assert logits.grad[:, FREE].any()

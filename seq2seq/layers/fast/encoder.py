@@ -13,22 +13,13 @@ dropout.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from seq2seq.layers.cells import RecurrentWeights
 from seq2seq.layers.fast.cells import FastCell, StepTensors
-
-
-class RecurrentWeights(NamedTuple):
-    """Parameters of D directions, named as in torch's layers."""
-
-    ih: Tensor  # (D, G*H, I)
-    hh: Tensor  # (D, G*H, H)
-    bias_ih: Tensor  # (D, G*H)
-    bias_hh: Tensor  # (D, G*H)
-    mask: Tensor | None  # (D, B, H), of recurrent dropout; has no gradient
 
 
 class FastRecurrence(torch.autograd.Function):

@@ -29,11 +29,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.layers.distribution import NEVER, Copying, as_fp32
+from seq2seq.layers.distribution import MAX_LOGITS, NEVER, Copying, as_fp32
 
 SLICE_ROWS = 256  # of a slice on a CPU; fewer make slower products, more leave the cache
 MIN_SCALE = 1e-36  # the gold term is divided by at least this
-MAX_LOGITS = 2**25  # logits of a slice on a GPU, or where targets are scored: 128 MiB in fp32
 BANNED_LOGIT = -1e9  # so low that the probability is 0, and finite
 
 
