@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train the bundled English-French task and translate with it; DEMO=--short for a quick look
 	$(RUN) scripts/demo.py $(DEMO)
 
-test: setup ## the quick tests
-	$(RUN) -m pytest
+test: setup ## the quick tests, in two processes
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 slow: setup ## the tests that take minutes
 	$(RUN) -m pytest -m slow --timeout 3600

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# Before torch is imported: small tensors gain nothing from many threads, and subprocesses inherit both settings.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before torch is imported. Small tensors gain nothing from many threads; subprocesses inherit both settings.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
