@@ -45,7 +45,7 @@ class SentencePieceTokenizer(Tokenizer):
         except RuntimeError:
             loaded = False
         if not loaded:
-            raise ValueError(f"these {len(model)} bytes are no SentencePiece model")
+            raise ValueError(f"these {len(model)} bytes are not a SentencePiece model")
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if ids != (PAD, UNK, BOS, EOS):
             raise ValueError(f"pad, unk, bos and eos of a SentencePiece model must be ids 0, 1, 2, 3, but are {ids}")
@@ -99,7 +99,7 @@ class SentencePieceTokenizer(Tokenizer):
         return result
 
     def id(self, piece: str) -> int:
-        index = self._processor.piece_to_id(piece)
+        index = self._processor.piece_to_id(replace_surrogates(piece))
         return index if index > EOS else UNK
 
     def decode(self, ids: Sequence[int], oov: Sequence[str] = ()) -> str:
@@ -108,7 +108,7 @@ class SentencePieceTokenizer(Tokenizer):
             return self._processor.decode(visible)
         # Out-of-vocabulary pieces are passed character by character, since a whole one might spell a special token.
         # The mark of a space is kept where it is unknown.
-        parts = ([self._piece(i)] if i < self.size else oov[i - self.size] for i in visible)
+        parts = ([self._piece(i)] if i < self.size else replace_surrogates(oov[i - self.size]) for i in visible)
         text = self._processor.decode_pieces(list(itertools.chain.from_iterable(parts)))
         return text.replace(_SPACE, " ").strip(" ")
 

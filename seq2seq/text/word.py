@@ -16,7 +16,7 @@ from functools import cache
 from typing import NamedTuple
 
 from seq2seq.config import TokenizerConfig
-from seq2seq.text.normalization import normalize, normalize_with_offsets
+from seq2seq.text.normalization import normalize, normalize_with_offsets, replace_surrogates
 from seq2seq.text.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, Segments, Tokenizer, hash_values
 from seq2seq.text.words import script
 
@@ -52,10 +52,10 @@ class WordTokenizer(Tokenizer):
             values = json.loads(data)
             return cls(values["tokens"], values["normalization"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"these {len(data)} bytes are no word tokenizer: {error}") from None
+            raise ValueError(f"these {len(data)} bytes are not a word tokenizer: {error}") from None
 
     def id(self, piece: str) -> int:
-        return self._ids.get(piece, UNK)
+        return self._ids.get(replace_surrogates(piece), UNK)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [segments.ids for segments in self.segment(texts)]
@@ -73,7 +73,8 @@ class WordTokenizer(Tokenizer):
     def decode(self, ids: Sequence[int], oov: Sequence[str] = ()) -> str:
         visible = [i for i in ids if i not in (PAD, BOS, EOS)]
         pieces = self.pieces(visible, oov)
-        return join_tokens(UNKNOWN if i == UNK else piece for i, piece in zip(visible, pieces, strict=True))
+        text = join_tokens(UNKNOWN if i == UNK else piece for i, piece in zip(visible, pieces, strict=True))
+        return replace_surrogates(text)
 
     def _piece(self, index: int) -> str:
         return self._tokens[index]
