@@ -78,7 +78,7 @@ def test_blank_text_has_no_ids(kind: str, text: str, trained: dict[str, Tokenize
 
 @KINDS
 @pytest.mark.parametrize("text", ["<s>", "</s> <pad>", "<unk> the <s> cat </s>", "<0x41>"])
-def test_text_that_looks_like_a_special_is_text(kind: str, text: str) -> None:
+def test_text_that_looks_like_a_special_token_is_text(kind: str, text: str) -> None:
     tokenizer = train(kind, [*TEXTS, "<s> </s> <pad> <unk> <0x41>", "the <s> cat", "< p a d > u n k / 0 x 4 1"])
     ids = tokenizer.encode(text)
     assert not {PAD, UNK, BOS, EOS} & set(ids)
@@ -223,7 +223,7 @@ def test_pieces_of_any_text_join_to_the_text(kind: str, text: str, trained: dict
 @KINDS
 @settings(max_examples=100, deadline=None)
 @given(text=anything | awkward)
-def test_spans_point_at_the_pieces_in_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+def test_spans_are_the_positions_of_the_pieces_in_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
     _, pieces, spans = trained[kind].segment([text])[0]
     end = 0
     for piece, span in zip(pieces, spans, strict=True):
@@ -244,7 +244,7 @@ def test_spans_point_at_the_pieces_in_the_text(kind: str, text: str, trained: di
 
 @KINDS
 @pytest.mark.parametrize("normalization", ["nfkc", "nmt_nfkc"])
-def test_spans_point_into_the_text_before_it_is_normalized(kind: str, normalization: str) -> None:
+def test_spans_refer_to_the_text_before_normalization(kind: str, normalization: str) -> None:
     text = "  The   ｃat,  Ａ①  éte\u0301 ☃ "
     _, _, spans = train(kind, normalization=normalization).segment([text])[0]
     assert "".join(text[slice(*span)] for span in spans) == "".join(text.split())
@@ -294,7 +294,9 @@ def test_oov_pieces_of_sentencepiece_keep_their_space(kind: str, trained: dict[s
 
 @KINDS
 @pytest.mark.parametrize("piece", ["<s>", "</s>", "<pad>", "<unk>", "<0x41>"])
-def test_an_oov_piece_that_looks_like_a_special_is_text(kind: str, piece: str, trained: dict[str, Tokenizer]) -> None:
+def test_an_oov_piece_that_looks_like_a_special_token_is_text(
+    kind: str, piece: str, trained: dict[str, Tokenizer]
+) -> None:
     tokenizer = trained[kind]
     (the,) = tokenizer.encode("the")[:1] if kind != "char" else tokenizer.encode("t")[1:]
     first = tokenizer.decode([the])
@@ -304,7 +306,7 @@ def test_an_oov_piece_that_looks_like_a_special_is_text(kind: str, piece: str, t
     )
 
 
-def test_unknown_characters_that_spell_a_special_are_copied() -> None:
+def test_unknown_characters_that_spell_a_special_token_are_copied() -> None:
     tokenizer = train("char", ["a b"], size=10)
     (found,) = tokenizer.segment(["a <s>"])
     assert found.pieces[-1] == "<s>"
@@ -312,7 +314,7 @@ def test_unknown_characters_that_spell_a_special_are_copied() -> None:
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_bytes_beside_oov_pieces_are_decoded(kind: str, trained: dict[str, Tokenizer]) -> None:
+def test_byte_pieces_next_to_oov_pieces_are_decoded(kind: str, trained: dict[str, Tokenizer]) -> None:
     tokenizer = trained[kind]
     snow = tokenizer.encode("☃")
     assert all(piece.startswith("<0x") for piece in tokenizer.pieces(snow)[-3:])
@@ -398,7 +400,7 @@ def test_small_text_gives_a_smaller_vocabulary_and_one_warning(kind: str, caplog
 
 
 @KINDS
-def test_the_vocabulary_has_the_size_asked_for(kind: str) -> None:
+def test_the_vocabulary_has_the_configured_size(kind: str) -> None:
     texts = [" ".join(word) for word in itertools.permutations(["red", "green", "blue", "black", "grey", "pink"], 4)]
     size = {"char": 10, "word": 8}.get(kind, 280)
     assert train(kind, texts, size=size).size == size
@@ -525,7 +527,7 @@ def test_an_interrupt_while_training_is_raised_as_such(kind: str, monkeypatch: p
 
 
 def test_the_factory_makes_every_kind_of_the_configuration() -> None:
-    assert tuple(TOKENIZER_KINDS) == tuple(TOKENIZER_NAMES)
+    assert tuple(TOKENIZER_KINDS) == TOKENIZER_NAMES
 
 
 def test_unknown_kind() -> None:
