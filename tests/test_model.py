@@ -424,10 +424,12 @@ def test_dropout_of_an_unused_memory_is_refused():
 
 
 def test_widths_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"dot requires states of one width, .* set model.encoder_hidden_size=8"):
+    with pytest.raises(
+        ValueError, match=r"^model\.attention=dot requires encoder and decoder of the same width, .*; set model"
+    ):
         make(attention="dot", encoder_hidden_size=10)
     with pytest.raises(
-        ValueError, match=r"bridge=last copies states and requires one width, .* set model.encoder_hidden_size"
+        ValueError, match=r"^model\.bridge=last requires encoder and decoder of the same width, .*; set model\."
     ):
         make(bridge="last", encoder_hidden_size=10)
     with pytest.raises(ValueError, match="must be even, but is 7"):

@@ -282,7 +282,7 @@ def test_memory_select_selects_rows_of_every_tensor():
 
 def test_dot_refuses_different_widths():
     message = (
-        "model.attention=dot requires states of one width, but the decoder has 3 and the encoder 8; "
+        "model.attention=dot requires encoder and decoder of the same width, but the decoder has width 3 and the encoder 8; "
         "set model.encoder_hidden_size=3 or model.attention=general"
     )
     with pytest.raises(ValueError, match=message):

@@ -120,7 +120,7 @@ def test_zero_bridge_starts_from_zeros(cell):
 def test_last_bridge_refuses_different_widths():
     encoder, _ = encode("gru", width=6)
     message = (
-        "model.bridge=last copies states and requires one width, but the encoder has 6 and the decoder 8; "
+        "model.bridge=last requires encoder and decoder of the same width, but the encoder has width 6 and the decoder 8; "
         "set model.encoder_hidden_size=8 or model.bridge=linear"
     )
     with pytest.raises(ValueError, match=message):

@@ -249,8 +249,8 @@ def test_residual_adds_the_layer_below_to_every_layer_except_the_first(bidirecti
 
 def test_an_odd_width_of_two_directions_is_refused():
     message = (
-        "model.encoder_hidden_size counts both directions and must be even, but is 7; "
-        "change it or set model.bidirectional=false"
+        "model.encoder_hidden_size is the width of both directions together and must be even, but is 7; "
+        "set an even number or model.bidirectional=false"
     )
     with pytest.raises(ValueError, match=message):
         RecurrentEncoder("gru", input_size=E, hidden_size=7, num_layers=1)
