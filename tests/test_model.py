@@ -522,7 +522,7 @@ def test_an_oov_piece_is_embedded_as_unknown(copy):
 
 def test_copying_requires_the_target_ids_of_the_source():
     full = batch()
-    with pytest.raises(ValueError, match=r"^a model that copies requires Batch.copy_ids; give copy_ids to collate$"):
+    with pytest.raises(ValueError, match=r"^a model that copies requires Batch.copy_ids; pass copy_ids to collate$"):
         make(copy="pointer").encode(full._replace(copy_ids=full.copy_ids[:, :0]))
 
 

@@ -1,4 +1,4 @@
-"""Unicode normalization by the rules of SentencePiece, so that a rule means the same for every tokenizer."""
+"""Unicode normalization with the rules of SentencePiece, which are therefore the same for every tokenizer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def normalize(text: str, rule: str) -> str:
 
 
 def normalize_with_offsets(text: str, rule: str) -> tuple[str, Sequence[int]]:
-    """Normalize a text; also return the offset in the original text of each new character and of the end."""
+    """Normalize a text; also return the offset in the original text of each normalized character and of the end."""
     text = replace_surrogates(text)
     if rule == "identity":
         return text, range(len(text) + 1)
