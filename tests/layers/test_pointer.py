@@ -1,4 +1,4 @@
-"""Pointing: the gate and the weights to copy by, by their formulas."""
+"""Copying: the gate and the copy weights equal their formulas."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def remember(made: Pointer | CopyNet) -> Memory:
 
 
 def steps() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """s_t, c_t, x_t and the log-weights of the decoder's attention."""
+    """Return s_t, c_t, x_t and the log-weights of the decoder's attention."""
     energies = torch.randn(B, T, S).masked_fill((torch.arange(S) >= LENGTHS.unsqueeze(1)).unsqueeze(1), MASKED)
     return torch.randn(B, T, H), torch.randn(B, T, M), torch.randn(B, T, E), torch.log_softmax(energies, dim=2)
 
@@ -80,7 +80,7 @@ def test_a_separate_attention_has_separate_weights(kind):
     torch.testing.assert_close(energies.exp().sum(dim=2), torch.ones(B, T))
     assert (energies.exp() == 0).any(dim=1).logical_not().equal(memory.mask)
     assert (energies.exp() - given[3].exp()).abs().max() > 1e-2
-    for t in range(T):  # as that attention would look, with the same query
+    for t in range(T):  # the weights of that attention for the same query
         query = given[0][:, t : t + 1]
         expected = made.attention.log_weights(query, memory.copy_keys, memory.mask, torch.zeros(B, 1, 0))
         torch.testing.assert_close(energies[:, t : t + 1], expected)
@@ -88,7 +88,7 @@ def test_a_separate_attention_has_separate_weights(kind):
 
 def test_the_log_weights_of_a_separate_attention_are_used():
     class WithPrior(type(separate())):
-        """An attention with a prior on the first position."""
+        """An attention with a higher energy at the first position."""
 
         def log_weights(self, query, keys, mask, coverage):
             prior = torch.zeros(S).index_fill(0, torch.tensor(0), 3.0)
@@ -176,8 +176,9 @@ def test_single_steps_equal_all_steps_at_once(make):
             torch.testing.assert_close(one_gate, gate[:, t : t + 1])
 
 
-def test_an_empty_source_has_no_copy_probability():
-    made, given = pointer(), steps()
+@pytest.mark.parametrize("attention", ["shared", "separate"])
+def test_an_empty_source_has_no_copy_probability(attention):
+    made, given = pointer(separate() if attention == "separate" else None), steps()
     memory = remember(made)
     memory = memory._replace(mask=memory.mask & (torch.arange(B) != 1).unsqueeze(1))
     log_weights = given[3].masked_fill(~memory.mask.unsqueeze(1), MASKED)
