@@ -63,6 +63,7 @@ class TokenizerConfig:
 
     type: str = _setting("unigram", choices=TOKENIZER_NAMES)  # subwords (unigram, bpe), words or characters
     vocab_size: int = _setting(8000, least=5)  # maximum; small training texts give fewer entries
+    max_sentences: int = _setting(1_000_000, least=1)  # train the tokenizer on a random sample of at most this many
     shared: bool = True  # one vocabulary for source and target
     dropout: float = _setting(0.0, least=0, below=1)  # of bpe merges, drawn again each epoch (Provilkov 2020)
     normalization: str = _setting("identity", choices=("identity", "nfkc", "nmt_nfkc"))  # rule names of SentencePiece

@@ -1,4 +1,4 @@
-"""The model: encodes a source, computes the loss of a known target in training, and steps in search."""
+"""The model: it encodes sources, computes the loss of known targets (training) and advances hypotheses (search)."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from seq2seq.text.tokenizer import BOS, PAD, UNK
 
 
 class Decoding(NamedTuple):
-    """The state of a search: the memory of B sentences, and the decoder's state of N = B*K hypotheses."""
+    """The state of a search: the memory of B sentences, and the decoder state of N = B*K hypotheses."""
 
     memory: Memory
     state: DecoderState
-    size: int  # of the extended vocabulary
+    size: int  # size of the extended vocabulary
 
     @property
     def weights(self) -> Tensor:
-        """Attention weights of the last step: (N, S)."""
+        """Attention weights of the previous step: (N, S)."""
         return self.state.log_weights.exp()
 
     @property
     def mask(self) -> Tensor:
-        """Source pieces without padding and end of sentence: (B, S)."""
+        """Source pieces, without padding and end of sentence: (B, S), True = piece."""
         real = self.memory.mask
         return torch.cat((real[:, 1:], torch.zeros_like(real[:, :1])), dim=1)
 
     def reorder(self, rows: Tensor) -> Decoding:
-        """Select hypotheses, the same number of each sentence; the memory stays."""
+        """Select hypotheses, the same number of each sentence; the memory does not change."""
         return self._replace(state=self.state.select(rows))
 
     def keep(self, sentences: Tensor) -> Decoding:
@@ -60,17 +60,17 @@ class Decoding(NamedTuple):
 
 
 class _Forced(NamedTuple):
-    """A batch that is encoded and unrolled over its known target."""
+    """The results of the teacher-forced unroll of a batch."""
 
     memory: Memory
     unrolled: Unrolled
-    features: Tensor  # (R, E), input of the output layer at the real target positions
-    target: Tensor  # (R,)
+    features: Tensor  # (R, E), inputs of the output layer at the real target positions
+    target: Tensor  # (R,), target ids
     copying: Copying | None
 
 
 class _RecurrentOptions(TypedDict):
-    """Options that the recurrent encoder and decoder share."""
+    """Options of both the recurrent encoder and the decoder."""
 
     num_layers: int
     dropout: float
@@ -89,17 +89,17 @@ class _AttentionSizes(TypedDict):
 
 
 class Seq2Seq(nn.Module):
-    """Encoder, attention decoder, readout, and a pointer if the model copies.
+    """Encoder, decoder with attention, readout, and a pointer if the model copies.
 
     Args:
         config: sizes and kinds of the parts.
-        src_size: V of the source side.
-        tgt_size: V of the target side.
-        shared: whether source and target have one vocabulary.
-        max_source_length: pieces of a source in search, without the end of sentence.
+        src_size: size of the source vocabulary.
+        tgt_size: V, size of the target vocabulary.
+        shared: whether source and target share one vocabulary.
+        max_source_length: maximum number of pieces of a source in search, without the end of sentence.
 
     Raises:
-        ValueError: settings that contradict each other, with the key to change.
+        ValueError: settings contradict each other; the message names the key to change.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Seq2Seq(nn.Module):
         self.max_source_length = max_source_length
         locked = config.dropout_kind == "locked"
         embedding_dropout = config.dropout if config.embedding_dropout is None else config.embedding_dropout
-        # the parts in this order: it decides the initial weights of a seed and the order of the optimizer's state
+        # the order of the parts determines the initial weights of a seed and the order of the optimizer's state
         self.src_embedding = _make_embedding(src_size, config.embedding_size)
         self.tgt_embedding = _make_embedding(tgt_size, config.embedding_size)
         self.embedding_dropout = SequenceDropout(embedding_dropout, locked=locked)
@@ -142,12 +142,12 @@ class Seq2Seq(nn.Module):
 
     @property
     def has_attention(self) -> bool:
-        """Whether attention weights show where the model looks."""
+        """Whether the model has attention weights."""
         return self.decoder.attention.attends
 
     @property
     def vocab_size(self) -> int:
-        """V of the target side."""
+        """V, the size of the target vocabulary."""
         return self.tgt_embedding.num_embeddings
 
     @property
@@ -157,7 +157,7 @@ class Seq2Seq(nn.Module):
 
     @property
     def never_id(self) -> int | None:
-        """The unknown id for a model that copies, since it has an id for every source piece; else None."""
+        """UNK for a model that copies, which has an id for each source piece; else None."""
         return UNK if self.copies else None
 
     @property
@@ -167,7 +167,7 @@ class Seq2Seq(nn.Module):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Switch dropout and gradients off; restore the mode afterwards."""
+        """Switch off dropout and gradients in this context; restore the mode afterwards."""
         was_training = self.training
         self.eval()
         try:
@@ -177,7 +177,7 @@ class Seq2Seq(nn.Module):
             self.train(was_training)
 
     def encode(self, batch: Batch) -> Decoding:
-        """Encode the sources of a batch; return the state before the first token. Targets are not read."""
+        """Encode the sources of a batch; return the initial state of a search. Targets are not read."""
         memory, state = self._start(batch)
         size = max(self.vocab_size, int(batch.copy_ids.max()) + 1) if self.copies else self.vocab_size
         return Decoding(memory, state, size)
@@ -186,8 +186,8 @@ class Seq2Seq(nn.Module):
         """Compute the loss of a batch, summed over its target tokens.
 
         Args:
-            smoothing: e of label smoothing.
-            coverage_weight: lambda of the coverage loss.
+            smoothing: e, the weight of label smoothing.
+            coverage_weight: lambda, the weight of the coverage loss.
         """
         forced = self._force(batch)
         coverage = forced.features.new_zeros(0)
@@ -209,16 +209,16 @@ class Seq2Seq(nn.Module):
         return total_loss(smoothed, nll, coverage, coverage_weight=coverage_weight, tokens=batch.target_tokens)
 
     def log_probs(self, batch: Batch) -> Tensor:
-        """Return the natural log-probability of every real target token: (R,), in fp32, sentence after sentence."""
+        """Return the natural log-probability of each real target token: (R,), in fp32, sentence after sentence."""
         return self._target_probs(self._force(batch)).log_prob
 
     def provenance(self, batch: Batch) -> Provenance:
-        """Return the origin of every real target token."""
+        """Return the origin of each real target token."""
         forced = self._force(batch)
         weights = forced.unrolled.log_weights.exp()
         weights = weights.flatten(0, 1).index_select(0, batch.target_positions)
         copying = forced.copying
-        if copying is None:  # the output layer is not needed
+        if copying is None:  # this does not require the output layer
             return Provenance(weights, torch.ones_like(weights[:, 0]), torch.zeros_like(weights))
         found = self._target_probs(forced)
         route = found.route
@@ -229,7 +229,11 @@ class Seq2Seq(nn.Module):
         return Provenance(weights, torch.sigmoid(route.gate), copied)
 
     def step(self, tokens: Tensor, decoding: Decoding) -> tuple[LogProbs, Decoding]:
-        """Extend every hypothesis by its last token (N,): the distribution of the next token, and the next state."""
+        """Advance every hypothesis by its previous token (N,).
+
+        Returns:
+            The distribution of the next token, and the next state.
+        """
         memory, state, size = decoding
         tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
         embedded = self._embed_target(tokens)
@@ -249,13 +253,13 @@ class Seq2Seq(nn.Module):
         return LogProbs(log_probs), Decoding(memory, state, size)
 
     def _start(self, batch: Batch) -> tuple[Memory, DecoderState]:
-        """Encode the sources: the memory and the decoder's state before the first token."""
+        """Encode the sources; return the memory and the initial state of the decoder."""
         encoded = self.encoder(self._drop(self.src_embedding(batch.src)), batch)
         values, attention = self.memory_dropout(encoded.values), self.decoder.attention
         copy_keys = values[:, :, :0]
         if self.pointer is not None:
             if batch.copy_ids.shape != batch.src.shape:
-                raise ValueError("a model that copies requires Batch.copy_ids; give copy_ids to collate")
+                raise ValueError("a model that copies requires Batch.copy_ids; pass copy_ids to collate")
             copy_keys = self.pointer.keys(values)
         memory = Memory(
             values=values,
@@ -269,7 +273,7 @@ class Seq2Seq(nn.Module):
         return memory, self.decoder.start(encoded, memory)
 
     def _force(self, batch: Batch) -> _Forced:
-        """Unroll over the known target, and select its real positions."""
+        """Run the teacher-forced unroll, and select the real target positions."""
         memory, state = self._start(batch)
         self.part_ended("encoder", memory.values)
         embedded = self._drop(self._embed_target(batch.tgt_in))
@@ -281,7 +285,7 @@ class Seq2Seq(nn.Module):
         copying = None
         if self.pointer is not None:
             gate, energies = self.pointer(*unrolled[:2], embedded, unrolled.log_weights, memory)
-            sentences = batch.target_positions // batch.tgt_in.shape[1]  # of each real target token
+            sentences = batch.target_positions // batch.tgt_in.shape[1]  # sentence of each real target token
             ids = memory.copy_ids.index_select(0, sentences)
             copying = Copying(None if gate is None else select_real(gate), select_real(energies), ids)
         features = select_real(self.readout.features(unrolled.outputs, unrolled.contexts))
@@ -292,7 +296,7 @@ class Seq2Seq(nn.Module):
         return self.word_dropout(self.embedding_dropout(embedded))
 
     def _target_probs(self, forced: _Forced) -> TargetProb:
-        """Compute the probabilities of the target tokens, with at most ``MAX_LOGITS`` logits in memory at once."""
+        """Compute the probabilities of the target tokens; at most ``MAX_LOGITS`` logits are in memory at once."""
         most = max(MAX_LOGITS // self.vocab_size, 1)
         found = []
         for first in range(0, len(forced.target), most):
@@ -303,18 +307,18 @@ class Seq2Seq(nn.Module):
         return TargetProb.concatenate(found)
 
     def _embed_target(self, tokens: Tensor) -> Tensor:
-        """Embed target ids; a source piece outside the vocabulary is embedded as unknown."""
+        """Embed target ids; OOV pieces are embedded as UNK."""
         if self.pointer is not None:
             tokens = tokens.masked_fill(tokens >= self.vocab_size, UNK)
         return self.tgt_embedding(tokens)
 
 
 def _ignore(part: str, tensor: Tensor) -> None:
-    """Do nothing at the end of a part; a profile replaces it."""
+    """Do nothing; a profiler replaces this function, which is called at the end of each part."""
 
 
 def _make_embedding(size: int, width: int) -> nn.Embedding:
-    """Make an embedding with small initial vectors: ten times larger ones learn faster at first and generalise worse."""
+    """Make an embedding with small initial vectors. Ten times larger ones learn faster at first but generalise worse."""
     embedding = nn.Embedding(size, width, padding_idx=PAD)
     uniform_(embedding.weight, 1 / math.sqrt(width))
     with torch.no_grad():

@@ -1,6 +1,6 @@
-"""The interface between a model and its users, Translator and selfcheck.
+"""The interface of a model that Translator and selfcheck use.
 
-A single model satisfies it, and so can several models that are searched as one.
+A single model implements it. A combination of several models can implement it too.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from seq2seq.search.next_token import NextToken
 
 
 class Provenance(NamedTuple):
-    """Origin of each real target token of a batch, R tokens, sentence after sentence."""
+    """The origin of each of the R real target tokens of a batch, sentence after sentence."""
 
     weights: Tensor  # (R, S), attention weights
-    p_gen: Tensor  # (R,), probability of generating; 1 without copying
+    p_gen: Tensor  # (R,), the probability of generating; 1 without copying
     copied: Tensor  # (R, S), the share of the token's probability that copying from each position contributes
 
 
 def copied_positions(copied: Tensor) -> list[int | None]:
-    """Return the position that each token was copied from, where copying contributes most of its probability.
+    """Return the source position that each token was copied from.
+
+    It is None unless copying contributes more than half of the token's probability.
 
     Args:
         copied: ``Provenance.copied`` (R, S).
@@ -40,11 +42,11 @@ D = TypeVar("D", bound=SearchState)
 
 
 class Searchable(Protocol[D]):
-    """A model that can be searched and that scores given targets."""
+    """A model that can be searched and can score given targets."""
 
     @property
     def vocab_size(self) -> int:
-        """V of the target side."""
+        """V, the size of the target vocabulary."""
 
     @property
     def device(self) -> torch.device:
@@ -56,30 +58,34 @@ class Searchable(Protocol[D]):
 
     @property
     def has_attention(self) -> bool:
-        """Whether attention weights show where the model looks."""
+        """Whether the model has attention weights."""
 
     @property
     def never_id(self) -> int | None:
-        """An id that search must not produce; None if there is none."""
+        """An id that search must not produce, or None."""
 
     @property
     def max_source_length(self) -> int:
-        """Pieces of a source, without the end of sentence; longer sources are cut or split."""
+        """The maximum number of pieces of a source, without eos; longer sources are cut or split."""
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Return the parameters with their names."""
 
     def encode(self, batch: Batch) -> D:
-        """Encode the sources of a batch; return the state before the first token."""
+        """Encode the sources of a batch; return the initial state of a search."""
 
     def step(self, tokens: Tensor, decoding: D) -> tuple[NextToken, D]:
-        """Extend every hypothesis by its last token (N,): the distribution of the next token, and the next state."""
+        """Advance every hypothesis by its previous token (N,).
+
+        Returns:
+            The distribution of the next token, and the next state.
+        """
 
     def log_probs(self, batch: Batch) -> Tensor:
-        """Return the natural log-probability of every real target token (R,), sentence after sentence."""
+        """Return the natural log-probability of each real target token (R,), sentence after sentence."""
 
     def provenance(self, batch: Batch) -> Provenance:
-        """Return the origin of every real target token."""
+        """Return the origin of each real target token."""
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """Switch dropout and gradients off; restore the mode afterwards."""
+        """Switch off dropout and gradients in this context; restore the mode afterwards."""

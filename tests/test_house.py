@@ -171,7 +171,7 @@ def lengths(modules: list[Module]) -> dict[str, int]:
     }
 
 
-def test_functions_fit_a_screen() -> None:
+def test_functions_are_short() -> None:
     found = {name: length for name, length in lengths(MODULES).items() if length > LONG}
     assert len(found) <= MOST_LONG, f"more than {MOST_LONG} functions have over {LONG} statements: {found}"
     longest = {name: length for name, length in found.items() if length > LONGEST}

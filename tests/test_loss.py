@@ -38,7 +38,7 @@ def by_autograd(logits: torch.Tensor, target: torch.Tensor, smoothing: float) ->
 # Label smoothing
 
 
-def test_by_hand():
+def test_the_smoothed_loss_by_hand():
     # the probabilities of the three allowed words are 1/8, 2/8 and 5/8; pad and bos have none
     logits = torch.tensor([[-1e9, math.log(1), -1e9, math.log(2), math.log(5)]])
     loss = smoothed(logits, torch.tensor([3]), 0.3)
@@ -50,7 +50,7 @@ def test_by_hand():
     assert loss.coverage.item() == 0
 
 
-def test_with_copying_the_nll_is_that_of_the_mixture_and_smoothing_stays_on_the_vocabulary():
+def test_with_copying_the_nll_is_that_of_the_mixture_and_smoothing_that_of_the_vocabulary():
     # P_vocab as above; p_gen = 3/4; the source is "3 7" (7 is its own) looked at with 2/5 and 3/5
     logits = torch.tensor([[-1e9, math.log(1), -1e9, math.log(2), math.log(5)]] * 2)
     energies = torch.tensor([[0.4, 0.6]] * 2).log()
@@ -99,7 +99,7 @@ def test_sums_not_means(smoothing):
     assert (whole.tokens, parts[0].tokens, parts[1].tokens) == (7, 3, 4)
 
 
-def test_the_logits_are_left_as_they_were():
+def test_the_loss_does_not_change_the_logits():
     logits, target = make()
     before = logits.clone()
     smoothed(logits, target, 0.1)
@@ -107,7 +107,7 @@ def test_the_logits_are_left_as_they_were():
 
 
 @SMOOTHING
-def test_extreme_logits_stay_finite(smoothing):
+def test_the_loss_is_finite_for_extreme_logits(smoothing):
     logits = torch.tensor([[-1e9, 2e4, -1e9, -2e4, 0.0]] * 2, requires_grad=True)
     loss = smoothed(logits, torch.tensor([3, 1]), smoothing)
     loss.total.backward()
@@ -145,14 +145,14 @@ def test_coverage_is_divided_by_the_fertility():
     assert found.tolist()[0] == pytest.approx([0, 0.1 + 0.6 + 0.1, 0.3 + 0.2 + 0.3])
 
 
-def test_the_coverage_of_a_step_does_not_hold_its_own_weights():
+def test_the_coverage_of_a_step_excludes_its_weights():
     weights = torch.eye(4).unsqueeze(0)  # never the same place twice
     assert not coverage_loss(weights, torch.ones(1, 4)).any()
     again = coverage_loss(weights[:, [0, 1, 1, 0]], torch.ones(1, 4))
     assert again.tolist() == [[0, 0, 1, 1]]
 
 
-def test_coverage_of_padded_places_and_steps_adds_nothing():
+def test_padded_positions_and_steps_add_no_coverage_loss():
     weights = torch.tensor(WEIGHTS)
     padded = torch.nn.functional.pad(weights, (0, 2, 0, 1))  # two places, one step
     padded[:, 3, :3] = 1 / 3  # what is looked at while the target is padding
@@ -178,7 +178,7 @@ def test_the_gradient_of_the_coverage_loss_in_float64():
     assert torch.autograd.gradcheck(lambda e, f: coverage_loss(e.softmax(dim=2), f), (energies, fertility))
 
 
-def test_what_is_reported_carries_no_gradient():
+def test_reported_values_have_no_gradient():
     logits, target = make()
     logits.requires_grad_()
     coverage = torch.ones(4, dtype=torch.float64, requires_grad=True)

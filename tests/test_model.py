@@ -1,4 +1,4 @@
-"""The whole model: padding, gradients, tied embeddings, what every option changes and what is refused."""
+"""The whole model: padding, gradients, tied embeddings, the effect of every option, and refused settings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ import pytest
 import torch
 from untrained import spread
 
-from seq2seq.config import ATTENTION_NAMES, CELL_NAMES, COPY_NAMES, COVERAGE_NAMES, TIE_NAMES, ModelConfig
+from seq2seq.config import (
+    ATTENTION_NAMES,
+    BRIDGE_NAMES,
+    CELL_NAMES,
+    COPY_NAMES,
+    COVERAGE_NAMES,
+    TIE_NAMES,
+    ModelConfig,
+)
 from seq2seq.data.batching import Batch, collate
+from seq2seq.layers.attention import ATTENTIONS
+from seq2seq.layers.bridge import BRIDGES
+from seq2seq.layers.cells import CELLS
+from seq2seq.layers.pointer import POINTERS
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 
@@ -73,7 +85,7 @@ def gradients(model: Seq2Seq) -> dict[str, torch.Tensor]:
 
 
 @EVERY_PAIR
-def test_padding_and_batch_mates_do_not_matter(cell, attention):
+def test_padding_and_other_rows_change_nothing(cell, attention):
     model = make(cell=cell, attention=attention, encoder_layers=2, decoder_layers=2).eval()
     together = model.log_probs(batch())
     alone = torch.cat([model.log_probs(batch([row])) for row in range(len(SRC))])
@@ -94,7 +106,7 @@ def test_padding_and_batch_mates_do_not_matter(cell, attention):
 
 
 @EVERY_PAIR
-def test_gradient_reaches_every_parameter(cell, attention):
+def test_every_parameter_has_a_gradient(cell, attention):
     model = make(cell=cell, attention=attention, encoder_layers=2, decoder_layers=2)
     model(batch(), smoothing=0.1).total.backward()
     for name, gradient in gradients(model).items():
@@ -120,7 +132,7 @@ def test_the_loss_is_the_sum_of_log_probabilities():
 
 
 @pytest.mark.parametrize("attention", ["additive", "none"])
-def test_the_source_matters(attention):
+def test_the_loss_depends_on_the_source(attention):
     model = make(attention=attention).eval()
     full = batch()
     other = full._replace(src=full.src.flip(0), src_lengths=full.src_lengths.flip(0))
@@ -160,7 +172,7 @@ def test_tied_embeddings_share_storage(kind):
 
 
 @pytest.mark.parametrize("kind", TIE_NAMES)
-def test_tied_embeddings_learn_from_every_use(kind):
+def test_tied_embeddings_have_the_gradient_of_every_use(kind):
     model = make(tie_embeddings=kind, shared=True)
     pair = collate([[4, 5]], [[6, 7]], pad_id=PAD, bos_id=BOS, eos_id=EOS)
     model(pair).total.backward()
@@ -181,7 +193,7 @@ def test_output_tying_works_with_one_vocabulary_or_two(shared):
 
 
 @pytest.mark.parametrize("kind", ["inputs", "all"])
-def test_tying_the_inputs_needs_one_vocabulary(kind):
+def test_tying_the_inputs_requires_a_shared_vocabulary(kind):
     message = (
         f"model.tie_embeddings={kind} requires one vocabulary, but tokenizer.shared is false; "
         "set tokenizer.shared=true, or model.tie_embeddings=output or none"
@@ -205,7 +217,7 @@ OTHERS: dict[str, list] = {
     "residual": [True],
     "attention": [attention for attention in ATTENTION_NAMES if attention != "additive"],
     "tie_embeddings": [kind for kind in TIE_NAMES if kind != "none"],
-    "bridge": ["last", "mean", "zero"],
+    "bridge": [kind for kind in BRIDGE_NAMES if kind != "linear"],
     "dropout": [0.0, 0.4],
     "embedding_dropout": [0.0, 0.4],
     "word_dropout": [0.3],
@@ -220,12 +232,28 @@ OTHERS: dict[str, list] = {
 NEEDED = {"copy_attention": {"copy": "pointer"}}  # what an option acts on
 
 
+@pytest.mark.parametrize(
+    ("names", "table"),
+    [
+        (CELL_NAMES, CELLS),
+        (ATTENTION_NAMES, ATTENTIONS),
+        (BRIDGE_NAMES, BRIDGES),
+        (COPY_NAMES, ("none", *POINTERS)),
+    ],
+    ids=["cell", "attention", "bridge", "copy"],
+)
+def test_the_names_of_the_configuration_are_those_of_the_tables(names, table):
+    missing, unknown = set(table) - set(names), set(names) - set(table)
+    assert not missing, f"add {', '.join(sorted(missing))} to the names in seq2seq/config.py"
+    assert not unknown, f"add {', '.join(sorted(unknown))} to the table in seq2seq/layers"
+
+
 def test_every_option_is_tried():
     assert set(OTHERS) == {item.name for item in dataclasses.fields(ModelConfig)}
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OTHERS.items() for value in values])
-def test_every_option_acts(name, value):
+def test_every_option_changes_the_loss(name, value):
     base = BASE | NEEDED.get(name, {})
     plain, other = make(shared=True, **base), make(shared=True, **(base | {name: value}))
     shapes = [{key: p.shape for key, p in model.named_parameters()} for model in (plain, other)]
@@ -243,7 +271,7 @@ def test_every_option_acts(name, value):
 
 
 @EVERY_COPY
-def test_more_options_add_parameters_and_leave_the_others_as_they_are(options):
+def test_copying_and_coverage_only_add_parameters(options):
     """So what a plain model has learnt can start one that copies and covers."""
     plain = make(**{key: value for key, value in options.items() if key == "attention"})
     model = make(**options)
@@ -273,7 +301,7 @@ def test_kinds_without_parameters_differ_from_each_other(name):
     assert (a - b).abs().max() > 1e-4
 
 
-def test_sizes_go_where_their_names_say():
+def test_sizes_are_those_of_the_named_parts():
     model = make(hidden_size=8, encoder_hidden_size=10, attention_size=5, embedding_size=6)
     assert model.decoder.stack.hidden_size == 8
     assert model.encoder.hidden_size == 10
@@ -299,7 +327,7 @@ def test_sizes_go_where_their_names_say():
         {"weight_drop": 0.5},
     ],
 )
-def test_dropout_acts_in_training_only(options):
+def test_dropout_is_active_only_in_training(options):
     model, plain = make(**options), make()
     plain.load_state_dict(model.state_dict())
     expected = plain(batch()).total
@@ -307,7 +335,7 @@ def test_dropout_acts_in_training_only(options):
     assert torch.equal(model.eval()(batch()).total, expected)
 
 
-def test_locked_dropout_on_embeddings_is_one_mask_a_sentence():
+def test_locked_dropout_on_embeddings_draws_one_mask_per_sentence():
     model = make(dropout=0.5, dropout_kind="locked", embedding_size=32, attention="none")
     seen = []
     model.embedding_dropout.register_forward_hook(lambda module, arguments, result: seen.append(result))
@@ -336,7 +364,7 @@ def test_words_are_dropped_on_both_sides():
 
 
 @pytest.mark.parametrize("attention", ["none", "dot", "general"])
-def test_an_attention_size_that_cannot_act_is_refused(attention):
+def test_an_attention_size_without_effect_is_refused(attention):
     message = (
         f"model.attention_size has no effect with model.attention={attention}; "
         "leave it out, or set model.attention=additive or scaled_dot"
@@ -373,7 +401,7 @@ def test_coverage_without_attention_is_refused(coverage):
         make(coverage=coverage, attention="none")
 
 
-def test_residual_between_no_layers_is_refused():
+def test_residual_with_one_layer_is_refused():
     with pytest.raises(
         ValueError, match=r"model.residual requires more than one layer, but encoder and decoder have one each"
     ):
@@ -382,13 +410,13 @@ def test_residual_between_no_layers_is_refused():
     make(residual=True, decoder_layers=2)
 
 
-def test_locked_dropout_of_nothing_is_refused():
+def test_locked_dropout_without_dropout_is_refused():
     message = "model.dropout_kind=locked has no effect with model.dropout=0; set model.dropout above 0"
     with pytest.raises(ValueError, match=message):
         make(dropout_kind="locked")
 
 
-def test_dropout_of_a_memory_that_nothing_reads_is_refused():
+def test_dropout_of_an_unused_memory_is_refused():
     message = "model.memory_dropout has no effect with model.attention=none and model.copy=none"
     with pytest.raises(ValueError, match=message):
         make(attention="none", memory_dropout=0.3, dropout_kind="locked")
@@ -396,10 +424,12 @@ def test_dropout_of_a_memory_that_nothing_reads_is_refused():
 
 
 def test_widths_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"dot requires states of one width, .* set model.encoder_hidden_size=8"):
+    with pytest.raises(
+        ValueError, match=r"^model\.attention=dot requires encoder and decoder of the same width, .*; set model"
+    ):
         make(attention="dot", encoder_hidden_size=10)
     with pytest.raises(
-        ValueError, match=r"bridge=last copies states and requires one width, .* set model.encoder_hidden_size"
+        ValueError, match=r"^model\.bridge=last requires encoder and decoder of the same width, .*; set model\."
     ):
         make(bridge="last", encoder_hidden_size=10)
     with pytest.raises(ValueError, match="must be even, but is 7"):
@@ -420,7 +450,7 @@ def test_stepping_gives_the_probabilities_of_training_with_copying_and_coverage(
 
 
 @EVERY_COPY
-def test_padding_and_batch_mates_do_not_matter_with_copying_and_coverage(options):
+def test_padding_and_other_rows_change_nothing_with_copying_and_coverage(options):
     model = make(**options).eval()
     full = copied_batch() if model.copies else batch()
     together = model(full, coverage_weight=0.5)
@@ -445,7 +475,7 @@ def test_padding_and_batch_mates_do_not_matter_with_copying_and_coverage(options
 
 
 @EVERY_COPY
-def test_gradient_reaches_every_parameter_with_copying_and_coverage(options):
+def test_every_parameter_has_a_gradient_with_copying_and_coverage(options):
     model = make(**options)
     full = copied_batch() if model.copies else batch()
     model(full, smoothing=0.1, coverage_weight=0.5).total.backward()
@@ -467,7 +497,7 @@ def test_accumulated_batches_give_the_gradient_of_the_large_one_with_copying_and
 
 
 @pytest.mark.parametrize("copy", ["pointer", "copynet"])
-def test_what_a_source_piece_means_decides_what_is_copied(copy):
+def test_the_copy_ids_decide_what_is_copied(copy):
     model = make(copy=copy).eval()
     full = batch()
     other = full._replace(copy_ids=torch.where(full.copy_ids == 5, 6, full.copy_ids))
@@ -479,7 +509,7 @@ def test_what_a_source_piece_means_decides_what_is_copied(copy):
 
 
 @pytest.mark.parametrize("copy", ["pointer", "copynet"])
-def test_an_own_piece_goes_on_as_unknown(copy):
+def test_an_oov_piece_is_embedded_as_unknown(copy):
     model = make(copy=copy).eval()
     full = copied_batch()
     same = full._replace(tgt_in=full.tgt_in.masked_fill(full.tgt_in >= OWN, UNK))
@@ -492,11 +522,11 @@ def test_an_own_piece_goes_on_as_unknown(copy):
 
 def test_copying_requires_the_target_ids_of_the_source():
     full = batch()
-    with pytest.raises(ValueError, match=r"^a model that copies requires Batch.copy_ids; give copy_ids to collate$"):
+    with pytest.raises(ValueError, match=r"^a model that copies requires Batch.copy_ids; pass copy_ids to collate$"):
         make(copy="pointer").encode(full._replace(copy_ids=full.copy_ids[:, :0]))
 
 
-def test_coverage_is_in_the_loss_with_its_weight_and_not_in_the_nll():
+def test_the_loss_includes_weighted_coverage_and_the_nll_does_not():
     model = make(coverage="sum").eval()
     losses = {weight: model(batch(), coverage_weight=weight) for weight in (0.0, 0.1, 1.0, 10.0)}
     plain = losses[0.0]
@@ -509,7 +539,7 @@ def test_coverage_is_in_the_loss_with_its_weight_and_not_in_the_nll():
     assert make().eval()(batch()).coverage == 0
 
 
-def test_the_coverage_loss_is_sees_formula_over_the_real_tokens():
+def test_the_coverage_loss_is_the_formula_of_see_over_real_tokens():
     model = make(coverage="sum").eval()
     full = batch()
     expected = torch.zeros(())
@@ -522,7 +552,7 @@ def test_the_coverage_loss_is_sees_formula_over_the_real_tokens():
 
 
 @EVERY_COPY
-def test_scoring_and_provenance_make_no_more_logits_at_once_than_they_may(options, monkeypatch):
+def test_scoring_and_provenance_respect_the_limit_of_logits(options, monkeypatch):
     model = make(**options).eval()
     full = copied_batch() if model.copies else batch()
     log_probs, provenance = model.log_probs(full), model.provenance(full)
@@ -536,7 +566,7 @@ def test_scoring_and_provenance_make_no_more_logits_at_once_than_they_may(option
 
 
 @EVERY_COPY
-def test_provenance_is_what_the_steps_tell(options):
+def test_provenance_equals_that_of_single_steps(options):
     model = make(**options).eval()
     full = copied_batch() if model.copies else batch()
     told = model.provenance(full)
@@ -600,7 +630,7 @@ def test_hypotheses_of_a_sentence_share_its_memory(options):
 
 
 @EVERY_COPY
-def test_sums_stay_one_when_sentences_leave(options):
+def test_probabilities_sum_to_one_after_sentences_have_left(options):
     model = make(**options).eval()
     full = batch()
     next_token, decoding = model.step(full.tgt_in[:, 0], model.encode(full))
@@ -612,7 +642,7 @@ def test_sums_stay_one_when_sentences_leave(options):
     torch.testing.assert_close(left.log_probs().exp().sum(dim=1), torch.ones(2), rtol=0, atol=1e-5)
 
 
-def test_search_sees_the_weights_of_the_last_step_and_which_places_are_pieces():
+def test_search_reads_the_weights_of_the_last_step_and_the_mask_of_pieces():
     model = make().eval()
     full = batch()
     decoding = model.encode(full)
@@ -632,7 +662,8 @@ def test_copies():
 
 
 def test_has_attention():
-    assert [make(attention=attention).has_attention for attention in ATTENTION_NAMES] == [False] + [True] * 4
+    for attention in ATTENTION_NAMES:
+        assert make(attention=attention).has_attention == (attention != "none")
 
 
 def test_the_padding_embedding_is_zero():
@@ -642,7 +673,7 @@ def test_the_padding_embedding_is_zero():
 
 
 @pytest.mark.gpu
-def test_a_step_takes_the_first_tokens_from_anywhere():
+def test_a_step_accepts_first_tokens_on_another_device():
     model = make().eval().to("cuda")
     full = batch().to(torch.device("cuda"))
     next_token, _ = model.step(torch.full((len(SRC),), BOS), model.encode(full))

@@ -7,10 +7,10 @@ Item = TypeVar("Item")
 
 
 class Dealer:
-    """Deals the entries of tables like cards, so every entry is used equally often."""
+    """Draws the entries of tables without replacement, so each entry is used equally often."""
 
     def __init__(self, seed: int) -> None:
-        """Start with full decks."""
+        """Start with the unused entries of all tables."""
         self._random = random.Random(seed)
         self._decks: dict[object, list[int]] = {}
 
@@ -19,11 +19,11 @@ class Dealer:
         return int(self._random.random() * limit)
 
     def chance(self, probability: float) -> bool:
-        """Return True with a probability."""
+        """Return True with the given probability."""
         return self._random.random() < probability
 
     def deal(self, table: tuple[Item, ...]) -> Item:
-        """Return the next entry of a table; the table is shuffled again after all entries were dealt."""
+        """Return the next entry of a table, which is shuffled again after all its entries were returned."""
         deck = self._decks.setdefault(table, [])
         if not deck:
             deck.extend(range(len(table)))
@@ -31,7 +31,7 @@ class Dealer:
         return table[deck.pop()]
 
     def shuffle(self, items: list[Item]) -> None:
-        """Shuffle in place, using only random(), whose sequence Python guarantees for all versions."""
+        """Shuffle in place with random() only, whose sequence is the same in all versions of Python."""
         for place in range(len(items) - 1, 0, -1):
             other = self.below(place + 1)
             items[place], items[other] = items[other], items[place]

@@ -3,7 +3,7 @@
     python scripts/corpora/make_bulletins.py [--out data/bulletins] [--seed N]
 
 The same seed gives the same bytes on every machine. bulletins/names.py composes the names, the modules
-imported below hold the kinds of event, and bulletins/desk.py composes a report.
+imported below contain the kinds of event, and bulletins/desk.py composes a report.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from bulletins.names import Names, dealt
 # Importing these registers their events.
 ROOMS = (accidents, animals, business, civic, culture, disputes, findings, people, sport, travel)
 COUNTS = {"train": 3_000, "valid": 300, "test": 300}
-SHARES = (0.76, 0.12, 0.12)  # of the invented names
+SHARES = (0.76, 0.12, 0.12)  # shares of the invented names for train, valid and test
 SEED = 1
 
 
 def compose(desk: Desk, count: int, headlines: set[str]) -> list[Bulletin]:
-    """Make `count` bulletins, every kind of event equally often; `headlines` holds all headlines made so far."""
-    kinds = tuple(sorted(EVENTS, key=lambda make: make.__name__))  # whatever the imports' order
+    """Make `count` bulletins, with each kind of event equally often; `headlines` are all headlines made so far."""
+    kinds = tuple(sorted(EVENTS, key=lambda make: make.__name__))  # independent of the order of the imports
     bulletins: list[Bulletin] = []
     while len(bulletins) < count:
         made = desk.deal(kinds)(desk)
@@ -34,7 +34,7 @@ def compose(desk: Desk, count: int, headlines: set[str]) -> list[Bulletin]:
 
 
 def splits(seed: int) -> dict[str, list[Bulletin]]:
-    """Compose every split; no headline occurs twice."""
+    """Compose all splits; no headline occurs twice."""
     headlines: set[str] = set()
     shares: list[Names] = dealt(seed, SHARES)
     return {
@@ -44,7 +44,7 @@ def splits(seed: int) -> dict[str, list[Bulletin]]:
 
 
 def write(out: Path, parts: dict[str, list[Bulletin]]) -> None:
-    """Write each split as one JSON object a line."""
+    """Write each split with one JSON object per line."""
     out.mkdir(parents=True, exist_ok=True)
     for split, bulletins in parts.items():
         lines = "".join(json.dumps(made._asdict(), separators=(",", ":")) + "\n" for made in bulletins)

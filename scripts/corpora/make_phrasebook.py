@@ -20,12 +20,12 @@ from phrasebook.names import Names, core_names, rare_names, unseen_names
 ROOMS = (actions, moments, people, scenes)  # importing them registers their patterns
 TRAIN, VALID, TEST, UNSEEN = 12_000, 500, 500, 500
 RARE = 1_500  # training pairs whose names occur only a few times each
-MIN_SEEN = 10  # training pairs that every word of valid and test occurs in
+MIN_SEEN = 10  # each word of valid and test occurs in at least this many training pairs
 SEED = 1
 
 
 def compose(composer: Composer, patterns: list[Pattern], count: int, answers: dict[str, str]) -> list[Pair]:
-    """Make `count` new pairs; `answers` maps every English sentence made so far to its French translation."""
+    """Make `count` new pairs; `answers` maps each English sentence made so far to its French translation."""
     deck = tuple(place for place, entry in enumerate(patterns) for _ in range(entry.weight))
     pairs: list[Pair] = []
     while len(pairs) < count:
@@ -62,7 +62,7 @@ def held_out(pairs: list[Pair], others: list[Pair], count: int) -> tuple[list[Pa
 
 
 def splits(seed: int) -> dict[str, list[Pair]]:
-    """Compose every split; no English sentence is in two of them."""
+    """Compose all splits; no English sentence occurs in two of them."""
     answers: dict[str, str] = {}
     patterns = sorted(PATTERNS, key=lambda entry: entry.make.__name__)  # whatever the imports' order
     copying = [entry for entry in patterns if entry.copies]

@@ -1,12 +1,13 @@
 """Attention over the encoder's values: additive, dot, general, scaled dot, or none; each with or without coverage.
 
-For every kind the query is the current decoder state s_t (Luong et al. 2015, See et al. 2017); the additive energy is
-that of Bahdanau et al. 2015 with this query. An attention works in three steps, each a method: energies, log-weights,
-context. A kind overrides the steps that it changes; callers use ``log_weights`` and ``context``. The log-weights are
-normalised over the real positions and finite there, which copying and coverage rely on. Attentions hold parameters only; tensors of a
-sentence are in ``Memory``.
+For every kind, the query is the current decoder output s_t (Luong et al. 2015, See et al. 2017). The additive energy is
+that of Bahdanau et al. 2015 with this query. An attention has three steps, each a method: energies, log-weights, context.
+A kind overrides the steps that it changes. Callers use ``log_weights`` and ``context``. The log-weights are normalised
+over the real positions and finite there; copying and coverage rely on this. An attention holds only parameters; the
+tensors of a sentence are in ``Memory``.
 
-Shapes: Q queries of one sentence, the K hypotheses of a beam, T steps of a known target, or 1 inside a recurrence.
+Shapes: Q is the number of queries per sentence: K hypotheses of a beam, T steps of the target, or 1 in a recurrence. The
+other letters are those of ``seq2seq.layers``.
 """
 
 from __future__ import annotations
@@ -25,43 +26,51 @@ MASKED = torch.finfo(torch.float32).min  # an energy or log-weight whose weight 
 
 
 class Memory(NamedTuple):
-    """The encoded source, constant while a sentence is decoded. A tensor that a model does not use has width 0."""
+    """The encoded source, constant while a sentence is decoded. A tensor that a model does not use has width 0.
+
+    The real positions of ``mask`` include the end of sentence, which attention and copying can select. The mask of a
+    search, ``Decoding.mask``, excludes it.
+    """
 
     values: Tensor  # (B, S, M)
-    keys: Tensor  # (B, S, A), of the decoder's attention; A = M for dot, H for general, 0 for none
-    mask: Tensor  # (B, S), True = real
-    summary: Tensor  # (B, M), final states of the top encoder layer
-    fertility: Tensor  # (B, S), by which coverage is divided; (B, 0) without coverage
+    keys: Tensor  # (B, S, A) of the decoder's attention; A = M for dot, H for general, 0 for none
+    mask: Tensor  # (B, S), True = real, the end of sentence included
+    summary: Tensor  # (B, M), final outputs of the top encoder layer
+    fertility: Tensor  # (B, S), the divisor of coverage; (B, 0) without coverage
     copy_keys: Tensor  # (B, S, A) of a separate copy attention, (B, S, H) of CopyNet, else (B, S, 0)
-    copy_ids: Tensor  # (B, S), target id of each source piece; from V on for pieces outside the vocabulary
+    copy_ids: Tensor  # (B, S), target id of each source piece; V or higher for OOV pieces; (B, 0) without copying
 
     def select(self, sentences: Tensor) -> Memory:
-        """Return the memory of some sentences, in that order."""
+        """Return the memory of the given sentences, in the given order."""
         return Memory(*(tensor.index_select(0, sentences) for tensor in self))
 
 
 def masked_log_softmax(energies: Tensor, mask: Tensor) -> Tensor:
-    """Normalise energies (B, Q, S) over the real positions of mask (B, S), in fp32 at least; ``MASKED`` at padding."""
+    """Normalise energies (B, Q, S) over the real positions of mask (B, S), in fp32 or higher precision.
+
+    Returns:
+        Log-weights (B, Q, S), ``MASKED`` at padding.
+    """
     energies = energies.to(torch.promote_types(energies.dtype, torch.float32))
     padding = ~mask.unsqueeze(1)
     return torch.log_softmax(energies.masked_fill(padding, MASKED), dim=-1).masked_fill(padding, MASKED)
 
 
 class Attention(nn.Module):
-    """Base of all kinds: coverage, weights from energies, context from weights.
+    """Base class of all kinds: coverage, weights from energies, context from weights.
 
     Coverage is the sum of the weights of the earlier steps (See et al. 2017, section 2.3): ``sum``, or that sum divided by
-    the position's ``fertility`` N sigmoid(U h_j), N = 2 (Tu et al. 2016, eq. 9). Its weights start at 0, so a model starts
-    as the same model without coverage.
+    the ``fertility`` of the position, N sigmoid(U h_j), N = 2 (Tu et al. 2016, eq. 9). The coverage weight is initialised
+    with 0, so the initial model equals the model without coverage.
 
     Args:
         memory_size: M.
         coverage: none, sum or fertility.
-        coverage_size: width in which coverage enters; 1 if it is added to the energies.
+        coverage_size: size of the coverage weight: 1 if coverage is added to the energies, A if it is added in the tanh.
     """
 
     kind = ""  # its name in ATTENTIONS; set by make_attention
-    attends = True  # whether its weights show where the model looks
+    attends = True  # whether it gives weight to positions; False: all weights are 0
 
     def __init__(self, memory_size: int, coverage: str, coverage_size: int = 1) -> None:
         super().__init__()
@@ -72,11 +81,11 @@ class Attention(nn.Module):
             self.fertility_energy = nn.Linear(memory_size, 1, bias=False)
 
     def coverage_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that act through coverage alone."""
+        """Return the parameters that only a model with coverage has."""
         return [p for name, p in self.named_parameters() if name.startswith(("coverage", "fertility"))]
 
     def keys(self, values: Tensor) -> Tensor:
-        """Project the values, once a sentence: (B, S, M) -> (B, S, A)."""
+        """Project the values, once per sentence: (B, S, M) -> (B, S, A)."""
         raise TypeError("Attention is abstract; use one of ATTENTIONS")
 
     def fertility(self, values: Tensor) -> Tensor:
@@ -92,13 +101,13 @@ class Attention(nn.Module):
         raise TypeError("Attention is abstract; use one of ATTENTIONS")
 
     def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
-        """Return normalised log-weights (B, Q, S) in fp32 at least; ``MASKED`` at padding.
+        """Return normalised log-weights (B, Q, S) in fp32 or higher precision; ``MASKED`` at padding.
 
         Args:
-            query: decoder states (B, Q, H).
-            keys: of ``keys`` (B, S, A).
+            query: decoder outputs s_t (B, Q, H).
+            keys: the result of ``keys`` (B, S, A).
             mask: (B, S), True = real.
-            coverage: of the steps before this one (B, Q, S), or (B, Q, 0).
+            coverage: coverage of the earlier steps (B, Q, S), or (B, Q, 0).
         """
         return masked_log_softmax(self.energies(query, keys, coverage), mask)
 
@@ -108,7 +117,7 @@ class Attention(nn.Module):
 
 
 class NoAttention(Attention):
-    """Gives the encoder's summary as the context at every step (Cho et al. 2014)."""
+    """Uses the encoder's summary as the context of every step (Cho et al. 2014)."""
 
     attends = False
 
@@ -125,7 +134,7 @@ class NoAttention(Attention):
         return values[:, :, :0]
 
     def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
-        """Return ``MASKED`` everywhere: no position has weight."""
+        """Return ``MASKED`` at every position, so all weights are 0."""
         shape = (*query.shape[:2], mask.shape[1])
         return torch.full(shape, MASKED, dtype=torch.float32, device=query.device)
 
@@ -135,7 +144,7 @@ class NoAttention(Attention):
 
 
 class _Product(Attention):
-    """Energies that are products of query and keys."""
+    """Computes energies as dot products of query and keys."""
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
         energies = torch.bmm(query, keys.transpose(1, 2))  # (B, Q, A) @ (B, A, S)
@@ -149,12 +158,12 @@ class Dot(_Product):
         super().__init__(memory_size, coverage)
         if query_size != memory_size:
             raise ValueError(
-                f"model.attention=dot requires states of one width, but the decoder has {query_size} and the encoder "
-                f"{memory_size}; set model.encoder_hidden_size={query_size} or model.attention=general"
+                f"model.attention=dot requires encoder and decoder of the same width, but the decoder has width {query_size} "
+                f"and the encoder {memory_size}; set model.encoder_hidden_size={query_size} or model.attention=general"
             )
 
     def keys(self, values: Tensor) -> Tensor:
-        """Return the values themselves."""
+        """Return the values."""
         return values
 
 
@@ -188,7 +197,7 @@ class ScaledDot(_Product):
 
 
 class Additive(Attention):
-    """v . tanh(W s_t + U h_j + w_c c_j) (Bahdanau et al. 2015, section A.1.2, with the current state; See, eq. 11)."""
+    """v . tanh(W s_t + U h_j + b + w_c cov_j) (Bahdanau et al. 2015, section A.1.2, with the query s_t; See, eq. 11)."""
 
     def __init__(self, query_size: int, memory_size: int, attention_size: int, coverage: str = "none") -> None:
         super().__init__(memory_size, coverage, attention_size)
@@ -197,7 +206,7 @@ class Additive(Attention):
         self.energy = nn.Linear(attention_size, 1, bias=False)
 
     def keys(self, values: Tensor) -> Tensor:
-        """Compute U h_j."""
+        """Compute U h_j + b."""
         return self.key(values)
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
@@ -219,10 +228,10 @@ ATTENTIONS: dict[str, Callable[[int, int, int, str], Attention]] = {
 def make_attention(
     kind: str, *, query_size: int, memory_size: int, attention_size: int, coverage: str = "none"
 ) -> Attention:
-    """Make the attention of that name.
+    """Make an attention.
 
     Raises:
-        ValueError: no such kind, or widths that it cannot compare.
+        ValueError: the kind is unknown, or it cannot compare these widths.
     """
     if kind not in ATTENTIONS:
         raise ValueError(f"model.attention must be one of {', '.join(ATTENTIONS)}, but is {kind}")

@@ -1,6 +1,6 @@
-"""Bridges: how the encoder gives the decoder its first state; depths and widths may differ.
+"""Bridges: compute the decoder's initial state from the encoder. Depths and widths may differ.
 
-The LSTM's cell state has a map of its own, without tanh since it is not bounded.
+The cell state of the LSTM has a separate map, without tanh, because cell states are not bounded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ class BridgeSizes(NamedTuple):
     """Sizes of the encoder and the decoder that a bridge connects."""
 
     memory_size: int  # M
-    direction_size: int  # M/D, of one direction of the encoder
-    hidden_size: int  # H, of the decoder
-    num_layers: int  # of the decoder
-    parts: int  # of a packed state: 2 for the LSTM, else 1
+    direction_size: int  # M/D, the width of one direction of the encoder
+    hidden_size: int  # H
+    num_layers: int  # L, layers of the decoder
+    parts: int  # parts of a packed state: 2 (h, c) for the LSTM, else 1
 
 
 class _Bridge(nn.Module):
-    """Maps ``Encoded`` to the decoder's first packed state (B, L, W)."""
+    """Maps ``Encoded`` to the decoder's initial packed state (B, L, W)."""
 
     def __init__(self, sizes: BridgeSizes) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _Bridge(nn.Module):
 
 
 class ZeroBridge(_Bridge):
-    """Starts the decoder from zeros."""
+    """Initialises the decoder with zeros."""
 
     def forward(self, encoded: Encoded) -> Tensor:
         sizes = self.sizes
@@ -41,14 +41,14 @@ class ZeroBridge(_Bridge):
 
 
 class LastBridge(_Bridge):
-    """Copies final states: decoder layer l takes those of encoder layer l, or of the top one, directions concatenated."""
+    """Copies final states: those of encoder layer l, or of the top layer, to decoder layer l, directions concatenated."""
 
     def __init__(self, sizes: BridgeSizes) -> None:
         super().__init__(sizes)
         if sizes.memory_size != sizes.hidden_size:
             raise ValueError(
-                f"model.bridge=last copies states and requires one width, but the encoder has {sizes.memory_size} and the "
-                f"decoder {sizes.hidden_size}; set model.encoder_hidden_size={sizes.hidden_size} or model.bridge=linear"
+                f"model.bridge=last requires encoder and decoder of the same width, but the encoder has width "
+                f"{sizes.memory_size} and the decoder {sizes.hidden_size}; set model.encoder_hidden_size={sizes.hidden_size} or model.bridge=linear"
             )
 
     def forward(self, encoded: Encoded) -> Tensor:
@@ -60,7 +60,7 @@ class LastBridge(_Bridge):
 
 
 class _MappedBridge(_Bridge):
-    """h = tanh(W x + b), c = W' x' + b', for one vector x of the encoder per part of the state."""
+    """Computes h = tanh(W x + b) and c = W' x' + b' from one vector of the encoder per part of the state."""
 
     def __init__(self, sizes: BridgeSizes, input_size: int) -> None:
         super().__init__(sizes)
@@ -71,7 +71,7 @@ class _MappedBridge(_Bridge):
             nn.init.zeros_(linear.bias)
 
     def inputs(self, encoded: Encoded) -> list[Tensor]:
-        """Return x of each part, (B, input_size)."""
+        """Return one vector (B, input_size) per part of the state."""
         raise NotImplementedError
 
     def forward(self, encoded: Encoded) -> Tensor:
@@ -85,14 +85,15 @@ class _MappedBridge(_Bridge):
 class LinearBridge(_MappedBridge):
     """Maps the final state of the top encoder layer's last direction.
 
-    h = tanh(W h_backward_1) (Bahdanau et al. 2015, section A.2.2); of a unidirectional encoder the forward state.
+    h = tanh(W h_backward_1 + b) (Bahdanau et al. 2015, section A.2.2, there without b). A unidirectional encoder has only
+    the forward direction.
     """
 
     def __init__(self, sizes: BridgeSizes) -> None:
         super().__init__(sizes, sizes.direction_size)
 
     def inputs(self, encoded: Encoded) -> list[Tensor]:
-        """Return h, and c of the LSTM."""
+        """Return h, and for the LSTM also c."""
         assert encoded.final is not None, "the encoder has no final states"
         return list(encoded.final[:, -1, -1].chunk(self.sizes.parts, dim=-1))
 
@@ -104,7 +105,7 @@ class MeanBridge(_MappedBridge):
         super().__init__(sizes, sizes.memory_size)
 
     def inputs(self, encoded: Encoded) -> list[Tensor]:
-        """Return the mean, once per part."""
+        """Return the mean once per part of the state."""
         real = encoded.mask.unsqueeze(2)
         return [(encoded.values * real).sum(dim=1) / real.sum(dim=1)] * self.sizes.parts
 
@@ -118,10 +119,10 @@ BRIDGES: dict[str, Callable[[BridgeSizes], nn.Module]] = {
 
 
 def make_bridge(kind: str, sizes: BridgeSizes) -> nn.Module:
-    """Make the bridge of that name: a module that maps ``Encoded`` to a packed state (B, L, W).
+    """Make a bridge: a module that maps ``Encoded`` to a packed state (B, L, W).
 
     Raises:
-        ValueError: no such kind, or sizes that it cannot connect.
+        ValueError: the kind is unknown, or it cannot connect these sizes.
     """
     if kind not in BRIDGES:
         raise ValueError(f"model.bridge must be one of {', '.join(BRIDGES)}, but is {kind}")

@@ -1,8 +1,10 @@
 """One time step of the recurrent cells, and a stack of them over a packed (B, L, W) state.
 
 The gates are ordered as in torch's layers (LSTM: i f g o; GRU: r z n), so weights can be exchanged with ``nn.LSTM``,
-``nn.GRU`` and ``nn.RNN``. A step takes the projected input and adds only the part that depends on the last state, so a
-caller projects known inputs for all time steps at once.
+``nn.GRU`` and ``nn.RNN``. A step takes the projected input and adds the part that depends on the previous state. A
+caller can therefore project known inputs for all time steps at once.
+
+Letters: G gates per unit (LSTM 4, GRU 3, RNN 1), I input width, D directions; the others are those of ``seq2seq.layers``.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch.nn import functional as F
 from seq2seq.layers.dropout import drop, drop_weight, make_mask
 from seq2seq.layers.fast.cells import FAST_CELLS, FastCell
 
-Parts = tuple[Tensor, ...]  # of a packed state: (h,), or (h, c) for the LSTM; each (B, H)
+Parts = tuple[Tensor, ...]  # the parts of a packed state: (h,), or (h, c) for the LSTM; each (B, H)
 
 
 def _lstm(gates: Tensor, state: Parts, masked: Tensor, weight: Tensor, bias: Tensor) -> Parts:
@@ -46,15 +48,16 @@ def _rnn_relu(gates: Tensor, state: Parts, masked: Tensor, weight: Tensor, bias:
 class Cell(NamedTuple):
     """A kind of recurrent cell.
 
-    ``step(gates, state, masked, weight, bias)`` maps the projected input (B, G*H), the parts of the state (B, H), its h
-    after recurrent dropout (B, H) and the h-to-h parameters (G*H, H), (G*H,) to the parts of the next state.
+    ``step(gates, state, masked, weight, bias)`` returns the parts of the next state. Its arguments are the projected input
+    (B, G*H), the parts of the previous state (each (B, H)), the previous h after recurrent dropout (B, H), and the h-to-h
+    weight (G*H, H) and bias (G*H,).
     """
 
     step: Callable[[Tensor, Parts, Tensor, Tensor, Tensor], Parts]
     gates: int  # G
     parts: int  # W / H
     layer: Callable[..., nn.RNNBase]  # torch's layer with the same formula
-    fast: FastCell | None = None  # the in-place step and its backward; None: layers of this cell run plain
+    fast: FastCell | None = None  # the fast twin; None: layers of this cell run step by step
 
 
 CELLS = {
@@ -72,14 +75,14 @@ class RecurrentWeights(NamedTuple):
     hh: Tensor  # (D, G*H, H)
     bias_ih: Tensor  # (D, G*H)
     bias_hh: Tensor  # (D, G*H)
-    mask: Tensor | None  # (D, B, H), of recurrent dropout; has no gradient
+    mask: Tensor | None  # (D, B, H), mask of recurrent dropout; has no gradient
 
 
 def find_cell(name: str) -> Cell:
-    """Return the cell of that name.
+    """Look up a cell by its name.
 
     Raises:
-        ValueError: there is no such cell.
+        ValueError: the name is unknown.
     """
     if name not in CELLS:
         raise ValueError(f"model.cell must be one of {', '.join(CELLS)}, but is {name}")
@@ -90,9 +93,10 @@ def init_recurrent(name: str, weight_ih: Tensor, weight_hh: Tensor, biases: Sequ
     """Initialise the weights of one layer in place.
 
     Gated cells: uniform in [-0.1, 0.1] (Luong et al. 2015). On Multi30k (``experiment=multi30k_small``, two seeds) this
-    gives a validation loss per token of 3.3 after 500 updates; Glorot and orthogonal weights give 3.6, whether the
-    forget gate starts open or not. Cells without gates depend on their weights alone to carry a gradient over many
-    steps: Glorot (Glorot & Bengio 2010) and orthogonal (Saxe et al. 2014), ReLU at the identity (Le et al. 2015).
+    gives a validation loss per token of 3.3 after 500 updates; Glorot and orthogonal weights give 3.6, with and without
+    an initially open forget gate. In cells without gates, only the weights carry a gradient over many steps: they are
+    initialised with Glorot (Glorot & Bengio 2010, input) and orthogonal weights (Saxe et al. 2014, h-to-h), and with the
+    identity for ReLU (Le et al. 2015, h-to-h).
     """
     init_inputs(name, weight_ih)
     if find_cell(name).gates > 1:
@@ -105,16 +109,16 @@ def init_recurrent(name: str, weight_ih: Tensor, weight_hh: Tensor, biases: Sequ
 
 
 def init_inputs(name: str, weight: Tensor) -> None:
-    """Initialise in place a weight that maps an input to the gates; see ``init_recurrent``."""
+    """Initialise a weight that maps an input to the gates, in place; see ``init_recurrent``."""
     nn.init.uniform_(weight, -0.1, 0.1) if find_cell(name).gates > 1 else nn.init.xavier_uniform_(weight)
 
 
 class StepConstants(NamedTuple):
-    """The weights after weight drop and the locked dropout masks: the same for all steps of one batch."""
+    """The weights after weight drop and the locked dropout masks, which are the same for all steps of a batch."""
 
     weights: list[Tensor]  # per layer, (G*H, H)
-    recurrent: list[Tensor | None]  # per layer, (B, H): on h before the h-to-h product
-    between: list[Tensor | None]  # per layer but the first, (B, H): on the input from the layer below
+    recurrent: list[Tensor | None]  # per layer, (B, H): mask of h before the h-to-h product
+    between: list[Tensor | None]  # per layer, (B, H): mask of the input from the layer below; not used by the first
 
 
 class StackedCell(nn.Module):
@@ -125,10 +129,10 @@ class StackedCell(nn.Module):
     >>> output, hidden = stack(gates, torch.zeros(3, 2, 16), stack.prepare(3))
 
     Args:
-        dropout: between layers; ``locked`` draws its mask once a sentence instead of once a step.
-        recurrent_dropout: on h before the h-to-h product, one mask a sentence.
-        weight_drop: on the h-to-h weights, one mask a batch.
-        residual: add each upper layer's input to its output (Wu et al. 2016, section 3.1).
+        dropout: probability of dropout between layers; with ``locked``, one mask per sentence instead of one per step.
+        recurrent_dropout: probability of dropout of h before the h-to-h product, with one mask per sentence.
+        weight_drop: probability of dropout of the h-to-h weights, with one mask per batch.
+        residual: add its input to the output of every layer except the first (Wu et al. 2016, section 3.1).
     """
 
     def __init__(
@@ -167,7 +171,7 @@ class StackedCell(nn.Module):
         return self.inputs[0](inputs)
 
     def prepare(self, rows: int) -> StepConstants:
-        """Draw the masks for one batch of ``rows`` sequences; none in evaluation mode."""
+        """Draw the masks of one batch of ``rows`` sequences; in evaluation mode there are none."""
         layers = range(len(self.inputs))
         weights = [drop_weight(weight, self.weight_drop, self.training) for weight in self.weight_hh]
 
@@ -182,11 +186,11 @@ class StackedCell(nn.Module):
         """Advance all layers by one step.
 
         Args:
-            gates: (B, G*H) from ``project``, plus any other input of the first layer.
-            hidden: (B, L, W) packed states.
+            gates: (B, G*H), the result of ``project``, plus any other input of the first layer.
+            hidden: (B, L, W), previous packed states.
 
         Returns:
-            output of the top layer (B, H); next states (B, L, W).
+            Output of the top layer (B, H); next packed states (B, L, W).
         """
         states = []
         output = gates

@@ -1,10 +1,11 @@
-"""The recurrent attention decoder: its first state, one step, and all steps of a known target.
+"""The recurrent attention decoder: its initial state, one step, and the teacher-forced unroll.
 
-``step`` in search and ``unroll`` in training compute the same. Order (See et al. 2017): s_t = cell([x_t; c_{t-1}], s_{t-1}), then s_t attends
-to the source and gives c_t. The readout is never fed back, so in training it runs once over all steps.
+``step`` (search) and ``unroll`` (training) give the same results. Each step computes s_t = cell([x_t; c_{t-1}], s_{t-1});
+then s_t attends to the source, which gives the context c_t (See et al. 2017). The readout is not fed back, so training
+applies it once to all steps.
 
-In search K hypotheses of a sentence share its memory: the N = B*K rows of a state belong to the B sentences of the memory
-in order, K each.
+In search, the K hypotheses of a sentence share its memory. The N = B*K rows of a state are ordered by sentence: the first
+K rows belong to the first sentence, and so on.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, FastUnroll, UnrollOptio
 
 
 class DecoderState(NamedTuple):
-    """The state after a token; batch first."""
+    """The state after a step; batch first."""
 
     hidden: Tensor  # (N, L, W), packed
     context: Tensor  # (N, M)
-    log_weights: Tensor  # (N, S), attention of the last step
-    coverage: Tensor  # (N, S), of all steps so far; (N, 0) without coverage
+    log_weights: Tensor  # (N, S), attention log-weights of the step
+    coverage: Tensor  # (N, S), coverage including the step; (N, 0) without coverage
 
     def select(self, rows: Tensor) -> DecoderState:
-        """Return the state of some rows, in that order."""
+        """Return the state of the given rows, in the given order."""
         return DecoderState(*(tensor.index_select(0, rows) for tensor in self))
 
 
 class Unrolled(NamedTuple):
-    """All steps of a known target."""
+    """The results of the teacher-forced unroll."""
 
-    outputs: Tensor  # (B, T, H)
-    contexts: Tensor  # (B, T, M)
+    outputs: Tensor  # (B, T, H), s_t
+    contexts: Tensor  # (B, T, M), c_t
     log_weights: Tensor  # (B, T, S)
 
 
 class RecurrentDecoder(nn.Module):
-    """A stack of cells whose input is the last token and the last context, and an attention.
+    """A stack of cells, whose input is the previous token and the previous context, and an attention.
 
     Args:
-        bridge: maps ``Encoded`` to the first packed state.
-        stack: its input is the embedding alone; the context enters by a projection of its own, so that the embeddings
+        bridge: maps ``Encoded`` to the initial packed state.
+        stack: the cells. Its input is only the embedding; the context has a separate projection, so that the embeddings
             of a known target are projected once for all steps.
         memory_size: M.
     """
@@ -61,18 +62,18 @@ class RecurrentDecoder(nn.Module):
         init_inputs(stack.cell_name, self.context_gates.weight)
 
     def start(self, encoded: Encoded, memory: Memory) -> DecoderState:
-        """Return the state before the first token. The context is zero, or the constant summary without attention."""
+        """Return the initial state. Its context is zero; without attention, it is the summary."""
         context = torch.zeros_like(memory.summary) if self.attention.attends else memory.summary
         log_weights = torch.full_like(memory.mask, MASKED, dtype=torch.float32)
         return DecoderState(self.bridge(encoded), context, log_weights, torch.zeros_like(memory.fertility))
 
     def step(self, embedded: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState]:
-        """Advance by one token: embeddings (N, E) -> outputs s_t (N, H) and the next state."""
+        """Advance by one step: embeddings of the previous tokens (N, E) -> outputs s_t (N, H) and the next state."""
         gates = self.stack.project(embedded)
         return self._advance(gates, state, memory, self.stack.prepare(len(embedded)))
 
     def unroll(self, embedded: Tensor, state: DecoderState, memory: Memory) -> Unrolled:
-        """Advance over all tokens of a known target: (B, T, E)."""
+        """Run the teacher-forced unroll over the embedded input tokens (B, T, E)."""
         constants = self.stack.prepare(embedded.shape[0])
         if self.has_fast_twin and fast.enabled():
             return self._unroll_fast(embedded, state, memory, constants)
@@ -86,7 +87,7 @@ class RecurrentDecoder(nn.Module):
 
     @property
     def has_fast_twin(self) -> bool:
-        """Whether ``layers.fast`` can unroll this decoder: one layer, and twins of its cell and attention."""
+        """Whether ``layers.fast`` can unroll this decoder: it has one layer, and its cell and attention have twins."""
         return (
             len(self.stack.inputs) == 1 and self.stack.cell.fast is not None and self.attention.kind in FAST_ATTENTIONS
         )
@@ -94,7 +95,7 @@ class RecurrentDecoder(nn.Module):
     def _advance(
         self, gates: Tensor, state: DecoderState, memory: Memory, constants: StepConstants
     ) -> tuple[Tensor, DecoderState]:
-        """Advance by one token, whose embedding is projected to gates (N, G*H)."""
+        """Advance by one step; ``gates`` (N, G*H) are the projected embeddings."""
         gates = gates + self.context_gates(state.context)
         output, hidden = self.stack(gates, state.hidden, constants)
         queries = (len(memory.mask), -1)  # (N, ...) -> (B, K, ...)
@@ -119,9 +120,11 @@ class RecurrentDecoder(nn.Module):
             recurrent_mask=constants.recurrent[0],
         )
         options = UnrollOptions(cell, attention.energy is not None, attention.scale)
-        gates = self.stack.project(embedded.transpose(0, 1).contiguous())  # (T, B, G*H), in the order of the steps
+        gates = self.stack.project(embedded.transpose(0, 1).contiguous())  # (T, B, G*H), step first
         tensors = (gates, state.hidden[:, 0], state.context, memory.values, memory.keys)
-        with torch.autocast(embedded.device.type, enabled=False):  # steps are too small to gain by half precision
+        with torch.autocast(
+            embedded.device.type, enabled=False
+        ):  # half precision does not make such small steps faster
             gates, hidden, context, values, keys = (tensor.to(weights.hidden.dtype) for tensor in tensors)
             fertility = memory.fertility.to(weights.hidden.dtype)
             unrolled = FastUnroll.apply(options, gates, hidden, context, values, keys, memory.mask, fertility, *weights)

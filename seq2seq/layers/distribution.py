@@ -1,8 +1,10 @@
 """The distribution of the next token, with or without copying.
 
-Computed in log space and differentiated by autograd. See et al. 2017, eq. 9: P(w) = p_gen P_vocab(w) + (1 - p_gen) times
-the sum of a_i over the positions i where the source has w. The vocabulary is extended by the source pieces that it lacks,
-whose ids start at V. There is no (B, S, V) tensor. Training uses the fast twin ``layers.fast.output``.
+It is computed in log space and differentiated by autograd. P(w) = p_gen P_vocab(w) + (1 - p_gen) sum_{i: x_i = w} a_i, where
+x_i is the source piece at position i (See et al. 2017, eq. 9). Source pieces outside the vocabulary (OOV) extend the
+vocabulary; their ids start at V. There is no (B, S, V) tensor. Training uses the fast twin ``layers.fast.output``.
+
+R is the number of rows: target tokens without padding in training, hypotheses in search.
 """
 
 from __future__ import annotations
@@ -15,53 +17,53 @@ from torch import Tensor
 from torch.nn import functional as F
 
 NEVER = -float("inf")  # the log-probability of an impossible token
-MAX_LOGITS = 2**25  # logits in memory at once where targets are scored, and on a GPU: 128 MiB in fp32
+MAX_LOGITS = 2**25  # most logits in memory at once, when scoring targets and on a GPU: 128 MiB in fp32
 
 
 class Copying(NamedTuple):
     """The copy weights of R rows."""
 
     gate: Tensor | None  # (R,), p_gen = sigmoid(gate); None: one softmax over vocabulary and positions (Gu et al. 2016)
-    energies: Tensor  # (R, S), the finite minimum at padding; log-weights are energies too
-    ids: Tensor  # (R, S), the target id of every source piece
+    energies: Tensor  # (R, S), the lowest finite number at padding; log-weights are valid energies
+    ids: Tensor  # (R, S), the target id of each source piece
 
     def select(self, rows: slice) -> Copying:
-        """Return the copy weights of some rows."""
+        """Return the copy weights of the given rows."""
         return Copying(None if self.gate is None else self.gate[rows], self.energies[rows], self.ids[rows])
 
 
 class Route(NamedTuple):
-    """The two ways to produce a target token, as natural log-probabilities."""
+    """The two routes to a target token: generating and copying."""
 
-    generated: Tensor  # (R,), p_gen P_vocab(target)
-    copied: Tensor  # (R,), (1 - p_gen) times the weight of the positions that hold it
-    gate: Tensor  # (R,)
+    generated: Tensor  # (R,), log of p_gen P_vocab(target)
+    copied: Tensor  # (R,), log of (1 - p_gen) times the sum of the weights of its positions
+    gate: Tensor  # (R,), p_gen = sigmoid(gate)
 
 
 class TargetProb(NamedTuple):
-    """The probability of given target tokens."""
+    """The probabilities of given target tokens, as natural logarithms."""
 
     log_prob: Tensor  # (R,)
-    mean_log_prob: Tensor  # (R,), mean of log P_vocab over the vocabulary without the banned ids; for label smoothing
-    route: Route | None  # with copying
+    mean_log_prob: Tensor  # (R,), mean of log P_vocab over the ids that are not banned; for label smoothing
+    route: Route | None  # None without copying
 
     @staticmethod
     def concatenate(parts: Sequence[TargetProb]) -> TargetProb:
-        """Concatenate the rows of all parts."""
+        """Concatenate the rows of several parts."""
         log_probs, means, routes = zip(*parts, strict=True)
         route = Route(*(torch.cat(some) for some in zip(*routes, strict=True))) if routes[0] else None
         return TargetProb(torch.cat(log_probs), torch.cat(means), route)
 
 
 class Distribution(NamedTuple):
-    """The next token of R rows."""
+    """The distribution of the next token of R rows."""
 
-    logits: Tensor  # (R, V), finite; those of ``banned`` so low that their probability is 0
+    logits: Tensor  # (R, V), finite; for ``banned`` ids so low that the probability is 0
     banned: Tensor  # ids that are never produced
     copying: Copying | None = None
 
     def target(self, target: Tensor) -> TargetProb:
-        """Return the probability of the target ids (R,)."""
+        """Return the probabilities of target ids (R,)."""
         size = self.logits.shape[1]
         known = target < size
         log_vocab = torch.log_softmax(as_fp32(self.logits), dim=1)
@@ -72,16 +74,16 @@ class Distribution(NamedTuple):
             return TargetProb(generated, mean_log_prob, None)
         gate, log_weights = self._gate_and_log_weights()
         match = self.copying.ids == target.unsqueeze(1)
-        # a logsumexp over nothing is minus infinity, and its masked gradient an exact zero
+        # the logsumexp over no position is minus infinity, and its masked gradient is exactly 0
         copied = F.logsigmoid(-gate) + log_weights.masked_fill(~match, NEVER).logsumexp(dim=1)
         generated = F.logsigmoid(gate) + generated.masked_fill(~known, NEVER)
         return TargetProb(torch.logaddexp(generated, copied), mean_log_prob, Route(generated, copied, gate))
 
     def log_probs(self, size: int) -> Tensor:
-        """Return log-probabilities over the extended vocabulary, (R, size); minus infinity for the banned ids.
+        """Return log-probabilities (R, size) over the extended vocabulary; minus infinity for banned ids.
 
         Args:
-            size: V plus the largest number of source pieces outside the vocabulary in one sentence of the batch.
+            size: V plus the largest number of OOV pieces in one source of the batch.
         """
         log_probs = torch.log_softmax(as_fp32(self.logits), dim=1).index_fill(1, self.banned, NEVER)
         if self.copying is None:
@@ -91,13 +93,16 @@ class Distribution(NamedTuple):
         log_probs = F.pad(log_probs + F.logsigmoid(gate).unsqueeze(1), (0, size - log_probs.shape[1]), value=NEVER)
         top = log_weights.amax(dim=1, keepdim=True)
         mass = torch.zeros_like(log_probs).scatter_add(1, ids, (log_weights - top).exp())
-        copied = mass.gather(1, ids).log() + top + F.logsigmoid(-gate).unsqueeze(1)  # (R, S), equal where ids are equal
+        copied = (
+            mass.gather(1, ids).log() + top + F.logsigmoid(-gate).unsqueeze(1)
+        )  # (R, S); positions with equal ids have equal values
         return log_probs.scatter(1, ids, torch.logaddexp(log_probs.gather(1, ids), copied))
 
     def _gate_and_log_weights(self) -> tuple[Tensor, Tensor]:
         """Return gate (R,) and log-weights (R, S).
 
-        One softmax over vocabulary and positions equals a gate of log Z_vocab - log Z_copy between two softmaxes.
+        One softmax over vocabulary and positions equals two softmaxes with the gate log Z_vocab - log Z_copy, where Z are
+        the sums of their exponentials.
         """
         assert self.copying is not None
         gate, energies = self.copying.gate, as_fp32(self.copying.energies)

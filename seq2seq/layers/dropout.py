@@ -1,7 +1,7 @@
-"""Four dropouts: ordinary, locked (one mask over time), of whole words, and on weights.
+"""Four kinds of dropout: ordinary, locked (one mask for all steps), of whole words, and of weights.
 
-Locked: Gal & Ghahramani 2016 (arXiv 1512.05287). Of words: Sennrich et al. 2016 (arXiv 1606.02891). Weight drop: Merity
-et al. 2018 (arXiv 1708.02182). All scale the kept elements by 1/(1-p), and none acts in evaluation mode.
+Locked dropout: Gal & Ghahramani 2016 (arXiv 1512.05287). Word dropout: Sennrich et al. 2016 (arXiv 1606.02891). Weight
+drop: Merity et al. 2018 (arXiv 1708.02182). All scale the kept elements by 1/(1-p), and all are off in evaluation mode.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 def make_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
     """Draw a mask with entries 0 or 1/(1-p), with the dtype and device of ``like``; p is rounded to a multiple of 2^-16.
 
-    Four entries share a random number of 64 bits, which on a CPU is three times as fast as one uniform number each.
+    Each random 64-bit number gives four entries. On a CPU this is three times as fast as one uniform number per entry.
     """
     count, dropped = math.prod(shape), min(round(p * 2**16), 2**16 - 1)
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)
@@ -26,14 +26,14 @@ def make_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
 
 
 def drop(tensor: Tensor, p: float) -> Tensor:
-    """Zero elements with probability p."""
+    """Set elements to 0 with probability p, and scale the others by 1/(1-p)."""
     if tensor.is_cuda:
         return F.dropout(tensor, p)  # one kernel
     return tensor * make_mask(tuple(tensor.shape), p, tensor)
 
 
 def drop_weight(weight: Tensor, p: float, training: bool) -> Tensor:
-    """Zero single weights with probability p (DropConnect); every use of the result shares the mask."""
+    """Drop single weights with probability p (DropConnect) in training; all uses of the result share the mask."""
     return drop(weight, p) if training and p > 0 else weight
 
 
@@ -41,8 +41,8 @@ class SequenceDropout(nn.Module):
     """Drops elements of a (B, T, D) sequence.
 
     Args:
-        p: probability that an element is zeroed.
-        locked: draw one (B, 1, D) mask for all time steps instead of a new one at each.
+        p: probability that an element is set to 0.
+        locked: draw one (B, 1, D) mask for all time steps instead of one mask per step.
     """
 
     def __init__(self, p: float, *, locked: bool = False) -> None:
@@ -62,10 +62,10 @@ class SequenceDropout(nn.Module):
 
 
 class WordDropout(nn.Module):
-    """Drops whole vectors of a (B, T, D) sequence, independently at each position; a dropped word becomes zeros.
+    """Drops whole vectors of a (B, T, D) sequence, independently at each position; a dropped vector is all 0.
 
     Args:
-        p: probability that a word is dropped.
+        p: probability that a vector is dropped.
     """
 
     def __init__(self, p: float) -> None:

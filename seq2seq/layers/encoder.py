@@ -1,8 +1,11 @@
-"""The recurrent encoder: uni- or bidirectional layers over sources of different lengths.
+"""The recurrent encoder: unidirectional or bidirectional layers over sources of different lengths.
 
-Each layer runs in one of three ways with the same results: by torch's own layer (cuDNN) on a GPU; by the fast twin
-``layers.fast.encoder`` on a CPU, where it is faster, and wherever recurrent dropout masks h between the steps; or step by
-step for cells without a twin.
+Each layer runs in one of three ways with the same results. On a GPU, torch's layer (cuDNN) runs, except with recurrent
+dropout, which torch's layer does not have. Otherwise the fast twin ``layers.fast.encoder`` runs, which on a CPU is faster
+than torch's layer. A cell without a twin runs step by step.
+
+Letters: D directions, I input width of a layer; in a layer, H = M/D is the width of one direction. The others are those of
+``seq2seq.layers``.
 """
 
 from __future__ import annotations
@@ -20,11 +23,11 @@ from seq2seq.layers.fast.encoder import FastRecurrence
 
 
 class Source(Protocol):
-    """The part of a batch that an encoder reads beside the embedded pieces."""
+    """The part of a batch that an encoder reads in addition to the embedded pieces."""
 
     @property
     def src_lengths(self) -> Tensor:
-        """Real positions of each row, at least 1: (B,), on the CPU."""
+        """The number of real positions of each row, at least 1: (B,), on the CPU."""
 
 
 class Encoded(NamedTuple):
@@ -33,17 +36,19 @@ class Encoded(NamedTuple):
     values: Tensor  # (B, S, M)
     mask: Tensor  # (B, S), True = real
     summary: Tensor  # (B, M), one vector for the whole source
-    final: Tensor | None  # (B, L, D, W), packed states after the last real step of D directions; None: not recurrent
+    final: Tensor | None  # (B, L, D, W), packed states after the last real step; None: not recurrent
 
 
 class RecurrentEncoder(nn.Module):
-    """Applies L recurrent layers, each over the one below.
+    """Applies L recurrent layers, each to the values of the layer below.
 
     Args:
         input_size: E.
-        hidden_size: M, of both directions together.
-        dropout: between layers.
-        residual: add a layer's input to its output where the widths agree and it is not the first.
+        hidden_size: M, the width of both directions together.
+        dropout: probability of dropout between layers; with ``locked``, one mask per sentence instead of one per step.
+        recurrent_dropout: probability of dropout of h between steps, with one mask per sentence, layer and direction.
+        weight_drop: probability of dropout of the h-to-h weights, with one mask per batch.
+        residual: add its input to the output of every layer except the first.
     """
 
     def __init__(
@@ -65,8 +70,8 @@ class RecurrentEncoder(nn.Module):
         self.directions = 2 if bidirectional else 1
         if hidden_size % self.directions:
             raise ValueError(
-                f"model.encoder_hidden_size counts both directions and must be even, but is {hidden_size}; "
-                "change it or set model.bidirectional=false"
+                f"model.encoder_hidden_size is the width of both directions together and must be even, but is {hidden_size}; "
+                "set an even number or model.bidirectional=false"
             )
         self.hidden_size = hidden_size
         self.direction_size = hidden_size // self.directions
@@ -94,7 +99,7 @@ class RecurrentEncoder(nn.Module):
         return ("", "_reverse")[: self.directions]
 
     def forward(self, embedded: Tensor, source: Source) -> Encoded:
-        """Encode embedded pieces (B, S, E); ``source`` holds their lengths."""
+        """Encode embedded pieces (B, S, E); ``source`` has their lengths."""
         lengths = source.src_lengths
         positions = torch.arange(embedded.shape[1], device=embedded.device)
         mask = positions < lengths.to(embedded.device, non_blocking=True).unsqueeze(1)
@@ -123,13 +128,17 @@ class RecurrentEncoder(nn.Module):
             return values, final
 
     def _run_torch(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Run torch's layer over a packed sequence."""
-        is_sorted = bool((lengths[1:] <= lengths[:-1]).all())  # otherwise rows are moved, and a GPU waits for that
+        """Run torch's layer on a packed sequence."""
+        is_sorted = bool(
+            (lengths[1:] <= lengths[:-1]).all()
+        )  # otherwise torch sorts the rows, which synchronises a GPU
         dropped = {}
         if self.training and self.weight_drop > 0:
             names = [f"weight_hh_l0{suffix}" for suffix in self._suffixes]
             dropped = {name: drop_weight(getattr(layer, name), self.weight_drop, True) for name in names}
-        with torch.autocast(sequence.device.type, enabled=False):  # it would make cuDNN's layers fp16, in bf16 too
+        with torch.autocast(
+            sequence.device.type, enabled=False
+        ):  # autocast runs cuDNN's layers in fp16, also if it is set to bf16
             sequence = sequence.to(next(layer.parameters()).dtype)
             packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=is_sorted)
             output, state = torch.func.functional_call(layer, dropped, (packed,)) if dropped else layer(packed)
@@ -151,7 +160,7 @@ class RecurrentEncoder(nn.Module):
         return RecurrentWeights(ih, hh, bias_ih, bias_hh, mask)
 
     def _run_steps(self, sequence: Tensor, lengths: Tensor, weights: RecurrentWeights) -> tuple[Tensor, Tensor]:
-        """Run step by step, each direction over its own order; padded steps leave the state as it was."""
+        """Run each direction step by step; padded steps do not change the state."""
         B, S, _ = sequence.shape
         values, final = [], []
         for d in range(self.directions):

@@ -1,4 +1,4 @@
-"""Copying from the source: where to copy from, and whether to copy (See et al. 2017; Gu et al. 2016)."""
+"""Copying from the source: the weights of the positions and the gate (See et al. 2017; Gu et al. 2016)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from seq2seq.layers.attention import MASKED, Attention, Memory
 
 
 class Pointer(nn.Module):
-    """p_gen = sigmoid(w_c . c_t + w_s . s_t + w_x . x_t + b), and the weights to copy by (See et al. 2017, eq. 8).
+    """Computes p_gen = sigmoid(w_c . c_t + w_s . s_t + w_x . x_t + b) and the copy weights (See et al. 2017, eq. 8).
 
     Args:
         output_size: H.
         memory_size: M.
         embedding_size: E.
-        attention: a separate attention for copying, without coverage; None: the decoder's weights.
+        attention: a separate attention for copying, without coverage; None: the decoder's weights are used.
     """
 
     def __init__(
@@ -31,25 +31,25 @@ class Pointer(nn.Module):
         nn.init.zeros_(self.gate.bias)
 
     def keys(self, values: Tensor) -> Tensor:
-        """Project the values, once a sentence: (B, S, M) -> (B, S, A); width 0 if no separate attention needs keys."""
+        """Project the values, once per sentence: (B, S, M) -> (B, S, A), or (B, S, 0) without a separate attention."""
         return values[:, :, :0] if self.attention is None else self.attention.keys(values)
 
     def forward(
         self, outputs: Tensor, contexts: Tensor, embedded: Tensor, log_weights: Tensor, memory: Memory
     ) -> tuple[Tensor | None, Tensor]:
-        """Compute the copy weights of Q outputs a sentence: T steps in training, the K hypotheses of a beam in search.
+        """Compute the copy weights of Q outputs per sentence: T steps in training, K hypotheses in search.
 
         Args:
             outputs: s_t (B, Q, H).
             contexts: c_t (B, Q, M).
-            embedded: x_t (B, Q, E).
-            log_weights: of the decoder's attention (B, Q, S).
+            embedded: x_t, the embeddings of the input tokens (B, Q, E).
+            log_weights: log-weights of the decoder's attention (B, Q, S).
 
         Returns:
-            gate (B, Q), or None where one softmax covers vocabulary and positions; energies (B, Q, S).
+            Gate (B, Q), or None if one softmax covers vocabulary and positions; energies (B, Q, S).
         """
         gate = self.gate(torch.cat((outputs, contexts, embedded), dim=-1)).squeeze(-1)
-        gate = gate.masked_fill(~memory.mask.any(dim=1, keepdim=True), inf)  # an empty source: generate
+        gate = gate.masked_fill(~memory.mask.any(dim=1, keepdim=True), inf)  # p_gen = 1 if the source is empty
         if self.attention is None:
             return gate, log_weights
         no_coverage = log_weights[:, :, :0]
@@ -57,7 +57,10 @@ class Pointer(nn.Module):
 
 
 class CopyNet(nn.Module):
-    """psi(x_j) = tanh(W h_j) . s_t beside the logits in one softmax (Gu et al. 2016, eq. 8), without selective read."""
+    """Computes energies psi(x_j) = tanh(W h_j + b) . s_t, which share one softmax with the logits (Gu et al. 2016, eq. 8).
+
+    The selective read of Gu et al. is not implemented. Embedding size and attention are not used.
+    """
 
     def __init__(
         self, *, output_size: int, memory_size: int, embedding_size: int, attention: Attention | None = None
@@ -66,7 +69,7 @@ class CopyNet(nn.Module):
         self.key = nn.Linear(memory_size, output_size)
 
     def keys(self, values: Tensor) -> Tensor:
-        """Project the values, once a sentence: (B, S, M) -> (B, S, H)."""
+        """Project the values, once per sentence: (B, S, M) -> (B, S, H)."""
         return torch.tanh(self.key(values))
 
     def forward(

@@ -17,9 +17,9 @@ class Readout(nn.Module):
     Args:
         output_size: H.
         memory_size: M.
-        embedding_size: E, the width before the output layer, so that its weights can be those of the embeddings.
+        embedding_size: E, the input width of the output layer, so that it can share its weights with the embeddings.
         vocab_size: V.
-        banned: ids that are never produced; their logits are set so low that their probability is 0.
+        banned: ids that are never produced; their logits are set to a value so low that their probability is 0.
     """
 
     def __init__(

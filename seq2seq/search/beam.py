@@ -1,9 +1,9 @@
-"""Batched beam search; with a beam of one it is greedy search.
+"""Batched beam search; with beam size 1 it is greedy search.
 
 A beam has K slots. Each step takes the best K continuations of a sentence. A continuation that ends with eos is finished,
 keeps its slot and is never extended, so the search of a sentence ends when every slot is finished (the shrinking beam of
-Bahdanau et al. 2015). The result for a sentence depends on that sentence alone. At its maximum length only eos is
-allowed, so every hypothesis ends with eos and its log-probability is that of the whole sentence.
+Bahdanau et al. 2015). The result for a sentence depends only on that sentence. At the maximum length of a sentence, only
+eos is allowed; every hypothesis therefore ends with eos, and its log-probability is that of the whole sentence.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ from seq2seq.search.penalties import Penalties
 
 
 class SearchState(Protocol):
-    """The state that the step function carries from token to token: B sentences with K hypotheses each, N = B*K rows."""
+    """The state between two steps: B sentences with K hypotheses each, N = B*K rows."""
 
     @property
     def weights(self) -> Tensor:
-        """Attention weights of the last step (N, S); read for penalties only."""
+        """Attention weights of the previous step (N, S); only penalties read them."""
 
     @property
     def mask(self) -> Tensor:
-        """Source positions that penalties count (B, S), True = real; read for penalties only."""
+        """Source positions that penalties count (B, S), True = counted; only penalties read it."""
 
     def reorder(self: S, rows: Tensor) -> S:
-        """Return the state whose row i is the old row ``rows[i]``, of the same sentence; every sentence gets K rows."""
+        """Return the state whose row i is row ``rows[i]`` of this state, which belongs to the same sentence.
+
+        Every sentence has the same number of rows in ``rows``.
+        """
 
     def keep(self: S, sentences: Tensor) -> S:
-        """Return the state of some of the B sentences, in that order, with all their rows."""
+        """Return the state of the given sentences with all their rows, in the given order."""
 
 
 S = TypeVar("S", bound=SearchState)
-StepFunction = Callable[[Tensor, S], tuple[NextToken, S]]  # last tokens (N,), state -> next token of N rows, state
+StepFunction = Callable[
+    [Tensor, S], tuple[NextToken, S]
+]  # previous tokens (N,), state -> next token of N rows, next state
 
 
 class Hypothesis(NamedTuple):
@@ -47,7 +52,7 @@ class Hypothesis(NamedTuple):
     ids: list[int]  # the last one is eos
     log_prob: float  # natural log of P(ids), eos included
     score: float  # log_prob / len(ids)**length_penalty, minus the penalties
-    token_log_probs: list[float]  # one per id; they sum to log_prob
+    token_log_probs: list[float]  # one per id; their sum is log_prob
     cut: bool  # eos was forced by the maximum length, although another token was more probable
 
 
@@ -57,10 +62,10 @@ class SearchOptions(NamedTuple):
     bos_id: int
     eos_id: int
     beam_size: int
-    length_penalty: float = 1.0  # a of score = log P / |Y|^a
-    min_length: int = 0  # ids before eos
+    length_penalty: float = 1.0  # a in score = log P / |Y|^a
+    min_length: int = 0  # minimum number of ids before eos
     penalties: Penalties = Penalties()
-    never_id: int | None = None  # an id that is not to be produced
+    never_id: int | None = None  # an id that is never produced
 
 
 class _Beams(NamedTuple):
@@ -69,46 +74,46 @@ class _Beams(NamedTuple):
     log_prob_sums: Tensor  # (B, K) fp64 sums of log-probabilities; minus infinity in slots that are finished or empty
     ids: Tensor  # (B, K, t)
     log_probs: Tensor  # (B, K, t)
-    attended: Tensor  # (B, K, S), sums of weights; (B, K, 0) without penalties
+    attended: Tensor  # (B, K, S), sums of the weights of all steps; (B, K, 0) without penalties
 
     @classmethod
     def start(cls, sentences: int, positions: int, device: torch.device) -> _Beams:
-        """Return beams of one slot without ids."""
+        """Return beams with one slot that has no ids yet."""
         empty = torch.zeros(sentences, 1, 0, device=device)
         attended = torch.zeros(sentences, 1, positions, device=device)
         return cls(torch.zeros(sentences, 1, dtype=torch.float64, device=device), empty.long(), empty, attended)
 
     def select(self, sentences: Tensor, slots: Tensor) -> _Beams:
-        """Return slots (B', K') of sentences (B', 1)."""
+        """Select slots (B', K') of sentences (B', 1)."""
         return _Beams(*(tensor[sentences, slots] for tensor in self))
 
 
 class _Candidates(NamedTuple):
-    """The best next tokens of every slot."""
+    """The best next tokens of each slot."""
 
     log_probs: Tensor  # (B, K, C)
     ids: Tensor  # (B, K, C)
-    forced: Tensor  # (B, K), eos is forced here although another token is more probable
+    forced: Tensor  # (B, K), whether eos is forced although another token is more probable
 
 
 @torch.no_grad()
 def beam_search(
     step: StepFunction[S], state: S, max_lengths: Sequence[int], options: SearchOptions
 ) -> list[list[Hypothesis]]:
-    """Search every sentence of a batch.
+    """Search the translations of a batch of sentences.
 
     Args:
-        step: maps the last tokens and the state to the distribution of the next token and the next state.
-        state: one row per sentence.
-        max_lengths: per sentence, ids with eos, at least 1.
+        step: maps the previous tokens and the state to the distribution of the next token and the next state.
+        state: the initial state, with one row per sentence.
+        max_lengths: for each sentence, the maximum number of ids, eos included; at least 1.
 
     Returns:
-        Per sentence its hypotheses, best score first: ``beam_size`` of them, or fewer if no more exist.
+        The hypotheses of each sentence, best score first: ``beam_size`` of them, or fewer if no more exist.
     """
     found: list[list[Hypothesis]] = [[] for _ in max_lengths]
     if not found:
         return found
-    sentences = list(range(len(found)))  # that are still searched
+    sentences = list(range(len(found)))  # those whose search has not ended
     tokens = torch.full((len(found),), options.bos_id)
     beams: _Beams | None = None
     mask = state.mask if options.penalties else None  # (B, S)
@@ -145,15 +150,15 @@ def beam_search(
 def _candidates(
     next_token: NextToken, at_limit: Sequence[bool], length: int, count: int, options: SearchOptions
 ) -> _Candidates:
-    """Find the best next tokens of every slot.
+    """Find the best next tokens of each slot.
 
-    Up to the minimum length eos is banned unless it is the only possible token. At its maximum length, which takes
-    precedence, a sentence has no candidate but eos.
+    Up to the minimum length, eos is banned unless it is the only possible token. At the maximum length of a sentence, which
+    takes precedence, eos is its only candidate.
 
     Args:
-        at_limit: which of the B sentences have reached their maximum length.
-        length: of the hypotheses with the next token.
-        count: candidates per slot, C, or fewer if there are no more ids.
+        at_limit: whether each of the B sentences has reached its maximum length.
+        length: the length of the hypotheses including the next token.
+        count: C, the number of candidates per slot; there are fewer if there are fewer ids.
     """
     never = () if options.never_id is None else (options.never_id,)
     needs_end = length <= options.min_length
@@ -173,13 +178,13 @@ def _candidates(
 
 
 def _advance(beams: _Beams, candidates: _Candidates, free: Sequence[int]) -> tuple[_Beams, Tensor]:
-    """Take the best continuations of every sentence, as many as it has free slots.
+    """Take the best continuations of each sentence, as many as it has free slots.
 
     Args:
-        free: of each of the B sentences, slots that are not finished.
+        free: for each of the B sentences, the number of slots that are not finished.
 
     Returns:
-        The beams one id longer, with K slots; and the old slot of each (B, K).
+        The beams with one more id, with K slots; and the previous slot of each new slot (B, K).
     """
     width = candidates.ids.shape[2]
     totals = (beams.log_prob_sums.unsqueeze(2) + candidates.log_probs).flatten(1)  # (B, K, C) -> (B, K*C)
@@ -203,10 +208,13 @@ def _finish(
     forced: Tensor,
     options: SearchOptions,
 ) -> Tensor:
-    """Append the hypotheses that have just ended to ``found``; return which slots they are (B, K).
+    """Append the hypotheses that end with this step to ``found``.
 
     Args:
-        forced: slots whose eos was forced (B, K).
+        forced: whether the eos of each slot was forced (B, K).
+
+    Returns:
+        Whether each slot ended (B, K).
     """
     ended = (beams.ids[:, :, -1] == options.eos_id) & (beams.log_prob_sums > -inf)
     places = ended.nonzero()

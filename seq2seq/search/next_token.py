@@ -1,4 +1,4 @@
-"""The distribution of the next token, as search and sampling see it."""
+"""The interface of the distribution of the next token, which search and sampling use."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from torch import Tensor
 
 
 class NextToken(Protocol):
-    """The next token of N rows over V' ids, with views that are computed on demand. Log-probabilities are natural."""
+    """The distribution of the next token of N rows over V' ids, as natural log-probabilities.
+
+    V' is V, or with copying the size of the extended vocabulary. Each method computes only the values that it returns.
+    """
 
     def best(self, k: int, banned: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities and ids of the k best of each row, best first: (N, k), (N, k).
+        """Return log-probabilities and ids of the k best ids of each row, best first: (N, k), (N, k).
 
-        There are fewer than k columns if k is above V'. An id of ``banned`` has log-probability minus infinity.
+        There are only V' columns if k is larger. The log-probability of an id in ``banned`` is minus infinity.
         """
 
     def at(self, ids: Tensor) -> Tensor:
-        """Return the log-probabilities of given ids of each row: (N, n) -> (N, n)."""
+        """Return the log-probabilities of n given ids per row: (N, n) -> (N, n)."""
 
     def log_probs(self) -> Tensor:
         """Return all log-probabilities: (N, V')."""
 
 
 class LogProbs(NamedTuple):
-    """The plain ``NextToken``: every log-probability of every row."""
+    """The plain ``NextToken``: a table of all log-probabilities."""
 
     table: Tensor  # (N, V')
 

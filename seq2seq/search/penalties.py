@@ -1,4 +1,4 @@
-"""Penalties on a finished hypothesis for its attention to the source; they change the rank, not the log-probability."""
+"""Penalties of a finished hypothesis for its attention to the source; they change its score, not its log-probability."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor, finfo
 
 
 class Penalties(NamedTuple):
-    """Weights of the penalties that are subtracted from a score; true if any is above 0."""
+    """The weights of the penalties that are subtracted from a score; true if any is above 0."""
 
-    coverage: float = 0.0  # beta of - sum_i log min(sum_t a_i^t, 1) (Wu et al. 2016, eq. 14)
-    summary: float = 0.0  # beta of sum_i max(sum_t a_i^t, 1) - 1 (Gehrmann et al. 2018, section 4.2)
+    coverage: float = 0.0  # beta in - beta sum_i log min(sum_t a_i^t, 1) (Wu et al. 2016, eq. 14)
+    summary: float = 0.0  # beta in beta sum_i (max(sum_t a_i^t, 1) - 1) (Gehrmann et al. 2018, section 4.2)
 
     def __bool__(self) -> bool:
         return self.coverage > 0 or self.summary > 0
@@ -21,10 +21,10 @@ class Penalties(NamedTuple):
 
         Args:
             attended: (N, S), the sum of the weights of all steps.
-            mask: (N, S), True = real; nothing else counts.
+            mask: (N, S), True = counted.
 
         Returns:
-            (N,), at least 0 and finite.
+            The penalties (N,), finite and at least 0.
         """
         too_little = -attended.clamp(finfo(attended.dtype).tiny, 1).log()
         too_much = attended.clamp(min=1) - 1

@@ -1,1 +1,1 @@
-"""Text: tokenizers (text to ids and back), and the words and sentences that the metrics count."""
+"""Text: tokenizers, which convert text to ids and back, and the words and sentences that the metrics count."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -15,9 +16,11 @@ from seq2seq.text.word import WordTokenizer, train_words
 
 log = logging.getLogger(__name__)
 
+_LONG = 2_000_000  # characters; training on this many takes 0.3 s (char), 1.6 s (unigram) or 3.6 s (word) on one core
+
 
 class TokenizerKind(NamedTuple):
-    """How to make a tokenizer of one kind."""
+    """The functions that train and load a tokenizer of one kind."""
 
     train: Callable[[Sequence[str], TokenizerConfig], Tokenizer]
     load: Callable[[bytes], Tokenizer]
@@ -34,13 +37,17 @@ TOKENIZER_KINDS: dict[str, TokenizerKind] = {
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     """Train a tokenizer of ``config.type`` with at most ``config.vocab_size`` ids.
 
+    Blank texts are skipped. Of more than ``config.max_sentences`` texts, a random sample of that size is used. It depends
+    only on the number of texts and on ``max_sentences``.
+
     Raises:
         ValueError: there is no text, or ``vocab_size`` is too small for this kind and text.
     """
     kind = _kind(config.type)
     lines = [replace_surrogates(text) for text in texts if text.strip()]
     if not lines:
-        raise ValueError("a tokenizer needs text to train on, but every line of data.train is empty")
+        raise ValueError("a tokenizer requires text to train on, but every line of data.train is empty")
+    lines = _sample(lines, config.max_sentences)
     tokenizer = kind.train(lines, config)
     if tokenizer.size < config.vocab_size:
         log.warning(
@@ -51,11 +58,26 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     return tokenizer
 
 
+def _sample(lines: list[str], most: int) -> list[str]:
+    """Return a random sample of ``most`` lines in their order, or all lines if there are no more; log long training."""
+    count = len(lines)
+    if count > most:
+        log.warning(
+            "training the tokenizer on a random sample of %s of %s sentences; tokenizer.max_sentences sets the number",
+            f"{most:,}",
+            f"{count:,}",
+        )
+        return [lines[number] for number in sorted(random.Random(0).sample(range(count), most))]
+    if sum(map(len, lines)) >= _LONG:
+        log.warning("training the tokenizer on %s sentences", f"{count:,}")
+    return lines
+
+
 def load_tokenizer(kind: str, data: bytes) -> Tokenizer:
     """Restore a tokenizer from the result of ``Tokenizer.to_bytes``.
 
     Raises:
-        ValueError: the kind is unknown, or the bytes do not hold a tokenizer of that kind.
+        ValueError: the kind is unknown, or the bytes are not a tokenizer of that kind.
     """
     return _kind(kind).load(data)
 

@@ -1,6 +1,6 @@
-"""Byte-pair merges, some of them skipped at random (BPE-dropout, Provilkov et al. 2020).
+"""Byte-pair merges that are skipped at random (BPE-dropout, Provilkov et al. 2020).
 
-SentencePiece can sample too, but its samples cannot be reproduced: the same seed skips other merges in another process.
+SentencePiece can sample too, but its samples are not reproducible: the same seed skips other merges in another process.
 """
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 
-_MERGED = -1  # in ``after``: this symbol now belongs to the one before it
+_MERGED = -1  # value in ``after``: the symbol has been merged into the one before it
 
 
 def merge(symbols: Sequence[str], ranks: Mapping[str, int], skips: Callable[[], bool]) -> list[int]:
-    """Merge neighbouring symbols into pieces: the merge of the lowest rank first, the leftmost among equal ranks.
+    """Merge neighbouring symbols into pieces, in the order of the ranks and, for equal ranks, from left to right.
 
-    As in SentencePiece, a skipped merge is considered again only after one of its two parts has grown.
+    As in SentencePiece, a skipped merge is considered again only after another merge has changed one of its two parts.
 
     Args:
-        symbols: the smallest parts of a text, mostly characters.
-        ranks: the rank of every piece that a merge can produce.
-        skips: called once for every possible merge; True skips it.
+        symbols: the smallest parts of a text, usually characters.
+        ranks: the rank of each piece that a merge can produce; the lowest rank is merged first.
+        skips: called once per possible merge; True skips it.
 
     Returns:
-        The index of the first symbol of each piece; without any merge, the index of every symbol.
+        The index of the first symbol of each piece. Without any merge, these are the indices of all symbols.
     """
     grown, count = list(symbols), len(symbols)
     before, after = list(range(-1, count - 1)), list(range(1, count + 1))

@@ -1,4 +1,4 @@
-"""Unicode normalization by the rules of SentencePiece, so that a rule means the same for every tokenizer."""
+"""Unicode normalization with the rules of SentencePiece, which are therefore the same for every tokenizer."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import sentencepiece
 
 
 def normalize(text: str, rule: str) -> str:
-    """Normalize a text with a rule of ``tokenizer.normalization``."""
-    return text if rule == "identity" else _normalizer(rule).normalize(replace_surrogates(text))
+    """Normalize a text with a rule of ``tokenizer.normalization``; lone surrogates are replaced for every rule."""
+    text = replace_surrogates(text)
+    return text if rule == "identity" else _normalizer(rule).normalize(text)
 
 
 def normalize_with_offsets(text: str, rule: str) -> tuple[str, Sequence[int]]:
-    """Normalize a text; also return the offset in the original text of each new character and of the end."""
+    """Normalize a text; also return the offset in the original text of each normalized character and of the end."""
+    text = replace_surrogates(text)
     if rule == "identity":
         return text, range(len(text) + 1)
-    normalized, offsets = _normalizer(rule).normalize(replace_surrogates(text), with_offsets=True)
+    normalized, offsets = _normalizer(rule).normalize(text, with_offsets=True)
     return normalized, offsets
 
 
 def replace_surrogates(text: str) -> str:
-    """Replace lone surrogates, which a Python string may hold but a UTF-8 file cannot, with "?"."""
+    """Replace lone surrogates with "?". A Python string can contain them, but UTF-8 cannot encode them."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 

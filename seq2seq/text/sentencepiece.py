@@ -18,16 +18,16 @@ from seq2seq.text.merges import merge
 from seq2seq.text.normalization import normalize, replace_surrogates
 from seq2seq.text.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, Segments, Tokenizer, hash_values
 
-# Lines are split into chunks of so many characters for training. The bpe trainer of SentencePiece crashes on words above
-# 65,535 characters. Each chunk starts with a space, and in longer chunks the mark of a space would be rarer than the
-# share of all characters below which a character gets no piece.
+# For training, lines are split into chunks of this many characters. The bpe trainer of SentencePiece crashes on words of
+# more than 65,535 characters. SentencePiece puts a space before each chunk. In text without spaces, longer chunks would
+# make the mark of a space so rare that it gets no piece.
 _CHUNK = 1000
 _THREADS = 4  # the trained model depends on the number of threads
-_FREQUENT = 10  # a character that occurs so often gets a piece, however small its share of the text
+_FREQUENT = 10  # a character that occurs this often gets a piece, however small its share of the text is
 _SPACE = "▁"  # U+2581, SentencePiece's mark of a space
 _RESERVED = " ▁▅"  # the space, its mark, and U+2585, SentencePiece's mark of an unknown character
 _BYTES = 256
-_PROBE = "Ａ①ﬁ\u00a0\u200b\u0001"  # a text that every normalization rule changes differently
+_PROBE = "Ａ①ﬁ\u00a0\u200b\u0001"  # a text that each normalization rule changes in a different way
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -45,7 +45,7 @@ class SentencePieceTokenizer(Tokenizer):
         except RuntimeError:
             loaded = False
         if not loaded:
-            raise ValueError(f"these {len(model)} bytes are no SentencePiece model")
+            raise ValueError(f"these {len(model)} bytes are not a SentencePiece model")
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if ids != (PAD, UNK, BOS, EOS):
             raise ValueError(f"pad, unk, bos and eos of a SentencePiece model must be ids 0, 1, 2, 3, but are {ids}")
@@ -65,12 +65,12 @@ class SentencePieceTokenizer(Tokenizer):
         if self.kind != "bpe":
             return super().sample(texts, dropout, seed)
         generator = random.Random(seed)
-        # alpha=1 skips every merge, so SentencePiece returns the symbols and nothing is random
+        # alpha=1 skips every merge, so SentencePiece returns the symbols, without randomness
         symbols = self._segment(texts, enable_sampling=True, alpha=1.0)
         return [self._merge(found, dropout, generator) for found in symbols]
 
     def _merge(self, symbols: Segments, dropout: float, generator: random.Random) -> Segments:
-        """Merge the symbols of one text into pieces, each merge skipped with probability ``dropout``."""
+        """Merge the symbols of one text into pieces; skip each merge with probability ``dropout``."""
         starts = merge(symbols.pieces, self._ranks, lambda: generator.random() < dropout)
         ranges = list(itertools.pairwise([*starts, len(symbols.ids)]))
         pieces = ["".join(symbols.pieces[start:end]) for start, end in ranges]
@@ -82,7 +82,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _ranks(self) -> dict[str, int]:
-        """The id of every piece that a merge can produce; merges are made in the order of these ids."""
+        """The id of each piece that a merge can produce. Merges are made in the order of these ids."""
         ids = (i for i in range(EOS + 1, self.size) if not self._processor.is_byte(i))
         return {piece: i for i in ids if len(piece := self._piece(i)) > 1}
 
@@ -99,16 +99,16 @@ class SentencePieceTokenizer(Tokenizer):
         return result
 
     def id(self, piece: str) -> int:
-        index = self._processor.piece_to_id(piece)
+        index = self._processor.piece_to_id(replace_surrogates(piece))
         return index if index > EOS else UNK
 
     def decode(self, ids: Sequence[int], oov: Sequence[str] = ()) -> str:
         visible = [int(i) for i in ids if i not in (PAD, BOS, EOS)]
         if all(i < self.size for i in visible):
             return self._processor.decode(visible)
-        # Out-of-vocabulary pieces are passed character by character, since a whole one might spell a special token.
-        # The mark of a space is kept where it is unknown.
-        parts = ([self._piece(i)] if i < self.size else oov[i - self.size] for i in visible)
+        # OOV pieces are passed character by character, since a whole piece could have the name of a special token.
+        # SentencePiece does not decode the mark of a space if it is not in the vocabulary; it is replaced below.
+        parts = ([self._piece(i)] if i < self.size else replace_surrogates(oov[i - self.size]) for i in visible)
         text = self._processor.decode_pieces(list(itertools.chain.from_iterable(parts)))
         return text.replace(_SPACE, " ").strip(" ")
 
@@ -129,7 +129,7 @@ def train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> Senten
     """Train a tokenizer of kind unigram, bpe or char.
 
     Raises:
-        ValueError: ``vocab_size`` is too small for the characters of the text, or SentencePiece rejects the text.
+        ValueError: ``vocab_size`` is too small for the characters of the text, or SentencePiece refuses the text.
     """
     model = io.BytesIO()
     try:
@@ -153,7 +153,7 @@ def train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> Senten
             minloglevel=2,
         )
     except RuntimeError as error:
-        if "KeyboardInterrupt" in str(error):  # Ctrl-C while SentencePiece took a line from ``_chunks``
+        if "KeyboardInterrupt" in str(error):  # Ctrl-C while SentencePiece read from ``_chunks``
             raise KeyboardInterrupt from None
         needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
         if needed is None:
@@ -166,10 +166,10 @@ def train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> Senten
 
 
 def _frequent_characters(texts: Sequence[str], config: TokenizerConfig) -> str:
-    """Characters that get a piece even if their share is below the one at which SentencePiece stops.
+    """Return the characters that get a piece even if their share of the text is too small for SentencePiece.
 
-    Without them, all digits of a corpus of captions would be bytes. They take at most a quarter of the vocabulary, so the
-    rarer signs of a script with very many signs stay bytes.
+    Without them, all digits of a corpus of captions would be encoded as bytes. They take at most a quarter of the
+    vocabulary, so the rarer characters of a script with very many characters are encoded as bytes.
     """
     counts: Counter[str] = Counter()
     for text in texts:

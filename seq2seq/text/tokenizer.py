@@ -1,7 +1,7 @@
-"""The tokenizer interface: text to ids and back, and the ids of the special tokens.
+"""The interface of tokenizers, which convert text to ids and back, and the ids of the special tokens.
 
-``sentencepiece`` and ``word`` hold the kinds, ``factory`` trains and loads them. Every tokenizer works on raw text and
-gives the special tokens the same ids. A tokenizer does not depend on files or on a model.
+The kinds are in ``sentencepiece`` and ``word``; ``factory`` trains and loads them. Every tokenizer takes raw text and has
+the same ids for the special tokens. A tokenizer does not depend on files or on a model.
 """
 
 from __future__ import annotations
@@ -13,25 +13,30 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
-SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")  # how the special tokens are printed; text is never read as one of them
-UNKNOWN = "⁇"  # the text of an unknown piece
+SPECIALS = (
+    "<pad>",
+    "<unk>",
+    "<s>",
+    "</s>",
+)  # names of the special tokens in output; text is never encoded as a special token
+UNKNOWN = "⁇"  # decoded text of an unknown piece
 
 
 class Segments(NamedTuple):
     """The pieces of one text."""
 
-    ids: list[int]  # the same as those of ``encode``
-    pieces: list[str]  # as the text spells them, also where the id is UNK
+    ids: list[int]  # the result of ``encode``
+    pieces: list[str]  # in the spelling of the text, also where the id is UNK
     # start and end of each piece in the text, without the white space before it; a character that several pieces share
-    # belongs to the last of them
+    # is in the span of the last of them
     spans: list[tuple[int, int]]
 
 
 class Tokenizer(ABC):
-    """Text to ids and back. Ids 0 to 3 are PAD, UNK, BOS, EOS; of these, ``encode`` returns only UNK.
+    """Converts text to ids and back. Ids 0 to 3 are PAD, UNK, BOS, EOS; of these, ``encode`` returns only UNK.
 
-    Ids from ``size`` on stand for the out-of-vocabulary pieces of one source sentence (see ``data.copy_ids``); the
-    methods that take such ids need the strings of these pieces as ``oov``.
+    Ids of ``size`` or higher are the out-of-vocabulary (OOV) pieces of one source sentence (see ``data.copy_ids``). Methods
+    that take such ids require the strings of these pieces as ``oov``.
     """
 
     size: int  # number of ids
@@ -49,11 +54,11 @@ class Tokenizer(ABC):
         """Return the ids, strings and positions of the pieces of several texts."""
 
     def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
-        """Segment with some merges skipped at random (BPE-dropout, Provilkov et al. 2020).
+        """Segment with merges skipped at random (BPE-dropout, Provilkov et al. 2020).
 
         Args:
             dropout: probability of skipping a merge.
-            seed: seed of the random choice; the result depends on the arguments alone.
+            seed: seed of the random choice; the result depends only on the arguments.
         """
         raise NotImplementedError("only a tokenizer of type bpe has merges that can be skipped")
 
@@ -63,10 +68,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Sequence[int], oov: Sequence[str] = ()) -> str:
-        """Return the text of ids; PAD, BOS and EOS are left out, UNK becomes ``UNKNOWN``."""
+        """Return the text of ids; PAD, BOS and EOS are skipped, UNK becomes ``UNKNOWN``."""
 
     def pieces(self, ids: Sequence[int], oov: Sequence[str] = ()) -> list[str]:
-        """Return the string of every id, special tokens included."""
+        """Return the string of each id, special tokens included."""
         return [self._piece(int(i)) if i < self.size else oov[i - self.size] for i in ids]
 
     @abstractmethod
@@ -80,7 +85,7 @@ class Tokenizer(ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """A hash; two tokenizers have the same one if and only if they encode every text alike."""
+        """A hash that two tokenizers share if and only if they encode every text to the same ids."""
 
 
 def hash_values(values: object) -> str:

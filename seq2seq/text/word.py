@@ -1,6 +1,6 @@
-"""The word tokenizer: words and single punctuation characters, split so that joining restores the text.
+"""The word tokenizer splits text into words and single punctuation characters. Joining them restores the text.
 
-Only white space is not restored exactly: every run of it becomes one space.
+Only white space is not restored exactly: each run of white space becomes one space.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from functools import cache
 from typing import NamedTuple
 
 from seq2seq.config import TokenizerConfig
-from seq2seq.text.normalization import normalize, normalize_with_offsets
+from seq2seq.text.normalization import normalize, normalize_with_offsets, replace_surrogates
 from seq2seq.text.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, Segments, Tokenizer, hash_values
 from seq2seq.text.words import script
 
-JOINER = "￭"  # U+FFED, on the side of a token where the text has no space
-_ESCAPED_JOINER = "\\uFFED"  # stands for a joiner in the text; neither a word nor one character, so no other token
+JOINER = "￭"  # U+FFED, marks the side of a token where the text has no space
+_ESCAPED_JOINER = "\\uFFED"  # replaces a joiner in the text; it differs from every other token
 
 log = logging.getLogger(__name__)
 
 
 class WordTokenizer(Tokenizer):
-    """Words and single punctuation characters, looked up in a list.
+    """Encodes words and single punctuation characters by a vocabulary.
 
     Args:
         tokens: the vocabulary, special tokens first.
-        normalization: the rule that texts are normalized with.
+        normalization: the normalization rule.
     """
 
     def __init__(self, tokens: Sequence[str], normalization: str = "identity") -> None:
@@ -52,10 +52,10 @@ class WordTokenizer(Tokenizer):
             values = json.loads(data)
             return cls(values["tokens"], values["normalization"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"these {len(data)} bytes are no word tokenizer: {error}") from None
+            raise ValueError(f"these {len(data)} bytes are not a word tokenizer: {error}") from None
 
     def id(self, piece: str) -> int:
-        return self._ids.get(piece, UNK)
+        return self._ids.get(replace_surrogates(piece), UNK)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         return [segments.ids for segments in self.segment(texts)]
@@ -73,7 +73,8 @@ class WordTokenizer(Tokenizer):
     def decode(self, ids: Sequence[int], oov: Sequence[str] = ()) -> str:
         visible = [i for i in ids if i not in (PAD, BOS, EOS)]
         pieces = self.pieces(visible, oov)
-        return join_tokens(UNKNOWN if i == UNK else piece for i, piece in zip(visible, pieces, strict=True))
+        text = join_tokens(UNKNOWN if i == UNK else piece for i, piece in zip(visible, pieces, strict=True))
+        return replace_surrogates(text)
 
     def _piece(self, index: int) -> str:
         return self._tokens[index]
@@ -88,7 +89,7 @@ class WordTokenizer(Tokenizer):
 
 
 def train_words(texts: Sequence[str], config: TokenizerConfig) -> WordTokenizer:
-    """Build a word tokenizer from the most frequent tokens of a text."""
+    """Make a word tokenizer of the most frequent tokens of the texts."""
     if script(texts) != "spaced":
         log.warning(
             "tokenizer.type=word splits text at spaces and punctuation, but this text is written without spaces; "
@@ -110,11 +111,11 @@ class Token(NamedTuple):
 
 
 def find_tokens(text: str) -> list[Token]:
-    """Split a text into words and single other characters.
+    """Split a text into words and other single characters.
 
     A word is a run of letters, marks, digits and underscores, and is the same token in every context. Where the text has
-    no space between two tokens, one of them carries a joiner on that side: the one that is not a word, or the right one
-    if neither is. ``3.50 (or so).`` gives ``3 ￭.￭ 50 (￭ or so ￭) ￭.``. White space is whatever ``str.split`` splits at.
+    no space between two tokens, one of them gets a joiner on that side: the one that is not a word, or the right one if
+    neither is a word. ``3.50 (or so).`` gives ``3 ￭.￭ 50 (￭ or so ￭) ￭.``. White space is defined by ``str.split``.
     """
     found: list[Token] = []
     for match in _token_pattern().finditer(text):
@@ -151,14 +152,14 @@ def join_tokens(tokens: Iterable[str]) -> str:
 def _token_pattern() -> re.Pattern[str]:
     r"""Match a word or one other character.
 
-    ``\w`` does not match combining marks and the joiners U+200C and U+200D of Indic scripts, so they are added.
+    ``\w`` does not match combining marks and the joiners U+200C and U+200D of Indic scripts, so the pattern adds them.
     """
-    planes = itertools.chain(range(0x20000), range(0xE0000, 0xE1000))  # the others hold no marks
+    planes = itertools.chain(range(0x20000), range(0xE0000, 0xE1000))  # the other planes have no marks
     marks = "".join(char for char in map(chr, planes) if unicodedata.category(char)[0] == "M")
     return re.compile(rf"[\w{marks}\u200c\u200d]+|.", re.DOTALL)
 
 
 def _is_word(token: str) -> bool:
-    """Whether a match of the token pattern is a word; its first character decides."""
+    """Whether a match of the token pattern is a word, which its first character determines."""
     first = token[0]
     return first.isalnum() or first in "_\u200c\u200d" or unicodedata.category(first)[0] == "M"

@@ -1,7 +1,7 @@
-"""Words and sentences of raw text in any script, as the metrics count them.
+"""Words and sentences of raw text in any script, for the metrics.
 
-These words are not the tokens of a model: they have no punctuation and no case, so the text cannot be restored from
-them. See ``tokenizer`` and ``word`` for tokens that can be joined again.
+These words are not the tokens of a model. They have no punctuation and no case, so they cannot be joined to the original
+text. Tokens that can be joined are in ``tokenizer`` and ``word``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import regex  # supports Unicode scripts; a dependency of sacreBLEU too
 
-# Scripts written without spaces: every character is a word. scx: includes characters that several scripts share (ー).
+# Scripts written without spaces, where each character is a word. scx includes characters that several scripts share (ー).
 _UNSPACED = r"""
     \p{scx=Han}\p{scx=Hiragana}\p{scx=Katakana}\p{scx=Bopomofo}
     \p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Tham}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Viet}\p{Javanese}\p{Balinese}
@@ -30,15 +30,16 @@ _HAN = regex.compile(r"\p{Han}")
 _NO_SPACE_AFTER = regex.compile(rf"[{_UNSPACED}\u3000-\u303f\uff00-\uff65]", regex.VERSION1 | regex.VERBOSE)
 _ASCII_WORD = regex.compile("[A-Za-z0-9]+")
 
-_FULL_STOPS = "。！？｡।॥۔؟។၊။።"  # these end a sentence whatever follows
+_FULL_STOPS = "。！？｡।॥۔؟។၊။።"  # these end a sentence in any context
 _END = regex.compile(rf"""[.!?…{_FULL_STOPS}]+(?:[”’"'»)\]」』）]|\s+['"”’»](?=\s|$))*""")
 _TITLE = regex.compile(r"\b(?:\p{Lu}|Mr|Mrs|Ms|Dr|Prof|St|Sen|Rep|Gov|Gen|Lt|Sgt)$")
 
 
 def split_words(text: str) -> list[str]:
-    """Split text into words, case kept: runs of letters and digits, or single characters in scripts without spaces.
+    """Split text into words without changing the case.
 
-    Composed and decomposed accents give the same word. Punctuation and symbols are left out.
+    A word is a run of letters and digits, or a single character in scripts without spaces. Composed and decomposed accents
+    give the same word. Punctuation and symbols are skipped.
     """
     if text.isascii():
         return _ASCII_WORD.findall(text)
@@ -49,7 +50,7 @@ def script(texts: Iterable[str]) -> str:
     """Return the class of scripts of a text: "spaced", "han" (Chinese), or "unspaced" (Japanese, Thai, Khmer, ...).
 
     A text is "spaced" if it has more than four words of letters and digits per character of a script without spaces. The
-    limit is that high because a word of such a script is about two characters long, and its texts may quote much Latin.
+    limit is high because a word of such a script has about two characters, and its texts can have many Latin words.
     """
     han = unspaced = other = 0
     for text in texts:
@@ -72,17 +73,16 @@ def join_texts(texts: Iterable[str]) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Split text into lowercased words. For ASCII text, they equal those of rouge-score's tokenizer without stemming."""
+    """Split text into lowercase words. For ASCII text, they are those of rouge-score's tokenizer without stemming."""
     return split_words(text.lower())
 
 
 def sentences(text: str) -> list[str]:
     """Split text into sentences.
 
-    Text with newlines holds one sentence per line. Otherwise a sentence ends at 。！？ and similar signs, and at . ! ? …
-    before white space. There are two exceptions for the latter: a lowercase letter follows, or the full stop comes after
-    a single capital letter or a title (Mr, Dr). Where white space precedes the punctuation, as in tokenised text, it ends
-    the sentence in any case.
+    Text with newlines has one sentence per line. In other text, a sentence ends at 。！？ and similar characters, and at
+    . ! ? … before white space. The latter do not end a sentence if the next letter is lowercase, or if a full stop follows a
+    single capital letter or a title (Mr, Dr). Punctuation after white space, as in tokenised text, always ends a sentence.
     """
     if "\n" in text:
         return [line for line in text.split("\n") if line.strip()]

@@ -1,14 +1,15 @@
-"""Bridges: the decoder's first state from the encoder's final states, by their formulas."""
+"""Bridges: the decoder's initial state equals its formula of the encoder's final states."""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import nn
 
-from seq2seq.layers.bridge import BridgeSizes, make_bridge
+from seq2seq.layers.bridge import BRIDGES, BridgeSizes, make_bridge
 from seq2seq.layers.cells import CELLS
 from seq2seq.layers.encoder import Encoded, RecurrentEncoder
 
@@ -18,7 +19,7 @@ LENGTHS = torch.tensor([5, 2, 3])
 
 
 class Lengths(NamedTuple):
-    """A source of which only the lengths are known."""
+    """A source with lengths only."""
 
     src_lengths: torch.Tensor
 
@@ -56,7 +57,7 @@ def bridge(kind: str, cell: str, encoder: RecurrentEncoder, num_layers: int = 1,
 @EVERY_CELL
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize(("encoder_layers", "decoder_layers", "width"), [(1, 1, H), (2, 3, 10), (3, 1, 6)])
-def test_linear_bridge_is_bahdanaus_formula(cell, bidirectional, encoder_layers, decoder_layers, width):
+def test_the_linear_bridge_is_the_formula_of_bahdanau(cell, bidirectional, encoder_layers, decoder_layers, width):
     encoder, encoded = encode(cell, encoder_layers, M, bidirectional)
     made = bridge("linear", cell, encoder, decoder_layers, width)
     start = made(encoded)
@@ -79,7 +80,7 @@ def test_linear_bridge_is_bahdanaus_formula(cell, bidirectional, encoder_layers,
 
 
 @EVERY_CELL
-def test_mean_bridge_averages_real_positions_only(cell):
+def test_the_mean_bridge_averages_only_real_positions(cell):
     encoder, encoded = encode(cell, 2)
     made = bridge("mean", cell, encoder, 2, 10)
     noisy = encoded._replace(values=encoded.values + 9 * ~encoded.mask.unsqueeze(2))
@@ -103,7 +104,7 @@ def test_last_bridge_copies_final_states(cell, bidirectional, encoder_layers, de
         final = encoded.final[:, min(layer, encoder_layers - 1)]  # (B, D, W)
         h = torch.cat([final[:, d, :width] for d in range(encoder.directions)], dim=1)
         torch.testing.assert_close(start[:, layer, :H], h)
-        if cell == "lstm":
+        if CELLS[cell].parts > 1:
             c = torch.cat([final[:, d, width:] for d in range(encoder.directions)], dim=1)
             torch.testing.assert_close(start[:, layer, H:], c)
 
@@ -119,7 +120,7 @@ def test_zero_bridge_starts_from_zeros(cell):
 def test_last_bridge_refuses_different_widths():
     encoder, _ = encode("gru", width=6)
     message = (
-        "model.bridge=last copies states and requires one width, but the encoder has 6 and the decoder 8; "
+        "model.bridge=last requires encoder and decoder of the same width, but the encoder has width 6 and the decoder 8; "
         "set model.encoder_hidden_size=8 or model.bridge=linear"
     )
     with pytest.raises(ValueError, match=message):
@@ -128,5 +129,6 @@ def test_last_bridge_refuses_different_widths():
 
 def test_an_unknown_bridge_is_refused_with_the_list():
     encoder, _ = encode("gru")
-    with pytest.raises(ValueError, match=r"model.bridge must be one of linear, last, mean, zero, but is first"):
+    message = f"model.bridge must be one of {', '.join(BRIDGES)}, but is first"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         bridge("first", "gru", encoder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -63,7 +65,7 @@ def parameters(stack: StackedCell) -> dict[str, torch.Tensor]:
 
 @EVERY_CELL
 @LAYERS
-def test_equals_torchs_layer_in_values_and_gradients(cell, num_layers):
+def test_values_and_gradients_equal_those_of_the_torch_layer(cell, num_layers):
     stack = make(cell, num_layers)
     layer = torch_layer(cell, stack)
     start = 0.5 * torch.randn(B, num_layers, stack.state_size)
@@ -86,7 +88,7 @@ def test_equals_torchs_layer_in_values_and_gradients(cell, num_layers):
 
 
 @EVERY_CELL
-def test_a_row_does_not_depend_on_the_others(cell):
+def test_a_row_does_not_depend_on_other_rows(cell):
     stack = make(cell)
     inputs = torch.randn(B, T, E)
     together, _ = run(stack, inputs)
@@ -116,7 +118,7 @@ def test_residual_adds_the_input_of_the_upper_layer_to_its_output(cell):
     ],
     ids=["recurrent", "weight", "between", "between_locked"],
 )
-def test_dropout_acts_in_training_only(cell, options):
+def test_dropout_is_active_only_in_training(cell, options):
     dropping, plain = make(cell, **options), make(cell)
     plain.load_state_dict(dropping.state_dict())
     inputs, start = torch.randn(B, T, E), torch.randn(B, 2, plain.state_size)
@@ -138,7 +140,7 @@ def test_masks_differ_between_sentences_layers_and_batches():
 
 
 @EVERY_CELL
-def test_recurrent_dropout_keeps_one_mask_over_all_steps_and_masks_h_only(cell):
+def test_recurrent_dropout_uses_one_mask_for_all_steps_and_masks_only_h(cell):
     stack = make(cell, 1, recurrent_dropout=0.5)
     inputs = torch.randn(B, T, E)
     prepared = stack.prepare(B)
@@ -153,7 +155,7 @@ def test_recurrent_dropout_keeps_one_mask_over_all_steps_and_masks_h_only(cell):
         torch.testing.assert_close(outputs[:, t], parts[0])
 
 
-def test_a_locked_unit_between_layers_is_dead_at_every_step():
+def test_locked_dropout_between_layers_drops_the_same_units_at_every_step():
     stack = make("rnn_tanh", dropout=0.5, locked=True)
     inputs = torch.randn(B, T, E, requires_grad=True)
     seen = []
@@ -173,7 +175,7 @@ def test_ordinary_dropout_between_layers_changes_from_step_to_step():
     assert any(not torch.equal(zeros, seen[0]) for zeros in seen)
 
 
-def test_weight_drop_is_one_mask_a_batch_on_every_layer():
+def test_weight_drop_draws_one_mask_per_batch_and_layer():
     stack = make("gru", weight_drop=0.5)
     prepared, later = stack.prepare(B), stack.prepare(B)
     for layer, weight in enumerate(stack.weight_hh):
@@ -183,15 +185,15 @@ def test_weight_drop_is_one_mask_a_batch_on_every_layer():
         assert not torch.equal(prepared.weights[layer], later.weights[layer])
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_gated_cells_start_uniform(cell: str):
+@pytest.mark.parametrize("cell", [name for name, cell in CELLS.items() if cell.gates > 1])
+def test_gated_cells_are_initialised_uniformly(cell: str):
     stack = StackedCell(cell, input_size=E, hidden_size=64, num_layers=2)
     for parameter in stack.parameters():
         assert 0.08 < parameter.abs().max() <= 0.1
         assert parameter.unique().numel() > 0.9 * parameter.numel()
 
 
-def test_plain_cells_start_orthogonal_and_relu_at_the_identity():
+def test_cells_without_gates_are_initialised_orthogonally_and_relu_with_the_identity():
     tanh, relu = (StackedCell(cell, input_size=E, hidden_size=H, num_layers=1) for cell in ("rnn_tanh", "rnn_relu"))
     torch.testing.assert_close(tanh.weight_hh[0] @ tanh.weight_hh[0].T, torch.eye(H), rtol=0, atol=1e-5)
     assert torch.equal(relu.weight_hh[0], torch.eye(H))
@@ -200,11 +202,12 @@ def test_plain_cells_start_orthogonal_and_relu_at_the_identity():
         assert not stack.bias_hh[0].any()
 
 
-def test_uniform_has_the_standard_deviation_it_promises():
+def test_uniform_has_the_given_standard_deviation():
     assert uniform_(torch.empty(400, 100), 0.2).std().item() == pytest.approx(0.2, rel=0.02)
 
 
 def test_an_unknown_cell_is_refused_with_the_list():
-    with pytest.raises(ValueError, match=r"model.cell must be one of rnn_tanh, rnn_relu, gru, lstm, but is elman"):
+    message = f"model.cell must be one of {', '.join(CELLS)}, but is elman"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         StackedCell("elman", input_size=E, hidden_size=H, num_layers=1)
     assert cells.find_cell("lstm").parts == 2

@@ -107,7 +107,7 @@ def test_the_first_context_is_zero_with_attention_and_the_summary_without():
     assert torch.equal(start(decoder, torch.zeros(B, 2, H), memory).context, memory.summary)
 
 
-def test_masks_are_drawn_once_for_a_whole_target(monkeypatch):
+def test_masks_are_drawn_once_per_unroll(monkeypatch):
     decoder = make("gru", recurrent_dropout=0.5, weight_drop=0.5, dropout=0.5, locked=True)
     memory = remember(decoder)
     drawn = []
@@ -142,7 +142,7 @@ def test_hypotheses_of_a_sentence_share_its_memory(cell, attention, coverage):
             torch.testing.assert_close(mine, other)
 
 
-def test_state_select_takes_rows_of_everything():
+def test_state_select_selects_rows_of_every_tensor():
     decoder = make(coverage="sum")
     state = start(decoder, torch.randn(B, 2, H), remember(decoder))
     state = state._replace(log_weights=torch.rand(B, S), coverage=torch.rand(B, S))
@@ -162,7 +162,7 @@ def stepped(decoder: RecurrentDecoder, memory: Memory, steps: int = T) -> list:
 
 
 @pytest.mark.parametrize("attention", [kind for kind in ATTENTIONS if kind != "none"])
-def test_after_t_steps_coverage_sums_to_t(attention):
+def test_coverage_sums_to_t_after_t_steps(attention):
     decoder = make(attention=attention, coverage="sum")
     memory = remember(decoder)
     for t, state in enumerate(stepped(decoder, memory)):
@@ -198,7 +198,7 @@ def test_a_step_uses_the_coverage_of_the_steps_before_it(attention, coverage):
 
 
 @pytest.mark.parametrize(("attention", "coverage"), COVERED)
-def test_the_coverage_weight_learns_from_the_second_step_on(attention, coverage):
+def test_the_coverage_weight_has_a_gradient_from_the_second_step(attention, coverage):
     for steps in (1, 2):
         decoder = make(attention=attention, coverage=coverage)
         memory = remember(decoder)
@@ -210,7 +210,7 @@ def test_the_coverage_weight_learns_from_the_second_step_on(attention, coverage)
                 assert learns == (steps == 2), name
 
 
-def test_without_coverage_none_is_kept():
+def test_without_coverage_the_state_holds_none():
     for attention in ATTENTIONS:
         decoder = make(attention=attention)
         states = stepped(decoder, remember(decoder), 2)

@@ -85,7 +85,7 @@ def targets(distribution: Distribution, size: int) -> torch.Tensor:
 
 
 @EVERY_KIND
-def test_both_views_are_the_formula(kind):
+def test_both_views_equal_the_formula(kind):
     given, size = parts(), size_of(kind)
     distribution = make(kind, given)
     expected = by_hand(kind, given)[:, :size]
@@ -106,7 +106,7 @@ def test_both_views_agree_on_every_id(kind, sharpness):
 
 @EVERY_KIND
 @pytest.mark.parametrize("sharpness", [0.1, 2.0, 20.0, 1e4])
-def test_the_probabilities_of_a_row_sum_to_one_and_pad_and_bos_have_none(kind, sharpness):
+def test_the_probabilities_of_a_row_sum_to_one_and_those_of_pad_and_bos_are_zero(kind, sharpness):
     size = size_of(kind)
     log_probs = make(kind, parts(sharpness=sharpness)).log_probs(size)
     torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(R), rtol=0, atol=1e-5)
@@ -116,7 +116,7 @@ def test_the_probabilities_of_a_row_sum_to_one_and_pad_and_bos_have_none(kind, s
 
 
 @EVERY_COPY
-def test_ids_that_no_source_of_the_row_holds_have_no_probability(kind):
+def test_oov_ids_that_the_source_of_the_row_lacks_have_no_probability(kind):
     log_probs = make(kind, parts()).log_probs(SIZE + 2)
     assert log_probs.shape == (R, SIZE + 2)
     for row in range(R):
@@ -124,7 +124,7 @@ def test_ids_that_no_source_of_the_row_holds_have_no_probability(kind):
         assert {v for v in range(V, SIZE + 2) if log_probs[row, v] > -math.inf} == own
 
 
-def test_sees_equation_9_by_hand():
+def test_equation_9_of_see_by_hand():
     # P_vocab = (1/8, 2/8, 1/8, 4/8) over ids 1, 3, 4, 5; p_gen = 1/3; the source is "4 6 4", a = (1/6, 2/6, 3/6)
     logits = torch.tensor([[-1e9, math.log(1), -1e9, math.log(2), math.log(1), math.log(4)]])
     energies = torch.tensor([[1 / 6, 2 / 6, 3 / 6]]).log()
@@ -142,7 +142,7 @@ def test_sees_equation_9_by_hand():
     )  # P_vocab's
 
 
-def test_gus_shared_softmax_by_hand():
+def test_the_shared_softmax_of_gu_by_hand():
     # e^logit = 1, 2, 1, 4 over ids 1, 3, 4, 5; e^psi = 3, 5, 4 over "4 6 4": Z = 20
     logits = torch.tensor([[-1e9, math.log(1), -1e9, math.log(2), math.log(1), math.log(4)]])
     copying = Copying(None, torch.tensor([[3.0, 5.0, 4.0]]).log(), torch.tensor([[4, 6, 4]]))
@@ -166,7 +166,7 @@ def test_without_copying_there_is_no_route():
 
 
 @EVERY_COPY
-def test_the_routes_sum_to_the_whole(kind):
+def test_the_routes_sum_to_the_probability(kind):
     target = torch.tensor([4, 8, 5, 7, 1])  # by both routes; own; only generated; own; both
     found = make(kind, parts()).target(target)
     assert isinstance(found.route, Route)
@@ -188,7 +188,7 @@ def test_copied_and_generated_are_one_token(kind):
 
 
 @EVERY_COPY
-def test_the_order_of_the_source_does_not_matter_nor_does_more_padding(kind):
+def test_the_order_and_the_padding_of_the_source_change_nothing(kind):
     given = parts()
     expected = make(kind, given).log_probs(SIZE)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
@@ -239,7 +239,7 @@ def test_gradcheck_through_the_routes(kind):
 
 
 @EVERY_COPY
-def test_a_gold_token_that_is_nowhere_in_the_source_gives_copying_no_credit(kind):
+def test_a_target_token_outside_the_source_gives_copying_no_gradient(kind):
     found = gradients(kind, parts(), torch.tensor([5, 4, 5, 5, 4]))
     assert all(gradient.isfinite().all() for gradient in found)
     if kind == "pointer":  # within the source, nothing is better than anything else
@@ -250,7 +250,7 @@ def test_a_gold_token_that_is_nowhere_in_the_source_gives_copying_no_credit(kind
 
 
 @EVERY_COPY
-def test_a_gold_piece_of_the_source_alone_gives_the_vocabulary_no_credit(kind):
+def test_a_target_piece_outside_the_vocabulary_gives_generating_no_gradient(kind):
     given = parts()
     target = torch.tensor([6, 8, 3, 7, 3])
     leaves = Parts(*(tensor.clone().requires_grad_() for tensor in given))
@@ -263,7 +263,7 @@ def test_a_gold_piece_of_the_source_alone_gives_the_vocabulary_no_credit(kind):
         assert (leaves.gate.grad[[0, 1, 3]] < 0).all()  # more copying
 
 
-def test_an_own_piece_that_does_not_stand_in_the_source_is_impossible():
+def test_an_oov_piece_that_the_source_lacks_is_impossible():
     """No such gold may be asked for: ``extended_target_ids`` gives the unknown piece then."""
     for kind in COPIES:
         found = make(kind, parts()).target(torch.tensor([8, 6, 6, 4, 7]))
@@ -276,7 +276,7 @@ def test_an_own_piece_that_does_not_stand_in_the_source_is_impossible():
 @pytest.mark.parametrize(
     "target", [[4, 5, 3, 3, 1], [5, 4, 5, 5, 4], [6, 8, 3, 7, 3]], ids=["both", "vocabulary", "own"]
 )
-def test_a_saturated_gate_stays_finite(gate, target):
+def test_results_are_finite_with_a_saturated_gate(gate, target):
     given = parts()._replace(gate=torch.full((R,), gate))
     assert all(gradient.isfinite().all() for gradient in gradients("pointer", given, torch.tensor(target)))
     log_probs = make("pointer", given).log_probs(SIZE)
@@ -295,7 +295,7 @@ def test_a_saturated_gate_stays_finite(gate, target):
 
 @EVERY_COPY
 @pytest.mark.parametrize("low", [-1e3, -1e5])
-def test_weights_that_underflow_stay_finite(kind, low):
+def test_results_are_finite_where_weights_underflow(kind, low):
     given = parts()
     energies = given.energies.clone()
     energies[:, 1:] += low  # position 0 takes everything; the weights of the others are 0 in fp32
@@ -312,7 +312,7 @@ def test_weights_that_underflow_stay_finite(kind, low):
 
 @EVERY_COPY
 @pytest.mark.parametrize("size", [1e3, 1e5])
-def test_extreme_energies_and_logits_stay_finite(kind, size):
+def test_results_are_finite_for_extreme_energies_and_logits(kind, size):
     given = Parts(*(size * tensor.sign() for tensor in parts()))
     for target in ([4, 5, 3, 3, 1], [6, 8, 3, 7, 3]):
         assert all(gradient.isfinite().all() for gradient in gradients(kind, given, torch.tensor(target)))

@@ -15,7 +15,7 @@ def _seed():
     torch.manual_seed(1)
 
 
-def test_a_locked_mask_keeps_the_mean_and_its_type():
+def test_a_locked_mask_keeps_mean_and_dtype():
     mask = make_mask((200, 100), P, torch.zeros(1, dtype=torch.float64))
     assert mask.shape == (200, 100)
     assert mask.dtype == torch.float64
@@ -24,7 +24,7 @@ def test_a_locked_mask_keeps_the_mean_and_its_type():
     assert (mask == 0).double().mean().item() == pytest.approx(P, abs=0.02)
 
 
-def test_neighbours_in_a_mask_are_independent():
+def test_neighbouring_entries_of_a_mask_are_independent():
     kept = make_mask((1000, 64), P, torch.zeros(1)) > 0
     for distance in range(1, 5):  # four neighbours share a random number
         both = (kept[:, distance:] & kept[:, :-distance]).double().mean().item()
@@ -32,27 +32,27 @@ def test_neighbours_in_a_mask_are_independent():
 
 
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 7)])
-def test_a_mask_may_have_any_size_and_nearly_everything_dropped(shape):
+def test_masks_of_any_shape_with_nearly_everything_dropped(shape):
     mask = make_mask(shape, 1 - 1e-9, torch.zeros(1))
     assert mask.shape == shape
     assert mask.isfinite().all()
 
 
-def test_locked_dropout_has_one_mask_over_time_and_another_for_each_sentence():
+def test_locked_dropout_draws_one_mask_per_sentence():
     dropped = SequenceDropout(P, locked=True)(torch.ones(3, 7, 50))
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
     assert not torch.equal(dropped[0], dropped[1])
     assert not torch.equal(dropped[1], dropped[2])
 
 
-def test_ordinary_dropout_has_another_mask_at_every_step():
+def test_ordinary_dropout_draws_a_new_mask_at_every_step():
     dropped = SequenceDropout(P)(torch.ones(3, 7, 50))
     assert dropped.unique().tolist() == pytest.approx([0, 1 / (1 - P)])
     assert not torch.equal(dropped[:, 0], dropped[:, 1])
 
 
 @pytest.mark.parametrize("locked", [False, True])
-def test_another_call_draws_another_mask(locked):
+def test_every_call_draws_a_new_mask(locked):
     dropout = SequenceDropout(P, locked=locked)
     ones = torch.ones(2, 4, 50)
     assert not torch.equal(dropout(ones), dropout(ones))
@@ -66,7 +66,7 @@ def test_nothing_is_dropped_in_evaluation_or_with_probability_zero(locked):
 
 
 @pytest.mark.parametrize("locked", [False, True])
-def test_the_gradient_passes_where_the_value_does(locked):
+def test_the_gradient_has_the_same_mask_as_the_value(locked):
     sequence = torch.ones(2, 4, 50, requires_grad=True)
     dropped = SequenceDropout(P, locked=locked)(sequence)
     dropped.sum().backward()
@@ -85,7 +85,7 @@ def test_word_dropout_drops_whole_words_and_scales_the_others():
     assert torch.equal((sequence.grad != 0).any(dim=2), kept)
 
 
-def test_word_dropout_does_not_act_in_evaluation_or_with_probability_zero():
+def test_word_dropout_changes_nothing_in_evaluation_or_with_probability_zero():
     sequence = torch.randn(2, 4, 50)
     assert WordDropout(P).eval()(sequence) is sequence
     assert WordDropout(0.0)(sequence) is sequence
@@ -103,11 +103,11 @@ def test_weight_drop_zeroes_single_weights_and_scales_the_others():
     assert torch.equal(weight.grad != 0, kept)
 
 
-def test_weight_drop_does_not_act_in_evaluation():
+def test_weight_drop_changes_nothing_in_evaluation():
     weight = torch.randn(5, 5)
     assert torch.equal(drop_weight(weight, P, False), weight)
 
 
-def test_printing_names_probability_and_kind():
+def test_repr_shows_probability_and_kind():
     assert "p=0.25, locked=True" in repr(SequenceDropout(P, locked=True))
     assert "p=0.25" in repr(WordDropout(P))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ def close(a: Encoded, b: Encoded, rows: slice = slice(None)) -> None:
 
 
 @EVERY_SHAPE
-def test_padding_does_not_matter(cell, num_layers, bidirectional):
+def test_padding_changes_nothing(cell, num_layers, bidirectional):
     encoder = make(cell, num_layers, bidirectional).eval()
     embedded = torch.randn(B, S, E)
     encoded = encoder(embedded, SOURCE)
@@ -70,7 +71,9 @@ def test_padding_does_not_matter(cell, num_layers, bidirectional):
 
 
 @EVERY_SHAPE
-def test_each_sentence_is_as_alone_and_the_final_state_is_the_last_real_one(cell, num_layers, bidirectional):
+def test_each_sentence_equals_itself_alone_and_the_final_state_follows_its_last_real_step(
+    cell, num_layers, bidirectional
+):
     encoder = make(cell, num_layers, bidirectional).eval()
     embedded = torch.randn(B, S, E)
     encoded = encoder(embedded, SOURCE)
@@ -115,7 +118,7 @@ def test_the_ways_to_run_a_layer_agree(cell, num_layers, bidirectional, recurren
         torch.testing.assert_close(a_parameters[name].grad, b_parameters[name].grad, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_states_that_grow_over_padding_do_no_harm():
+def test_states_that_overflow_over_padding_leave_gradients_finite():
     encoder = make("rnn_relu", 1, False)
     (layer,) = encoder.layers
     with torch.no_grad():
@@ -131,7 +134,7 @@ def test_states_that_grow_over_padding_do_no_harm():
 
 @EVERY_SHAPE
 @pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
-def test_the_backward_by_hand_is_the_gradient(cell, num_layers, bidirectional, recurrent_dropout):
+def test_gradcheck_of_the_fast_backward(cell, num_layers, bidirectional, recurrent_dropout):
     encoder = make(cell, num_layers, bidirectional, recurrent_dropout=recurrent_dropout).double()
     embedded = torch.randn(B, S, E, dtype=torch.float64, requires_grad=True)
 
@@ -144,7 +147,7 @@ def test_the_backward_by_hand_is_the_gradient(cell, num_layers, bidirectional, r
     assert torch.autograd.gradcheck(read, (embedded, *encoder.parameters()), fast_mode=True)
 
 
-def test_recurrent_dropout_draws_one_mask_for_each_layer_and_direction_once_a_batch(monkeypatch):
+def test_recurrent_dropout_draws_one_mask_per_batch_layer_and_direction(monkeypatch):
     drawn = []
 
     def spy(*arguments):
@@ -189,7 +192,7 @@ def test_the_recurrent_mask_is_the_same_at_every_step(cell, monkeypatch):
     ],
     ids=["ordinary", "locked", "recurrent", "weight", "weight_in_the_loop"],
 )
-def test_dropout_acts_in_training_only(cell, options):
+def test_dropout_is_active_only_in_training(cell, options):
     dropping, plain = make(cell, **options), make(cell)
     plain.load_state_dict(dropping.state_dict())
     embedded = torch.randn(B, S, E)
@@ -202,7 +205,7 @@ def test_dropout_acts_in_training_only(cell, options):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_weight_drop_uses_one_mask_on_each_h_to_h_matrix_and_its_gradient_agrees(cell, monkeypatch):
+def test_weight_drop_masks_each_h_to_h_matrix_once_and_its_gradient_agrees(cell, monkeypatch):
     masks = []
 
     def drop(weight, p, training):
@@ -230,7 +233,7 @@ def test_weight_drop_uses_one_mask_on_each_h_to_h_matrix_and_its_gradient_agrees
 
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("recurrent_dropout", [0.0, 0.5])
-def test_residual_adds_the_layer_below_to_all_but_the_first(bidirectional, recurrent_dropout, monkeypatch):
+def test_residual_adds_the_layer_below_to_every_layer_except_the_first(bidirectional, recurrent_dropout, monkeypatch):
     monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: torch.ones(shape))
     options = {"bidirectional": bidirectional, "recurrent_dropout": recurrent_dropout}
     residual, plain = make("gru", 2, residual=True, **options), make("gru", 2, **options)
@@ -244,10 +247,10 @@ def test_residual_adds_the_layer_below_to_all_but_the_first(bidirectional, recur
     assert not summed.values[~summed.mask].any()
 
 
-def test_an_odd_width_cannot_be_halved():
+def test_an_odd_width_of_two_directions_is_refused():
     message = (
-        "model.encoder_hidden_size counts both directions and must be even, but is 7; "
-        "change it or set model.bidirectional=false"
+        "model.encoder_hidden_size is the width of both directions together and must be even, but is 7; "
+        "set an even number or model.bidirectional=false"
     )
     with pytest.raises(ValueError, match=message):
         RecurrentEncoder("gru", input_size=E, hidden_size=7, num_layers=1)
@@ -255,5 +258,6 @@ def test_an_odd_width_cannot_be_halved():
 
 
 def test_an_unknown_cell_is_refused_with_the_list():
-    with pytest.raises(ValueError, match=r"model.cell must be one of rnn_tanh, rnn_relu, gru, lstm, but is elman"):
+    message = f"model.cell must be one of {', '.join(CELLS)}, but is elman"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make("elman")

@@ -1,4 +1,4 @@
-"""Pointing: the gate and the weights to copy by, by their formulas."""
+"""Copying: the gate and the copy weights equal their formulas."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def remember(made: Pointer | CopyNet) -> Memory:
 
 
 def steps() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """s_t, c_t, x_t and the log-weights of the decoder's attention."""
+    """Return s_t, c_t, x_t and the log-weights of the decoder's attention."""
     energies = torch.randn(B, T, S).masked_fill((torch.arange(S) >= LENGTHS.unsqueeze(1)).unsqueeze(1), MASKED)
     return torch.randn(B, T, H), torch.randn(B, T, M), torch.randn(B, T, E), torch.log_softmax(energies, dim=2)
 
 
-def test_the_gate_is_sees_equation_8():
+def test_the_gate_is_equation_8_of_see():
     made, given = pointer(), steps()
     outputs, contexts, embedded, _ = given
     gate, _ = made(*given, remember(made))
@@ -72,7 +72,7 @@ def test_the_shared_attention_copies_by_the_weights_of_the_decoder():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_separate_attention_has_weights_of_its_own(kind):
+def test_a_separate_attention_has_separate_weights(kind):
     made, given = pointer(separate(kind)), steps()
     memory = remember(made)
     gate, energies = made(*given, memory)
@@ -80,15 +80,15 @@ def test_a_separate_attention_has_weights_of_its_own(kind):
     torch.testing.assert_close(energies.exp().sum(dim=2), torch.ones(B, T))
     assert (energies.exp() == 0).any(dim=1).logical_not().equal(memory.mask)
     assert (energies.exp() - given[3].exp()).abs().max() > 1e-2
-    for t in range(T):  # as that attention would look, with the same query
+    for t in range(T):  # the weights of that attention for the same query
         query = given[0][:, t : t + 1]
         expected = made.attention.log_weights(query, memory.copy_keys, memory.mask, torch.zeros(B, 1, 0))
         torch.testing.assert_close(energies[:, t : t + 1], expected)
 
 
-def test_a_separate_attention_is_asked_for_its_log_weights():
+def test_the_log_weights_of_a_separate_attention_are_used():
     class WithPrior(type(separate())):
-        """An attention with a prior on the first position."""
+        """An attention with a higher energy at the first position."""
 
         def log_weights(self, query, keys, mask, coverage):
             prior = torch.zeros(S).index_fill(0, torch.tensor(0), 3.0)
@@ -103,7 +103,7 @@ def test_a_separate_attention_is_asked_for_its_log_weights():
     torch.testing.assert_close(found.exp().sum(dim=2), torch.ones(B, T))
 
 
-def test_a_separate_attention_learns_and_the_decoders_does_not_through_it():
+def test_only_the_separate_attention_has_a_gradient_through_copying():
     made, given = pointer(separate()), steps()
     log_weights = given[3].requires_grad_()
     gate, energies = made(*given[:3], log_weights, remember(made))
@@ -114,7 +114,7 @@ def test_a_separate_attention_learns_and_the_decoders_does_not_through_it():
 
 
 @pytest.mark.parametrize("make", [lambda: pointer(separate()), lambda: copynet()])
-def test_keys_are_projected_once_a_sentence(make, monkeypatch):
+def test_keys_are_projected_once_per_sentence(make, monkeypatch):
     made, given = make(), steps()
     memory = remember(made)
     before = [tensor.clone() for tensor in memory]
@@ -127,7 +127,7 @@ def test_keys_are_projected_once_a_sentence(make, monkeypatch):
     assert not torch.allclose(made(*given, other)[1], expected)
 
 
-def test_copynet_is_gus_equation_8():
+def test_copynet_is_equation_8_of_gu():
     made, given = copynet(), steps()
     memory = remember(made)
     gate, energies = made(*given, memory)
@@ -141,7 +141,7 @@ def test_copynet_is_gus_equation_8():
                 assert energies[b, t, j].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
-def test_copynet_may_have_a_memory_of_another_width():
+def test_copynet_accepts_a_memory_of_another_width():
     made = copynet(8)
     assert made.keys(torch.randn(B, S, 8)).shape == (B, S, H)
 
@@ -165,7 +165,7 @@ def test_energies_are_fp32_under_bfloat16(make):
 
 
 @pytest.mark.parametrize("make", [lambda: pointer(), lambda: pointer(separate()), lambda: copynet()])
-def test_one_step_at_a_time_gives_the_same(make):
+def test_single_steps_equal_all_steps_at_once(make):
     made, given = make(), steps()
     memory = remember(made)
     gate, energies = made(*given, memory)
@@ -176,8 +176,9 @@ def test_one_step_at_a_time_gives_the_same(make):
             torch.testing.assert_close(one_gate, gate[:, t : t + 1])
 
 
-def test_an_empty_source_gets_no_copy_mass():
-    made, given = pointer(), steps()
+@pytest.mark.parametrize("attention", ["shared", "separate"])
+def test_an_empty_source_has_no_copy_probability(attention):
+    made, given = pointer(separate() if attention == "separate" else None), steps()
     memory = remember(made)
     memory = memory._replace(mask=memory.mask & (torch.arange(B) != 1).unsqueeze(1))
     log_weights = given[3].masked_fill(~memory.mask.unsqueeze(1), MASKED)

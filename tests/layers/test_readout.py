@@ -19,7 +19,7 @@ def readout(**options) -> Readout:
     return Readout(output_size=H, memory_size=M, embedding_size=E, vocab_size=9, banned=(0, 2), **options)
 
 
-def test_readout_is_its_formula_and_bans():
+def test_readout_equals_its_formula_and_bans_ids():
     made = readout()
     torch.nn.init.normal_(made.logits.bias)
     output, context = torch.randn(B, T, H), torch.randn(B, T, M)
@@ -33,7 +33,7 @@ def test_readout_is_its_formula_and_bans():
     torch.testing.assert_close(torch.log_softmax(logits, -1)[..., free], torch.log_softmax(expected[..., free], -1))
 
 
-def test_readout_bans_even_the_largest_logit_and_gives_it_no_gradient():
+def test_readout_bans_the_largest_logit_and_gives_it_no_gradient():
     made = readout()
     with torch.no_grad():
         made.logits.bias[2] = 1e4
@@ -45,7 +45,7 @@ def test_readout_bans_even_the_largest_logit_and_gives_it_no_gradient():
 
 
 @pytest.mark.parametrize("locked", [False, True])
-def test_readout_dropout_acts_in_training_only(locked):
+def test_readout_dropout_is_active_only_in_training(locked):
     made = readout(dropout=0.5, locked=locked)
     values = torch.randn(B, T, H), torch.randn(B, T, M)
     zeros = made.features(*values) == 0

@@ -114,7 +114,7 @@ def ids_of(found: list[Hypothesis]) -> list[list[int]]:
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("limit", [1, 2, 4])
-def test_a_beam_of_everything_is_exhaustive_search(limit, penalty):
+def test_a_beam_of_all_hypotheses_is_exhaustive_search(limit, penalty):
     chain = Chain()
     found = chain.search([0, 1, 2, 3], [limit] * 4, beam_size=V**limit, length_penalty=penalty)
     for sentence, hypotheses in enumerate(found):
@@ -125,7 +125,7 @@ def test_a_beam_of_everything_is_exhaustive_search(limit, penalty):
 
 
 @pytest.mark.parametrize("least", [0, 1])
-def test_an_id_that_must_not_come_is_never_produced_and_the_others_keep_their_scores(least):
+def test_never_id_is_never_produced_and_other_hypotheses_keep_their_scores(least):
     chain = Chain()
     found = chain.search([0, 1, 2, 3], [4] * 4, beam_size=V**4, min_length=least, never_id=4)
     for sentence, hypotheses in enumerate(found):
@@ -137,7 +137,7 @@ def test_an_id_that_must_not_come_is_never_produced_and_the_others_keep_their_sc
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 5])
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("least", [0, 2])
-def test_a_batch_gives_what_the_plain_search_gives_one_by_one(beam_size, penalty, least):
+def test_a_batch_equals_the_plain_search_of_each_sentence(beam_size, penalty, least):
     limits = [6, 1, 3, 9, 2, 6]
     for seed in range(5):
         chain = Chain(6, seed)
@@ -146,7 +146,7 @@ def test_a_batch_gives_what_the_plain_search_gives_one_by_one(beam_size, penalty
             assert ids_of(found[sentence]) == chain.plain(sentence, limit, beam_size, penalty, least)
 
 
-def test_one_slot_is_greedy_search():
+def test_beam_size_one_is_greedy_search():
     chain = Chain(8)
     for sentence, (best,) in enumerate(chain.search(list(range(8)), [7] * 8, beam_size=1)):
         ids, path, last = [], 0, BOS
@@ -157,7 +157,7 @@ def test_one_slot_is_greedy_search():
         assert best.ids == ids
 
 
-def test_hypotheses_are_what_they_claim_to_be():
+def test_the_fields_of_a_hypothesis_agree_with_its_ids():
     chain = Chain()
     limits = [5, 2, 8, 1]
     ends = set()
@@ -181,7 +181,7 @@ def test_hypotheses_are_what_they_claim_to_be():
 
 
 @pytest.mark.parametrize("beam_size", [1, 2, 4])
-def test_batch_mates_do_not_matter(beam_size):
+def test_a_sentence_does_not_depend_on_its_batch(beam_size):
     chain = Chain(5, sharpness=3.0)
     chain.table[1, :, :, :] = NEVER  # sentence 1 ends at once
     chain.table[1, :, :, EOS] = 0.0
@@ -233,13 +233,13 @@ def test_no_end_before_the_minimum_length(beam_size, least):
         assert len(hypotheses) == beam_size
 
 
-def test_the_maximum_length_wins_over_the_minimum():
+def test_the_maximum_length_takes_precedence_over_the_minimum():
     found = Chain().search([0, 1], [2, 6], min_length=4)
     assert {len(h.ids) for h in found[0]} == {2}
     assert min(len(h.ids) for h in found[1]) == 5
 
 
-def test_blocking_the_end_never_leaves_a_row_without_a_token():
+def test_banning_eos_never_leaves_a_row_without_a_token():
     chain = Chain()
     chain.table[0] = NEVER  # sentence 0 can only end
     chain.table[0, :, :, EOS] = 0.0
@@ -248,7 +248,7 @@ def test_blocking_the_end_never_leaves_a_row_without_a_token():
     assert min(len(h.ids) for h in found[1]) == 4
 
 
-def test_fewer_hypotheses_only_if_there_are_no_more():
+def test_fewer_hypotheses_are_returned_only_if_no_more_exist():
     found = Chain().search([0, 1, 2], [1, 2, 3], beam_size=6)
     assert [len(hypotheses) for hypotheses in found] == [1, 4, 6]  # of 1, 4 and 13 that there are
 
@@ -293,7 +293,7 @@ def penalty(chain: Chain, sentence: int, ids: list[int], real: int, coverage: fl
 
 @pytest.mark.parametrize(("coverage", "summary"), [(0.4, 0.0), (0.0, 0.7), (0.3, 0.2)])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-def test_penalties_follow_the_beam_and_count_real_positions_alone(coverage, summary, length_penalty):
+def test_penalties_follow_the_beam_and_count_only_real_positions(coverage, summary, length_penalty):
     limits, lengths = [6, 1, 3, 9, 2, 6], [4, 2, 1, 3, 4, 2]
     options = {"beam_size": 4, "length_penalty": length_penalty}
     for seed in range(3):
@@ -307,7 +307,7 @@ def test_penalties_follow_the_beam_and_count_real_positions_alone(coverage, summ
             assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
 
 
-def test_penalties_reorder_what_is_found_and_leave_its_log_probability():
+def test_penalties_change_the_order_and_not_the_log_probabilities():
     moved = 0
     for seed in range(5):
         chain = Chain(4, seed)
@@ -341,7 +341,7 @@ def test_penalties_of_a_sentence_do_not_depend_on_its_batch():
             assert [h.score for h in found] == pytest.approx([h.score for h in alone])
 
 
-def test_penalties_of_nothing_change_nothing_and_nobody_asks_where_the_step_looked():
+def test_without_penalties_attention_weights_are_not_read():
     class Blind(NamedTuple):
         """A state without weights and mask."""
 
@@ -376,11 +376,11 @@ def test_the_first_token_is_bos():
     assert all(BOS not in tokens for tokens in seen[1:])
 
 
-def test_nothing_is_searched_for_nothing():
+def test_an_empty_batch_gives_an_empty_list():
     assert Chain().search([], []) == []
 
 
-def test_no_gradient_is_kept():
+def test_search_records_no_gradient():
     chain = Chain()
     chain.table.requires_grad_()
 

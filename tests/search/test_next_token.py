@@ -37,7 +37,7 @@ def test_best_has_no_more_columns_than_there_are_ids(table: torch.Tensor) -> Non
         assert all(sorted(row) == list(range(V)) for row in ids.tolist())
 
 
-def test_at_takes_single_values(table: torch.Tensor) -> None:
+def test_at_returns_single_values(table: torch.Tensor) -> None:
     ids = torch.tensor([[0, 8], [3, 3], [1, 2], [4, 5], [8, 0]])
     expected = [[table[row, i].item() for i in line] for row, line in enumerate(ids.tolist())]
     assert LogProbs(table).at(ids).tolist() == expected

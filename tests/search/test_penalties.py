@@ -25,7 +25,7 @@ def test_the_summary_penalty_is_that_of_gehrmann():
     assert found.tolist() == pytest.approx([0.5 * 1.5, 0.0])
 
 
-def test_both_add_up():
+def test_both_penalties_are_added():
     found = Penalties(0.2, 0.5)(ATTENDED, MASK)
     torch.testing.assert_close(found, Penalties(0.2)(ATTENDED, MASK) + Penalties(summary=0.5)(ATTENDED, MASK))
 
@@ -41,14 +41,14 @@ def test_padding_adds_nothing():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("looked", [0.0, 1e-45])
-def test_what_was_never_looked_at_costs_much_but_not_everything(looked, dtype):
+def test_the_coverage_penalty_of_an_unattended_position_is_large_and_finite(looked, dtype):
     attended = torch.full((1, 3), looked, dtype=dtype)
     found = Penalties(0.2)(attended, torch.ones(1, 3, dtype=torch.bool))
     assert found.isfinite().all()
     assert found > 0.2 * 3 * 80
 
 
-def test_more_is_taken_for_less_coverage_and_nothing_for_what_is_covered_once():
+def test_the_coverage_penalty_falls_with_coverage_and_is_zero_from_one():
     mask = torch.ones(5, 1, dtype=torch.bool)
     little = Penalties(1.0)(torch.tensor([[0.1], [0.5], [0.9], [1.0], [7.0]]), mask).tolist()
     assert little == sorted(little, reverse=True)
@@ -57,7 +57,7 @@ def test_more_is_taken_for_less_coverage_and_nothing_for_what_is_covered_once():
     assert much == [0, 0, 0, 0.5, 6]
 
 
-def test_without_penalties_there_are_none():
+def test_the_default_penalties_are_zero():
     assert not Penalties()
     assert Penalties(coverage=0.1)
     assert Penalties(summary=0.1)

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import TOKENIZER_NAMES, TokenizerConfig
-from seq2seq.text.factory import TOKENIZER_KINDS, load_tokenizer, train_tokenizer
+from seq2seq.text.factory import TOKENIZER_KINDS, _sample, load_tokenizer, train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.text.word import JOINER, WordTokenizer, split_tokens
 
@@ -78,7 +78,7 @@ def test_blank_text_has_no_ids(kind: str, text: str, trained: dict[str, Tokenize
 
 @KINDS
 @pytest.mark.parametrize("text", ["<s>", "</s> <pad>", "<unk> the <s> cat </s>", "<0x41>"])
-def test_text_that_looks_like_a_special_is_text(kind: str, text: str) -> None:
+def test_text_that_looks_like_a_special_token_is_text(kind: str, text: str) -> None:
     tokenizer = train(kind, [*TEXTS, "<s> </s> <pad> <unk> <0x41>", "the <s> cat", "< p a d > u n k / 0 x 4 1"])
     ids = tokenizer.encode(text)
     assert not {PAD, UNK, BOS, EOS} & set(ids)
@@ -92,6 +92,25 @@ def test_text_that_looks_like_a_special_is_text(kind: str, text: str) -> None:
 def test_odd_text_does_not_crash(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
     assert isinstance(trained[kind].decode(trained[kind].encode(text)), str)
     assert train(kind, [*TEXTS, text]).size > 4
+
+
+@KINDS
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\x00", "a\x00b \x00", "\x00" * 20 + "\ud801" * 20])
+def test_lone_surrogates_and_nul_are_encodable_text_everywhere(kind: str, text: str, normalization: str) -> None:
+    tokenizer = train(kind, [*TEXTS, *[text] * 15], normalization=normalization)
+    loaded = load_tokenizer(kind, tokenizer.to_bytes())
+    assert loaded.identity == tokenizer.identity
+    segments = [loaded.segment([text])[0]]
+    if kind == "bpe":
+        segments += loaded.sample([text], 0.5, 1)
+    for ids, pieces, _ in segments:
+        assert all(piece.encode() for piece in pieces)
+        assert isinstance(loaded.decode(ids).encode(), bytes)
+    assert segments[0].ids == loaded.encode(text)
+    assert loaded.id(text) in range(loaded.size)
+    assert "\ud800" not in loaded.decode([loaded.size], [text])
+    assert isinstance(loaded.decode([loaded.size], [text]).encode(), bytes)
 
 
 @KINDS
@@ -204,7 +223,7 @@ def test_pieces_of_any_text_join_to_the_text(kind: str, text: str, trained: dict
 @KINDS
 @settings(max_examples=100, deadline=None)
 @given(text=anything | awkward)
-def test_spans_point_at_the_pieces_in_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
+def test_spans_are_the_positions_of_the_pieces_in_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
     _, pieces, spans = trained[kind].segment([text])[0]
     end = 0
     for piece, span in zip(pieces, spans, strict=True):
@@ -225,7 +244,7 @@ def test_spans_point_at_the_pieces_in_the_text(kind: str, text: str, trained: di
 
 @KINDS
 @pytest.mark.parametrize("normalization", ["nfkc", "nmt_nfkc"])
-def test_spans_point_into_the_text_before_it_is_normalized(kind: str, normalization: str) -> None:
+def test_spans_refer_to_the_text_before_normalization(kind: str, normalization: str) -> None:
     text = "  The   ｃat,  Ａ①  éte\u0301 ☃ "
     _, _, spans = train(kind, normalization=normalization).segment([text])[0]
     assert "".join(text[slice(*span)] for span in spans) == "".join(text.split())
@@ -275,7 +294,9 @@ def test_oov_pieces_of_sentencepiece_keep_their_space(kind: str, trained: dict[s
 
 @KINDS
 @pytest.mark.parametrize("piece", ["<s>", "</s>", "<pad>", "<unk>", "<0x41>"])
-def test_an_oov_piece_that_looks_like_a_special_is_text(kind: str, piece: str, trained: dict[str, Tokenizer]) -> None:
+def test_an_oov_piece_that_looks_like_a_special_token_is_text(
+    kind: str, piece: str, trained: dict[str, Tokenizer]
+) -> None:
     tokenizer = trained[kind]
     (the,) = tokenizer.encode("the")[:1] if kind != "char" else tokenizer.encode("t")[1:]
     first = tokenizer.decode([the])
@@ -285,7 +306,7 @@ def test_an_oov_piece_that_looks_like_a_special_is_text(kind: str, piece: str, t
     )
 
 
-def test_unknown_characters_that_spell_a_special_are_copied() -> None:
+def test_unknown_characters_that_spell_a_special_token_are_copied() -> None:
     tokenizer = train("char", ["a b"], size=10)
     (found,) = tokenizer.segment(["a <s>"])
     assert found.pieces[-1] == "<s>"
@@ -293,7 +314,7 @@ def test_unknown_characters_that_spell_a_special_are_copied() -> None:
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_bytes_beside_oov_pieces_are_decoded(kind: str, trained: dict[str, Tokenizer]) -> None:
+def test_byte_pieces_next_to_oov_pieces_are_decoded(kind: str, trained: dict[str, Tokenizer]) -> None:
     tokenizer = trained[kind]
     snow = tokenizer.encode("☃")
     assert all(piece.startswith("<0x") for piece in tokenizer.pieces(snow)[-3:])
@@ -379,7 +400,7 @@ def test_small_text_gives_a_smaller_vocabulary_and_one_warning(kind: str, caplog
 
 
 @KINDS
-def test_the_vocabulary_has_the_size_asked_for(kind: str) -> None:
+def test_the_vocabulary_has_the_configured_size(kind: str) -> None:
     texts = [" ".join(word) for word in itertools.permutations(["red", "green", "blue", "black", "grey", "pink"], 4)]
     size = {"char": 10, "word": 8}.get(kind, 280)
     assert train(kind, texts, size=size).size == size
@@ -424,9 +445,51 @@ def test_frequent_characters_take_at_most_a_quarter_of_the_vocabulary() -> None:
 @KINDS
 @pytest.mark.parametrize("texts", [[], ["", " \u3000"]])
 def test_no_text(kind: str, texts: list[str]) -> None:
-    message = "a tokenizer needs text to train on, but every line of data.train is empty"
+    message = "a tokenizer requires text to train on, but every line of data.train is empty"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train(kind, texts)
+
+
+# ---- large training texts
+
+MANY = [f"{TEXTS[number % 4]} {number:03}" for number in range(300)]
+
+
+@KINDS
+def test_above_max_sentences_a_tokenizer_is_trained_on_a_seeded_sample_and_says_so(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TokenizerConfig(type=kind, vocab_size=330, max_sentences=200)
+    tokenizer = train_tokenizer(MANY, config)
+    message = (
+        "training the tokenizer on a random sample of 200 of 300 sentences; tokenizer.max_sentences sets the number"
+    )
+    assert [record.getMessage() for record in caplog.records if "training the" in record.getMessage()] == [message]
+    assert train_tokenizer(MANY, config).to_bytes() == tokenizer.to_bytes()
+    sample = [MANY[number] for number in sorted(random.Random(0).sample(range(300), 200))]
+    assert tokenizer.to_bytes() == train_tokenizer(sample, config).to_bytes()
+
+
+def test_the_sample_is_the_same_on_every_platform() -> None:
+    sample = _sample([str(number) for number in range(10_000)], 5)
+    assert sample == ["663", "4242", "6311", "6890", "8376"]
+
+
+@KINDS
+def test_up_to_max_sentences_every_sentence_is_used(kind: str) -> None:
+    exact = TokenizerConfig(type=kind, vocab_size=330, max_sentences=len(MANY))
+    default = TokenizerConfig(type=kind, vocab_size=330)
+    assert train_tokenizer(MANY, exact).to_bytes() == train_tokenizer(MANY, default).to_bytes()
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_a_training_that_takes_long_is_announced(
+    enough: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    characters = sum(map(len, MANY))
+    monkeypatch.setattr("seq2seq.text.factory._LONG", characters if enough else characters + 1)
+    train("char", MANY)
+    assert ("training the tokenizer on 300 sentences" in caplog.text) == enough
 
 
 @KINDS
@@ -464,7 +527,7 @@ def test_an_interrupt_while_training_is_raised_as_such(kind: str, monkeypatch: p
 
 
 def test_the_factory_makes_every_kind_of_the_configuration() -> None:
-    assert tuple(TOKENIZER_KINDS) == tuple(TOKENIZER_NAMES)
+    assert tuple(TOKENIZER_KINDS) == TOKENIZER_NAMES
 
 
 def test_unknown_kind() -> None:
@@ -478,14 +541,14 @@ def test_unknown_kind() -> None:
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
 @pytest.mark.parametrize("data", [b"", b"nonsense"])
 def test_bytes_that_do_not_hold_a_sentencepiece_model(kind: str, data: bytes) -> None:
-    message = f"these {len(data)} bytes are no SentencePiece model"
+    message = f"these {len(data)} bytes are not a SentencePiece model"
     with pytest.raises(ValueError, match=f"^{message}$"):
         load_tokenizer(kind, data)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"tokens": 5, "normalization": ""}', b"\xff"])
 def test_bytes_that_do_not_hold_a_word_tokenizer(data: bytes) -> None:
-    message = f"these {len(data)} bytes are no word tokenizer: "
+    message = f"these {len(data)} bytes are not a word tokenizer: "
     with pytest.raises(ValueError, match=f"^{message}.+$"):
         load_tokenizer("word", data)
 

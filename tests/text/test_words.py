@@ -77,7 +77,7 @@ def test_sentences(expected: list[str]) -> None:
     assert sentences((" " if spaced else "").join(expected)) == expected
 
 
-def test_only_newlines_end_sentences_if_there_are_any() -> None:
+def test_only_newlines_end_sentences_if_the_text_has_newlines() -> None:
     assert sentences("One. Two.\nThree\n\n") == ["One. Two.", "Three"]
 
 

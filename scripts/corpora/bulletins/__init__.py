@@ -1,1 +1,1 @@
-"""The names and the kinds of event behind scripts/corpora/make_bulletins.py."""
+"""The names and the kinds of event for scripts/corpora/make_bulletins.py."""

@@ -1,7 +1,7 @@
-"""The news desk: deals names and figures to the kinds of event, and composes their sentences into reports.
+"""The news desk gives names and figures to the kinds of event, and composes their sentences into reports.
 
-The kinds of event are in the other modules; they register themselves here. Each returns a report and the
-one headline that follows from it.
+The kinds of event are in the other modules, which register them here. Each kind returns a report and the only
+headline that follows from it.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from bulletins.names import MEN, WOMEN, Names, listed
 
 Slot = tuple[str, ...]  # wordings of one sentence
 
-ROOM = 210  # characters: no further extra sentence is told beyond
-FEWEST = 3  # sentences
+ROOM = 210  # maximum number of characters after which a report gets no further extra sentence
+FEWEST = 3  # minimum number of sentences of a report
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = ("March", "April", "May", "June", "July", "August", "September", "October", "November")
 TRADES = listed(
@@ -33,7 +33,7 @@ class Bulletin(NamedTuple):
 
 
 class Person(NamedTuple):
-    """A person with the pronouns."""
+    """A person and the pronouns."""
 
     name: str
     last: str
@@ -53,10 +53,10 @@ def upper(text: str) -> str:
 
 
 class Desk(Dealer):
-    """Deals names and figures to the kinds of event."""
+    """Draws the names and figures of the kinds of event."""
 
     def __init__(self, seed: int, names: Names) -> None:
-        """Start with full decks of the names that the reports may use."""
+        """Start with the unused names that the reports may contain."""
         super().__init__(seed)
         self._names = names
 
@@ -103,7 +103,7 @@ class Desk(Dealer):
         return Person(f"{self.deal(MEN)} {last}", last, "he", "his")
 
     def name(self) -> str:
-        """The full name of a person whose pronouns are not needed."""
+        """Return the full name of a person."""
         return self.person().name
 
     def day(self) -> str:
@@ -127,9 +127,9 @@ class Desk(Dealer):
 
         Args:
             headline: the headline, which follows from the facts.
-            facts: sentences that together hold everything the headline says, in this order.
-            before: sentences, of which one may start the report.
-            after: sentences that end the report, as many as its length permits; empty ones are left out.
+            facts: sentences that together contain all facts of the headline, in this order.
+            before: sentences, one of which may begin the report.
+            after: sentences for the end of the report, as many as its length permits; empty ones are skipped.
         """
         told = [self.pick(slot) for slot in facts]
         if self.chance(0.5):

@@ -1,1 +1,1 @@
-"""The lexicon, grammar and sentence patterns behind scripts/corpora/make_phrasebook.py."""
+"""The lexicon, grammar and sentence patterns for scripts/corpora/make_phrasebook.py."""

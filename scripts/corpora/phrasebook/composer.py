@@ -44,10 +44,10 @@ AGELESS = ("child", "boy", "girl")
 
 
 class Composer(Dealer):
-    """Deals words to the patterns."""
+    """Draws the words of the patterns."""
 
     def __init__(self, seed: int, names: Names) -> None:
-        """Start with full decks and the names that the sentences may use."""
+        """Start with the unused words and the names that the sentences may contain."""
         super().__init__(seed)
         self.names = names
 

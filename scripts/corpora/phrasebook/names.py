@@ -12,7 +12,7 @@ from phrasebook.lexicon import Name
 
 
 class Names(NamedTuple):
-    """The names that one part of the phrasebook may use."""
+    """The names that one part of the phrasebook may contain."""
 
     people: tuple[Name, ...]
     surnames: tuple[Name, ...]

@@ -1,7 +1,8 @@
 """Fast twins of plain layers: the same results, with a hand-written backward or in-place arithmetic.
 
-A plain layer looks its kind up by name: ``cells.FAST_CELLS``, ``decoder.FAST_ATTENTIONS``. A kind without a twin runs
-plain. One test runs over these tables and compares values and gradients of every twin with those of the plain layers.
+The tables ``cells.FAST_CELLS`` and ``decoder.FAST_ATTENTIONS`` hold the twins under the names of their kinds. A kind without
+a twin runs step by step. One test runs over these tables and compares values and gradients of every twin with those of
+the plain layers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def enabled() -> bool:
 
 @contextmanager
 def plain_layers() -> Iterator[None]:
-    """Run the plain layers, step by step and differentiated by autograd; for tests and comparisons of speed."""
+    """Use the plain layers, differentiated by autograd, in this context; for tests and measurements of speed."""
     global _enabled
     before, _enabled = _enabled, False
     try:

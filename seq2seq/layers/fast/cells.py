@@ -1,20 +1,23 @@
-"""In-place versions of the recurrent cells: one step, and the same step backward.
+"""In-place versions of the recurrent cells: one step forward and one step backward.
 
-The formulas are those of ``seq2seq.layers.cells``. A step receives x, the sum of everything that enters the gates, and
-overwrites it with the gates after their nonlinearities. With a' for the pre-activation of a gate a, and dX for the
-gradient of the loss with respect to X, the chain rule gives, for
+The formulas are those of ``seq2seq.layers.cells``. A step takes the pre-activations of the gates and replaces them by the
+gates, in place. The GRU keeps two parts of its pre-activations separate: that of the input and that of the previous h.
 
-LSTM: c = f * c_last + i * g, h = o * tanh(c), with i, f, o = sigmoid and g = tanh of their pre-activations::
+Notation: c_p and h_p are the previous c and h; a' is the pre-activation of a gate a; dX is the gradient of the loss with
+respect to X, with dh and dc those that enter the step from above and from the next step. The chain rule gives
+
+LSTM: c = f * c_p + i * g, h = o * tanh(c), with i, f, o = sigmoid and g = tanh of their pre-activations::
 
     do' = dh * tanh(c) * o(1-o)        dc += dh * o * (1 - tanh(c)^2)
-    di' = dc * g * i(1-i)    df' = dc * c_last * f(1-f)    dg' = dc * i * (1-g^2)    dc_last = dc * f
+    di' = dc * g * i(1-i)    df' = dc * c_p * f(1-f)    dg' = dc * i * (1-g^2)    dc_p = dc * f
 
-GRU: n = tanh(n_x + r * n_h), h = n + z * (h_last - n), where n_h is the last state's part of the candidate::
+GRU: r, z = sigmoid of r', z', n = tanh(n'), n' = n_x + r * n_h, h = n + z * (h_p - n), where n_x is the input's part of the
+candidate and n_h that of h_p::
 
-    dn' = dh * (1-z) * (1-n^2)    dr' = dn' * n_h * r(1-r)    dz' = dh * (h_last - n) * z(1-z)    dn_h = dn' * r
-    dh_last = dh * z, in addition to what flows through the gates
+    dn' = dh * (1-z) * (1-n^2)    dr' = dn' * n_h * r(1-r)    dz' = dh * (h_p - n) * z(1-z)
+    dn_x = dn'    dn_h = dn' * r    dh_p = dh * z, plus the gradient through r', z' and n_h
 
-rnn_tanh: dx = dh * (1-h^2).  rnn_relu: dx = dh where h > 0, else 0.
+rnn_tanh: h = tanh(h'), dh' = dh * (1-h^2).  rnn_relu: h = max(h', 0), dh' = dh where h > 0, else 0.
 """
 
 from __future__ import annotations
@@ -29,33 +32,34 @@ from torch import Tensor
 class StepTensors(NamedTuple):
     """Inputs and outputs of one step; (..., H) unless a shape is given."""
 
-    gates: Tensor  # (..., G*H), before the step the sums x, after it the gates
-    hidden_gates: Tensor  # (..., G*H), the last state's part of x where the cell keeps it separate, else empty
-    last_output: Tensor
-    last_cell: Tensor  # c of the LSTM, else empty
-    output: Tensor  # written by the step
-    cell: Tensor  # written by the step
+    gates: Tensor  # (..., G*H), pre-activations before the step, gates after it
+    hidden_gates: Tensor  # (..., G*H), the part of the previous h if the cell keeps it separate, else empty
+    last_output: Tensor  # the previous h
+    last_cell: Tensor  # the previous c of the LSTM, else empty
+    output: Tensor  # h, written by the step
+    cell: Tensor  # c, written by the step
 
 
 class StepGradients(NamedTuple):
-    """Gradients that leave one step backward."""
+    """Gradients that one step of the backward pass returns."""
 
-    hidden_gates: Tensor  # (..., G*H), with respect to the last state's part of x
-    last_output: Tensor | None  # (..., H), except through the gates; None: there is no other path
-    last_cell: Tensor  # (..., H), or empty
+    hidden_gates: Tensor  # (..., G*H), with respect to the part of the pre-activations that depends on the previous h
+    last_output: Tensor | None  # (..., H), with respect to the previous h, without the path through the gates; None: 0
+    last_cell: Tensor  # (..., H), with respect to the previous c, or empty
 
 
 class FastCell(NamedTuple):
     """The in-place twin of a cell.
 
     ``forward(tensors)`` computes ``output``, ``cell`` and the gates in place. ``backward(tensors, d_output, d_cell,
-    d_gates)`` writes the gradient with respect to x into ``d_gates``.
+    d_gates)`` writes the gradient with respect to the pre-activations into ``d_gates``; of a cell that keeps two parts
+    separate, the gradient with respect to the part of the input.
     """
 
     forward: Callable[[StepTensors], None]
     backward: Callable[[StepTensors, Tensor, Tensor, Tensor], StepGradients]
-    separate: bool = False  # the last state's part of x is kept separate, as ``hidden_gates``
-    has_cell: bool = False  # the state holds c beside h
+    separate: bool = False  # whether the part of the previous h is kept separate, in ``hidden_gates``
+    has_cell: bool = False  # whether the state has c in addition to h
 
 
 def _lstm(step: StepTensors) -> None:

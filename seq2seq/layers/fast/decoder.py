@@ -1,24 +1,38 @@
-"""Fast twin of the teacher-forced decoder unroll: one layer with its attention.
+"""Fast twin of the teacher-forced unroll of a decoder with one layer.
 
-Same results as stepping, faster and with less memory. Forward keeps per step the state, the gates, the log-weights and
-the coverage. The (B, S, A) tensor of additive energies exists once and is recomputed in backward; the gradients of all
-weights are one matrix product over all steps; the gradient of the keys is accumulated in place.
+It gives the same results as stepping, faster and with less memory. Forward saves the state, the gates, the log-weights and
+the coverage of each step. The (B, S, A) tensor of additive energies is computed in one buffer, and again in backward. The
+gradient of each weight is one matrix product over all steps. The gradient of the keys is accumulated in place.
 
-Step t computes, with h and c_ctx the output and context of the step before (m: mask of recurrent dropout)::
+Notation: y_t is the embedding of the input token, h_t the output, c_t the cell state of the LSTM, ctx_t the context,
+value_i and k_i the value and the key of source position i, cov_t the coverage of the steps before t (cov_1 = 0), f_i the
+fertility, and m the mask of recurrent dropout. g_t are the pre-activations of the gates, and u_t is the part of them that
+depends on h_{t-1}, which the GRU keeps separate. Step t computes::
 
-    x_t = W_e y_t + W_h (m * h_{t-1}) + W_c ctx_{t-1} + b          h_t, cell_t = cell(x_t, h_{t-1}, cell_{t-1})
-    q_t = scale * Q h_t                                           (Q = identity for dot and general)
-    e_ti = v . tanh(q_t + k_i + w cov_ti)   or   q_t . k_i + w cov_ti
-    a_t = softmax(e_t)          ctx_t = sum_i a_ti v_i            cov_{t+1} = cov_t + a_t / fertility
+    u_t = W_h (m * h_{t-1}) + b        g_t = W_e y_t + b_e + W_c ctx_{t-1} + u_t      (GRU: g_t without u_t)
+    h_t, c_t = cell(g_t, u_t, h_{t-1}, c_{t-1})
+    q_t = scale * Q h_t                                                               (dot, general: Q = identity)
+    e_ti = v . tanh(q_t + k_i + w cov_ti)     or     q_t . k_i + w cov_ti
+    a_t = softmax(e_t)       ctx_t = sum_i a_ti value_i       cov_{t+1,i} = cov_ti + a_ti / f_i
 
-Backward, from the last step to the first, with dX the gradient of the loss with respect to X::
+Backward goes from the last step to the first. dX is the gradient of the loss with respect to X; outer(X) is the part of dX
+that comes from outside of the unroll. At the last step, the terms of step t+1 are 0::
 
-    dctx_t += W_c^T dx_{t+1}                     da_t = values dctx_t + dcov_{t+1} / fertility
-    dlog_t = (gradient of log a_t) + a_t * da_t  de_t = dlog_t - a_t * sum(dlog_t)
-    additive: s = 1 - tanh^2                     dq_t = v * sum_i de_ti s_i     dk_i += de_ti v * s_i
-              dv += sum_i de_ti tanh_i           dcov_t += de_ti (s_i . (v * w))
-    product:  dq_t = sum_i de_ti k_i             dk_i = sum_t de_ti q_t         dcov_t += de_t w
-    dh_t = (gradient of h_t) + W_h^T dx_{t+1} * m + scale * Q^T dq_t,  then the cell's own backward gives dx_t
+    dctx_t  = outer(ctx_t) + W_c^T dg_{t+1}
+    da_ti   = value_i . dctx_t + dcov_{t+1,i} / f_i
+    dlog_ti = outer(log a_ti) + a_ti da_ti              de_ti = dlog_ti - a_ti sum_j dlog_tj
+    additive, with s_ti = 1 - tanh^2 of the argument:   dq_t = v * sum_i de_ti s_ti
+              dcov_ti = dcov_{t+1,i} + de_ti (s_ti . (v * w))
+    product:  dq_t = sum_i de_ti k_i                    dcov_ti = dcov_{t+1,i} + w de_ti
+    dh_t    = outer(h_t) + scale * Q^T dq_t + m * (W_h^T du_{t+1}) + (path of h_t to h_{t+1} except through the gates)
+    dg_t, du_t, dc_{t-1} from dh_t and dc_t by the backward of the cell, ``layers.fast.cells``   (du_t = dg_t except for the GRU)
+
+The other gradients are sums over the steps::
+
+    dW_h = sum_t du_t (m * h_{t-1})^T     db = sum_t du_t     dW_c = sum_t dg_t ctx_{t-1}^T     dQ = scale sum_t dq_t h_t^T
+    dvalue_i = sum_t a_ti dctx_t          df_i = - sum_t dcov_{t+1,i} a_ti / f_i^2
+    additive: dk_i = v * sum_t de_ti s_ti       dv = sum_ti de_ti tanh(...)_ti       dw = v * sum_ti de_ti cov_ti s_ti
+    product:  dk_i = sum_t de_ti q_t            dw = sum_ti de_ti cov_ti
 """
 
 from __future__ import annotations
@@ -37,31 +51,31 @@ class UnrollOptions(NamedTuple):
     """Non-tensor options of the unroll."""
 
     cell: FastCell
-    additive: bool  # energies compare by tanh, else by products
-    scale: float  # of the products of query and keys
+    additive: bool  # additive energies; False: dot products
+    scale: float  # factor of the query
 
 
 class UnrollWeights(NamedTuple):
     """Parameters of one decoder layer and its attention; None if there is no such parameter."""
 
-    hidden: Tensor  # (G*H, H), h to h
-    bias: Tensor  # (G*H,)
-    context: Tensor  # (G*H, M)
-    query: Tensor | None  # (A, H)
+    hidden: Tensor  # (G*H, H), W_h
+    bias: Tensor  # (G*H,), b
+    context: Tensor  # (G*H, M), W_c
+    query: Tensor | None  # (A, H), Q
     energy: Tensor | None  # (A,), v of additive energies
-    coverage: Tensor | None  # (A,) or (1,)
-    recurrent_mask: Tensor | None  # (B, H), of recurrent dropout; has no gradient
+    coverage: Tensor | None  # (A,) or (1,), w
+    recurrent_mask: Tensor | None  # (B, H), m; has no gradient
 
 
 class FastAttention(NamedTuple):
     """The parameters of an attention that the unroll reads."""
 
-    query: Tensor | None = None  # (A, H); None: the query is the state itself
-    energy: Tensor | None = None  # (A,) of additive energies; None: energies are products
+    query: Tensor | None = None  # (A, H), Q; None: the query is the output of the decoder
+    energy: Tensor | None = None  # (A,), v of additive energies; None: energies are dot products
     scale: float = 1.0
 
 
-FAST_ATTENTIONS: dict[str, Callable[[Any], FastAttention]] = {  # from an attention of that name
+FAST_ATTENTIONS: dict[str, Callable[[Any], FastAttention]] = {  # maps an attention of this kind to its parameters
     "additive": lambda attention: FastAttention(attention.query.weight, attention.energy.weight[0]),
     "dot": lambda attention: FastAttention(),
     "general": lambda attention: FastAttention(),
@@ -70,22 +84,22 @@ FAST_ATTENTIONS: dict[str, Callable[[Any], FastAttention]] = {  # from an attent
 
 
 class _Saved(NamedTuple):
-    """Tensors that backward reads. T steps; index t+1 of inputs, outputs, cells and coverage follows step t."""
+    """Tensors saved for backward. The result of step t has index t+1 in outputs, cells, coverage and the contexts."""
 
     values: Tensor  # (B, S, M)
     keys: Tensor  # (B, S, A)
     mask: Tensor  # (B, S)
     fertility: Tensor  # (B, S), or (B, 0) without coverage
-    inputs: Tensor  # (T+1, B, H+M), the last output after recurrent dropout, and the last context
+    inputs: Tensor  # (T+1, B, H+M), the previous output after recurrent dropout, then the previous context
     outputs: Tensor  # (T+1, B, H)
     cells: Tensor  # (T+1, B, H), or (T+1, B, 0)
     gates: Tensor  # (T, B, G*H)
-    hidden_gates: Tensor  # (T, B, G*H) of a cell that keeps them separate, else empty
+    hidden_gates: Tensor  # (T, B, G*H), u_t of a cell that keeps it separate, else empty
     log_weights: Tensor  # (T, B, S)
     coverage: Tensor  # (T+1, B, S), or (T+1, B, 0)
 
     def step(self, t: int) -> StepTensors:
-        """The tensors of the cell at step t."""
+        """Return the tensors of the cell at step t."""
         return StepTensors(
             self.gates[t],
             self.hidden_gates[t],
@@ -97,10 +111,10 @@ class _Saved(NamedTuple):
 
 
 class FastUnroll(torch.autograd.Function):
-    """Unrolls the decoder over a known target.
+    """Runs the teacher-forced unroll.
 
     (options, gates (T, B, G*H), hidden (B, W), context (B, M), values, keys, mask, fertility, *weights) -> the fields of
-    ``Unrolled``. ``gates`` are W_e y_t + b_e, step first; they are not changed. Other shapes are those of ``Memory``.
+    ``Unrolled``. ``gates`` are W_e y_t + b_e, step first, and are not changed. The other shapes are those of ``Memory``.
     """
 
     @staticmethod
@@ -145,7 +159,9 @@ class FastUnroll(torch.autograd.Function):
             energies = _energies(options, weights, query, keys, saved.coverage[t], buffer)
             torch.log_softmax(energies.masked_fill_(~mask, MASKED), dim=1, out=saved.log_weights[t])
             attended = saved.log_weights[t].masked_fill_(~mask, MASKED).exp()
-            contexts[t + 1] = torch.bmm(attended.unsqueeze(1), values).squeeze(1)  # slow into a part of rows
+            contexts[t + 1] = torch.bmm(attended.unsqueeze(1), values).squeeze(
+                1
+            )  # bmm with out= is slow for this slice
             if weights.coverage is not None:
                 saved.coverage[t + 1] = saved.coverage[t] + attended / fertility
         ctx.options, ctx.absent = options, [weight is None for weight in weights]
@@ -167,7 +183,7 @@ class FastUnroll(torch.autograd.Function):
 
 
 class _Backward:
-    """Buffers and steps of the backward pass; ``d_x`` is the gradient of the loss with respect to x."""
+    """The backward pass: its buffers and steps. ``d_x`` is the gradient of the loss with respect to x."""
 
     def __init__(self, options: UnrollOptions, weights: UnrollWeights, saved: _Saved) -> None:
         self.options, self.weights, self.saved = options, weights, saved
@@ -184,12 +200,12 @@ class _Backward:
         self.d_coverage_weight = None if weights.coverage is None else torch.zeros_like(weights.coverage)
         self.buffer = torch.empty_like(saved.keys) if options.additive else saved.keys
         self.both = torch.cat((weights.hidden, weights.context), dim=1)
-        # gradients that the later step hands to the earlier one
+        # gradients that step t+1 passes to step t
         self.d_output, self.d_cell = torch.zeros_like(saved.outputs[0]), torch.zeros_like(saved.cells[0])
         self.d_context, self.d_coverage = torch.zeros_like(self.d_contexts[0]), torch.zeros_like(saved.fertility)
 
     def weights_backward(self, t: int, d_context: Tensor, d_log_weights: Tensor) -> None:
-        """Go from the context and the coverage of the next step back to the energies."""
+        """Compute the gradient of the energies from those of the context and of the coverage after step t."""
         saved, attended = self.saved, self.attended[t]
         torch.add(self.d_context, d_context, out=self.d_contexts[t])
         d_attended = torch.bmm(saved.values, self.d_contexts[t].unsqueeze(2)).squeeze(2)
@@ -200,7 +216,7 @@ class _Backward:
         torch.addcmul(d_log, attended, d_log.sum(dim=1, keepdim=True), value=-1, out=self.d_energies[t])
 
     def energies_backward(self, t: int) -> None:
-        """Go from the energies back to query, keys, coverage and the attention's parameters."""
+        """Compute the gradients of query, coverage and parameters from that of the energies; additive: also of the keys."""
         d_energies, coverage = self.d_energies[t], self.saved.coverage[t]
         if self.options.additive:
             self._additive_backward(t)
@@ -230,7 +246,7 @@ class _Backward:
         self.d_coverage = self.d_coverage + d_energies * (slopes @ (weights.energy * weights.coverage))
 
     def cell_backward(self, t: int, d_output: Tensor) -> None:
-        """Go from the output back through the cell to the last output, cell and context."""
+        """Compute the gradients of the gates and of the previous output, cell state and context from that of the output."""
         weights, cell = self.weights, self.options.cell
         d_query = self.d_queries[t].mul_(self.options.scale)
         d_output = self.d_output + d_output + (d_query if weights.query is None else d_query @ weights.query)
@@ -246,7 +262,7 @@ class _Backward:
         self.d_output = d_last if direct is None else d_last + direct
 
     def gradients(self) -> tuple[Tensor | None, ...]:
-        """Finish with one product over all steps for each weight; in the order of ``FastUnroll``'s arguments."""
+        """Compute the sums over all steps; return the gradients in the order of the arguments of ``FastUnroll``."""
         weights, saved = self.weights, self.saved
         d_keys = self.d_keys
         if self.options.additive:
@@ -286,7 +302,7 @@ def _query(options: UnrollOptions, weights: UnrollWeights, output: Tensor) -> Te
 def _energies(
     options: UnrollOptions, weights: UnrollWeights, query: Tensor, keys: Tensor, coverage: Tensor, buffer: Tensor
 ) -> Tensor:
-    """Compare one query a sentence with its keys: (B, A), (B, S, A), (B, S) -> (B, S)."""
+    """Compute the energies of one query per sentence: (B, A), (B, S, A), (B, S) -> (B, S)."""
     if options.additive:
         assert weights.energy is not None
         return (_compare(weights, query, keys, coverage, buffer) @ weights.energy).view(keys.shape[:2])
@@ -295,7 +311,7 @@ def _energies(
 
 
 def _compare(weights: UnrollWeights, query: Tensor, keys: Tensor, coverage: Tensor, buffer: Tensor) -> Tensor:
-    """Compute tanh(W s_t + U h_j + w_c c_j) in ``buffer`` (B, S, A); return a (B*S, A) view of it."""
+    """Compute tanh(q_t + k_i + w cov_ti) in ``buffer`` (B, S, A); return a (B*S, A) view of it."""
     torch.add(keys, query.unsqueeze(1), out=buffer)
     if weights.coverage is not None:
         buffer.addcmul_(coverage.unsqueeze(2), weights.coverage)

@@ -1,14 +1,21 @@
-"""Fast twin of one encoder layer over whole sentences, in one or both directions.
+"""Fast twin of one encoder layer, in one or both directions.
 
-Same results as torch's layers over packed sequences, faster on a CPU, and with recurrent dropout. The second direction
-reads each sentence reversed within its length, so padding comes last in both directions, no step has to check for it,
-and both directions advance in the same loop. Backward multiplies the gate gradients of all steps with the inputs and
-with the last outputs in one product each, instead of one product a step::
+It gives the same results as torch's layers on packed sequences, faster on a CPU, and supports recurrent dropout. The second
+direction reads each sentence reversed within its length. Padding is therefore at the end in both directions, no step
+checks for it, and one loop advances both directions.
 
-    dW_ih = sum_t dx_t y_t^T      dW_hh = sum_t dh_t (m * h_{t-1})^T      dh_{t-1} = m * (W_hh^T dh_t) + direct path
+Notation: y_t is the input of the layer, h_t its output and m the mask of recurrent dropout. g_t are the pre-activations of
+the gates, and u_t is the part of them that depends on h_{t-1}, which the GRU keeps separate::
 
-where y_t is the layer's input, dx_t and dh_t are the gradients of ``layers.fast.cells`` and m is the mask of recurrent
-dropout.
+    u_t = W_hh (m * h_{t-1}) + b_hh        g_t = W_ih y_t + b_ih + u_t      (GRU: g_t without u_t)
+
+The backward of the cell (``layers.fast.cells``) gives dg_t and du_t from dh_t, where dX is the gradient of the loss with
+respect to X; du_t = dg_t except for the GRU. outer(h_t) is the gradient from the values and the final state::
+
+    dh_t = outer(h_t) + m * (W_hh^T du_{t+1}) + (path of h_t to h_{t+1} except through the gates)        dy_t = W_ih^T dg_t
+    dW_ih = sum_t dg_t y_t^T      db_ih = sum_t dg_t      dW_hh = sum_t du_t (m * h_{t-1})^T      db_hh = sum_t du_t
+
+Each gradient of a weight is one product over all steps, instead of one product per step.
 """
 
 from __future__ import annotations
@@ -52,7 +59,7 @@ class FastRecurrence(torch.autograd.Function):
             cell.forward(_step(t, gates, hidden_gates, outputs, cells))
         rows = torch.arange(B, device=lengths.device)
         final = torch.cat((outputs[:, lengths, rows], cells[:, lengths, rows]), dim=2).transpose(0, 1)
-        # the output of a padded step may be infinite, and backward multiplies it by 0
+        # outputs of padded steps can be infinite, and backward multiplies them by 0
         outputs[:, 1:].masked_fill_(_padding(lengths, S).transpose(0, 1), 0.0)
         ctx.cell, ctx.has_mask = cell, weights.mask is not None
         ctx.save_for_backward(
@@ -85,7 +92,7 @@ class FastRecurrence(torch.autograd.Function):
                 torch.mm(d_h[d], weights.hh[d], out=d_last[d])
             d_last = d_last if weights.mask is None else d_last * weights.mask
             d_last = d_last if direct is None else d_last + direct
-        # one product over all steps for each weight
+        # for each weight, one product over all steps
         last = outputs[:, :-1] if weights.mask is None else outputs[:, :-1] * weights.mask.unsqueeze(1)
         flat_gates, flat_hidden = d_gates.flatten(1, 2), d_hidden_gates.flatten(1, 2)
         d_read = torch.bmm(flat_gates, weights.ih)
@@ -107,10 +114,7 @@ def _padding(lengths: Tensor, steps: int) -> Tensor:
 
 
 def _orders(lengths: Tensor, steps: int, directions: int) -> tuple[Tensor, Tensor]:
-    """Return the rows of (B*S) in the order (S*B) in which each direction reads them, and the inverse.
-
-    Shapes (D, S*B) and (D, B*S).
-    """
+    """Return the order (D, S*B) in which each direction reads the rows of (B*S), step first, and its inverse (D, B*S)."""
     rows, positions = torch.arange(len(lengths), device=lengths.device), torch.arange(steps, device=lengths.device)
     reverse = lengths.unsqueeze(1) - 1 - positions
     reverse = torch.where(reverse >= 0, reverse, positions)  # (B, S), its own inverse

@@ -1,22 +1,25 @@
-"""Fast twin of the output layer with its loss: the (R, V) logits are never in memory as a whole.
+"""Fast twin of the output layer and its loss. It never holds all (R, V) logits in memory.
 
-Rows are processed in slices. The logits of a slice are computed in a buffer that fits the cache, turned into the gradient
-of the loss in place, and used up by the products that give the gradients of features and weights. Memory does not grow
+Rows are processed in slices. The logits of a slice are computed in a buffer that fits the cache and replaced in place by
+the gradient of the loss; matrix products of this gradient then give those of features and weights. Memory does not grow
 with rows times vocabulary. The results are those of ``Distribution.target`` and ``smoothed_nll``.
 
-For one row with logits l, target y, Z = sum_v exp(l_v), e = smoothing, u_v = 1/|allowed| (0 for banned ids), and with
-copying p_gen = sigmoid(g), log M = logsumexp of the energies where the source holds y, log T = logsumexp of all energies::
+For one row with logits l and target y, let Z = sum_v exp(l_v), e the smoothing, and u_v = 1/(number of ids that are not
+banned), 0 for banned ids. With copying, let g be the gate, p_gen = sigmoid(g), log M the logsumexp of the energies at the
+source positions that hold y, and log T the logsumexp of all energies::
 
     log P = logaddexp(logsigmoid(g) + l_y - log Z,  logsigmoid(-g) + log M - log T)      (without copying l_y - log Z)
     loss  = -(1-e) log P - e sum_v u_v (l_v - log Z)
-    r     = p_gen P_vocab(y) / P                  the share of the probability that generating contributes; 1 without copying
+    r     = p_gen P_vocab(y) / P                  the share of P that generating contributes; 1 without copying
     d loss / d l_v = ((1-e) k + e) exp(l_v)/Z - (1-e) r [v = y] - e u_v
 
-where k = r with a gate of its own. CopyNet has one softmax over vocabulary and positions, g = log Z - log T, through
-which log Z acts once more: k = p_gen. With ``scale`` = ((1-e) k + e)/Z the first term is scale * exp(l_v); the row is
-multiplied by ``scale`` where it is narrow, in the products. The gold term enters the buffer divided by ``scale``, except
-where the scale may underflow (CopyNet without smoothing, copy energies far above the logits): there the gold term has
-products of its own, so that it is not lost.
+where k = r if g is computed by the pointer. CopyNet has one softmax over vocabulary and positions; there g = log Z - log T
+depends on the logits too, which gives k = p_gen. With ``scale`` = ((1-e) k + e)/Z, the first term is scale * exp(l_v). The
+buffer holds exp(l_v), and the products are multiplied by ``scale``, since their rows are shorter. The term of the target
+y is therefore divided by ``scale`` before it is added to the buffer. Where ``scale`` can underflow (CopyNet without
+smoothing, copy energies far above the logits), the term of the target would be lost; its products are then separate.
+
+The gradients of the terms of copying are::
 
     d loss / d g = (1-e) (p_gen - r)    d loss / d log M = (1-e) (r - 1)    d loss / d log T = (1-e) (1 - k)
 """
@@ -31,31 +34,31 @@ from torch.nn import functional as F
 
 from seq2seq.layers.distribution import MAX_LOGITS, NEVER, Copying, as_fp32
 
-SLICE_ROWS = 256  # of a slice on a CPU; fewer make slower products, more leave the cache
-MIN_SCALE = 1e-36  # the gold term is divided by at least this
+SLICE_ROWS = 256  # rows of a slice on a CPU; the products of fewer rows are slower, and more rows do not fit the cache
+MIN_SCALE = 1e-36  # the term of the target is divided by at least this
 BANNED_LOGIT = -1e9  # so low that the probability is 0, and finite
 
 
 class CopyTerms(NamedTuple):
-    """The terms of the loss that depend on copying, for R target tokens; energies as in ``Copying``."""
+    """The terms of the loss that depend on copying, for R target tokens; the energies are those of ``Copying``."""
 
     gate: Tensor | None  # (R,), p_gen = sigmoid(gate); None: one softmax over vocabulary and positions
-    matched: Tensor  # (R,), log M: logsumexp of the energies where the source holds the target, or minus infinity
+    matched: Tensor  # (R,), log M: logsumexp of the energies of the target's positions, or minus infinity
     total: Tensor  # (R,), log T: logsumexp of all energies
 
 
 def output_loss(
     layer: nn.Linear, features: Tensor, target: Tensor, copying: Copying | None, *, banned: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Compute loss and negative log-likelihood of R target tokens, summed; the latter has no gradient.
+    """Compute the loss and the negative log-likelihood, summed over R target tokens; only the loss has a gradient.
 
-    Products are computed in the dtype of ``features``, everything else in fp32 at least.
+    Matrix products are computed in the dtype of ``features``, everything else in fp32 or higher precision.
 
     Args:
         layer: maps features (R, E) to logits (R, V).
         target: ids of the extended vocabulary (R,).
         banned: ids that are never produced.
-        smoothing: e of (1-e) NLL + e mean_v(-log P_vocab(v)).
+        smoothing: e in (1-e) NLL + e mean_v(-log P_vocab(v)).
     """
     terms = (None, None, None) if copying is None else copy_terms(copying, target)
     with torch.autocast(features.device.type, enabled=False):
@@ -64,7 +67,7 @@ def output_loss(
 
 
 def copy_terms(copying: Copying, target: Tensor) -> CopyTerms:
-    """Reduce the energies of each row to the two sums that the loss depends on."""
+    """Compute log M and log T of each row, which the loss depends on."""
     energies = as_fp32(copying.energies)
     elsewhere = copying.ids != target.unsqueeze(1)
     matched = energies.masked_fill(elsewhere, NEVER).logsumexp(dim=1)
@@ -73,9 +76,9 @@ def copy_terms(copying: Copying, target: Tensor) -> CopyTerms:
 
 
 class _RowTerms(NamedTuple):
-    """The terms of the loss of a slice of rows (R,)."""
+    """The terms of the loss of the rows (R,) of a slice."""
 
-    log_prob: Tensor
+    log_prob: Tensor  # log P
     generated_share: Tensor  # r
     vocab_share: Tensor  # k
     d_copy: Tensor | None  # (3, R), gradients of gate, matched and total, without the factor 1-e
@@ -84,7 +87,7 @@ class _RowTerms(NamedTuple):
 class FastOutputLoss(torch.autograd.Function):
     """(features (R, E), weight (V, E), bias (V,), target (R,), banned, e, gate, matched, total) -> loss, NLL.
 
-    Sums over the rows: (1-e) NLL + e mean_v(-log P_vocab(v)), and the NLL alone, which has no gradient.
+    The results are sums over the rows: (1-e) NLL + e mean_v(-log P_vocab(v)), and the NLL, which has no gradient.
     """
 
     @staticmethod
@@ -101,12 +104,15 @@ class FastOutputLoss(torch.autograd.Function):
         R, V = features.shape[0], weight.shape[0]
         gate, matched, total = copy
         terms = None if matched is None or total is None else CopyTerms(gate, matched, total)
-        may_underflow = terms is not None and gate is None and not smoothing  # the scale, beside the gold term
+        may_underflow = terms is not None and gate is None and not smoothing  # ``scale`` below
         gradients = _Gradients(features, weight, bias)
         d_copy = weight.new_zeros(3, R)  # gate, matched, total
         loss, nll = weight.new_zeros(()), weight.new_zeros(())
         prior = weight.new_full((V,), 1 / (V - banned.numel())).index_fill_(0, banned, 0.0)  # u
-        mean_weight, mean_bias = prior @ weight, prior @ bias  # give the mean logit of a row without its logits
+        mean_weight, mean_bias = (
+            prior @ weight,
+            prior @ bias,
+        )  # the mean logit of a row is features @ mean_weight + mean_bias
         most = max(SLICE_ROWS, MAX_LOGITS // V) if features.is_cuda else SLICE_ROWS
         buffer = weight.new_empty(min(most, R), V)
         for first in range(0, R, most):
@@ -117,7 +123,7 @@ class FastOutputLoss(torch.autograd.Function):
             gold_id = target[rows].where(known, 0).unsqueeze(1)
             top = logits.amax(dim=1, keepdim=True)
             logits.sub_(top)
-            gold = logits.gather(1, gold_id).squeeze(1)  # less top
+            gold = logits.gather(1, gold_id).squeeze(1)  # minus top
             masses = logits.exp_().sum(dim=1)
             log_sum = masses.log()
             found = _row_terms(gold - log_sum, known, log_sum + top.squeeze(1), terms, rows)
@@ -155,12 +161,13 @@ class FastOutputLoss(torch.autograd.Function):
 
 
 def _row_terms(generated: Tensor, known: Tensor, log_sum: Tensor, terms: CopyTerms | None, rows: slice) -> _RowTerms:
-    """Mix generating and copying.
+    """Combine generating and copying.
 
     Args:
-        generated: log P_vocab(y); where ``known`` is false y is not in the vocabulary.
+        generated: log P_vocab(y), valid where ``known`` is true.
+        known: whether y is in the vocabulary.
         log_sum: log Z.
-        terms: of all rows; None without copying.
+        terms: the terms of all rows; None without copying.
     """
     if terms is None:
         ones = torch.ones_like(generated)
@@ -176,7 +183,7 @@ def _row_terms(generated: Tensor, known: Tensor, log_sum: Tensor, terms: CopyTer
 
 
 class _Gradients:
-    """Gradients of the output layer and its input, accumulated slice by slice."""
+    """The gradients of the output layer and its input, accumulated over the slices."""
 
     def __init__(self, features: Tensor, weight: Tensor, bias: Tensor) -> None:
         self.features, self.weight, self.bias = features, weight, bias
@@ -186,7 +193,7 @@ class _Gradients:
         self.typed = weight.to(features.dtype)
 
     def logits(self, rows: slice, buffer: Tensor) -> Tensor:
-        """Compute the logits of some rows in ``buffer``."""
+        """Compute the logits of the given rows in ``buffer``."""
         part = self.features[rows]
         logits = buffer[: len(part)]
         if self.half:
@@ -201,10 +208,12 @@ class _Gradients:
         gold_ids: Tensor | None = None,
         d_gold: Tensor | None = None,
     ) -> None:
-        """Add the products with the gradient of the logits, ``scale`` (R,) times ``graded`` (R, V); changes ``graded``.
+        """Accumulate the products of the gradient of the logits, ``scale`` (R,) times ``graded`` (R, V).
 
         Args:
-            gold_ids, d_gold: d_gold (R,) is added to the gradient of these logits (R,), without a division by the scale.
+            graded: may be overwritten.
+            gold_ids: ids of the targets (R,), if their terms are not part of ``graded``.
+            d_gold: the terms of the targets (R,), which are not multiplied by ``scale``.
         """
         part, d_features = self.features[rows], self.d_features[rows]
         self.d_bias.addmv_(graded.T, scale)
@@ -212,7 +221,7 @@ class _Gradients:
             half = graded.mul_(scale.unsqueeze(1)).to(self.features.dtype)
             torch.mm(half, self.typed, out=d_features)
             self.d_weight += half.T @ part
-        else:  # scaled where rows are narrow
+        else:  # scale the shorter rows
             torch.mm(graded, self.weight, out=d_features)
             d_features *= scale.unsqueeze(1)
             self.d_weight.addmm_(graded.T, part * scale.unsqueeze(1))
@@ -222,7 +231,7 @@ class _Gradients:
             d_features += (self.weight[gold_ids] * d_gold.unsqueeze(1)).to(d_features.dtype)
 
     def add_prior(self, prior: Tensor, mean_weight: Tensor, smoothing: float) -> None:
-        """Add - e u, which is the same for every row."""
+        """Accumulate the products of the term - e u, which is the same for every row."""
         self.d_features -= (smoothing * mean_weight).to(self.features.dtype)
         total = self.features.sum(dim=0, dtype=self.weight.dtype)
         self.d_weight.addr_(prior, total, alpha=-smoothing)

@@ -77,7 +77,7 @@ def test_gradcheck(copy):
 
 @COPIES
 @pytest.mark.parametrize("gate", [-1e4, 1e4])
-def test_extremes_stay_finite(copy, gate):
+def test_results_are_finite_for_extreme_gates(copy, gate):
     layer, tensors, target, ids = make(copy, torch.float32)
     with torch.no_grad():
         layer.weight *= 1e4
@@ -95,7 +95,7 @@ def test_extremes_stay_finite(copy, gate):
 @pytest.mark.parametrize("above", [10.0, 84.0, 100.0, 500.0])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("matched", [False, True])
-def test_the_output_layers_gradient_is_the_mixtures_however_large_the_copy_energies(above, smoothing, matched):
+def test_the_gradient_of_the_output_layer_is_that_of_the_mixture_for_large_copy_energies(above, smoothing, matched):
     """CopyNet, copy energies far above the vocabulary's logsumexp: the gradient of the gold logit must not underflow."""
     layer, features, target = nn.Linear(E, V), torch.randn(R, E), torch.full((R,), 7)
     ids = torch.full((R, S), 4)
@@ -121,7 +121,7 @@ def test_the_output_layers_gradient_is_the_mixtures_however_large_the_copy_energ
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-3), (torch.bfloat16, 2e-2)])
 @SMOOTHING
-def test_what_is_all_but_certain_still_learns(dtype, rtol, smoothing):
+def test_gradients_are_accurate_where_the_probability_is_almost_one(dtype, rtol, smoothing):
     """The gradient of 1 - p is not lost beside p where p is 0.999, also in half precision."""
     layer, target = nn.Linear(E, V), torch.full((R,), 7)
     with torch.no_grad():
@@ -140,7 +140,7 @@ def test_what_is_all_but_certain_still_learns(dtype, rtol, smoothing):
     assert others[1][7].abs() > 1e-3  # of the bias: not all is rounding
 
 
-def test_banned_ids_learn_nothing_and_rows_are_summed(monkeypatch):
+def test_banned_ids_have_no_gradient_and_rows_are_summed(monkeypatch):
     layer, tensors, target, _ = make("none")
 
     def of(rows: slice) -> Tensor:

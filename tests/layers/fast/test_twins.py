@@ -91,7 +91,7 @@ def test_loss_and_gradients_are_those_of_the_plain_layers(cell, attention, cover
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", FAST_CELLS)
-def test_every_shape(shape, cell):
+def test_twins_agree_for_every_shape(shape, cell):
     for options in ({}, {"copy": "copynet"}, {"copy": "pointer", "copy_attention": "separate"}):
         compare(make(cell=cell, coverage="sum", **options).double(), batch(*shape), rtol=1e-9, atol=1e-9)
 
@@ -111,7 +111,7 @@ def test_gradcheck(cell, attention, coverage):
     assert torch.autograd.gradcheck(total, chosen)
 
 
-def test_a_training_has_the_same_losses():
+def test_training_has_the_same_losses():
     def train() -> list[float]:
         model = make(copy="pointer", coverage="sum", dropout=0.1)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -131,7 +131,7 @@ def test_a_training_has_the_same_losses():
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_its_input_is_left_as_it_was():
+def test_the_unroll_does_not_change_its_input():
     model = make().double()
     seen = []
     model.decoder.stack.inputs[0].register_forward_hook(
@@ -142,7 +142,7 @@ def test_its_input_is_left_as_it_was():
 
 
 @pytest.mark.parametrize("options", [{"decoder_layers": 2}, {"attention": "none"}])
-def test_a_decoder_without_a_twin_runs_plain(options, monkeypatch):
+def test_a_decoder_without_a_twin_runs_step_by_step(options, monkeypatch):
     def refuse(*arguments: object) -> None:
         raise AssertionError("fast")
 
@@ -165,7 +165,7 @@ def test_plain_layers_use_no_twin(twin, monkeypatch):
         make(copy="pointer")(batch())
 
 
-def test_an_encoder_of_a_cell_without_a_twin_runs_plain(monkeypatch):
+def test_an_encoder_whose_cell_has_no_twin_runs_step_by_step(monkeypatch):
     model = make(recurrent_dropout=0.3)
     loss, gradients = outcome(model, batch())
     model.encoder.cell = model.encoder.cell._replace(fast=None)
@@ -178,7 +178,7 @@ def test_an_encoder_of_a_cell_without_a_twin_runs_plain(monkeypatch):
         torch.testing.assert_close(gradients[name], others[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
-def test_large_coverage_does_not_spoil_the_gradient():
+def test_the_gradient_is_accurate_for_large_coverage():
     """A place of little fertility is covered thousands of times over: its tanh is flat, and adds nothing."""
     model = make(coverage="fertility")
     with torch.no_grad():
@@ -190,7 +190,7 @@ def test_large_coverage_does_not_spoil_the_gradient():
         torch.testing.assert_close(gradients[name], others[name], rtol=1e-3, atol=1e-3, msg=name)
 
 
-def test_an_attention_that_is_not_in_the_table_runs_plain(monkeypatch):
+def test_an_attention_outside_the_table_runs_step_by_step(monkeypatch):
     class Doubled(Additive):
         """Additive energies, twice as large."""
 
@@ -207,7 +207,7 @@ def test_an_attention_that_is_not_in_the_table_runs_plain(monkeypatch):
     assert not torch.allclose(plain(batch()).total, doubled(batch()).total)
 
 
-def test_additive_energies_are_not_kept_for_every_step():
+def test_additive_energies_are_not_saved_for_every_step():
     model = make(attention_size=7)
     data = batch((9, 9), (30, 30))
 
