@@ -23,6 +23,11 @@ TIE_NAMES = ("none", "inputs", "output", "all")
 COPY_NAMES = ("none", "pointer", "copynet")
 COVERAGE_NAMES = ("none", "sum", "fertility")
 TOKENIZER_NAMES = ("unigram", "bpe", "word", "char")
+# metrics of which one direction is better: those of metrics/scores.py, and the loss
+VALIDATION_METRICS = (
+    *("bleu", "chrf", "chrf++", "ter", "wer", "cer", "exact", "rouge1", "rouge2", "rougeL", "rougeLsum"),
+    *("repeated-1", "repeated-2", "repeated-3", "repeated-4", "numbers", "names", "loss"),
+)
 
 
 def _setting(
@@ -128,7 +133,7 @@ class TrainConfig:
     average: float = _setting(0.998, least=0, below=1)  # decay of the moving average of the saved weights; 0: off
     valid_every: int = _setting(500, least=1)  # updates between validations; a shorter run validates at its end
     patience: int = _setting(10, least=0)  # stop after this many validations without gain; 0: never
-    metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # the validation metric of the best model
+    metric: str = _setting("bleu", choices=VALIDATION_METRICS)  # validation score that selects the best model
     log_every: int = _setting(50, least=1)  # updates between lines of the log
     profile: bool = False  # report at the end how the time of an update was spent; slows training down a little
     seed: int = _setting(1, least=0, below=2**63)

@@ -136,7 +136,7 @@ def test_closed_sets_take_each_name_and_fail_with_the_list(key: str, choices: tu
     section, _, name = key.partition(".")
     for choice in choices:
         assert getattr(getattr(put(key, choice), section), name) == choice
-    with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be one of {', '.join(choices)}, but is nothing$"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be one of {re.escape(', '.join(choices))}, but is nothing$"):
         put(key, "nothing")
 
 
