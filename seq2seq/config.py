@@ -422,6 +422,8 @@ def _check(key: str, value: Any, hint: Any, limits: typing.Mapping[str, Any]) ->
         wanted = "a number" if float in kinds else "a whole number"
         bounds = f" of at least {least}" + (f" and below {below}" if below is not None else "")
         raise ValueError(f"{key} must be {wanted}{bounds}, but is {value}")
+    if isinstance(value, int) and value >= 2**63:
+        raise ValueError(f"{key} must be below {2**63}, because it is stored in 64 bits, but is {value}")
     if limits["most"] and value > limits["most"][0]:
         most, reason = limits["most"]
         raise ValueError(f"{key} must be at most {most}, because {reason}, but is {value}")

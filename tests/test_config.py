@@ -166,9 +166,22 @@ def test_the_largest_number_has_a_reason(key: str, most: tuple[int, str]) -> Non
     largest, reason = most
     section, _, name = key.partition(".")
     assert getattr(getattr(put(key, largest), section), name) == largest
-    for value in (largest + 1, 10**9, 10**30):
+    for value in (largest + 1, 10**9):
         with pytest.raises(
             ValueError, match=f"^{re.escape(f'{key} must be at most {largest}, because {reason}, but is {value}')}$"
+        ):
+            put(key, value)
+
+
+@pytest.mark.parametrize(
+    "key", ["train.max_updates", "train.batch_tokens", "train.learning_rate", "search.coverage_penalty"]
+)
+def test_a_whole_number_fits_into_64_bits(key: str) -> None:
+    put(key, 2**63 - 1)
+    for value in (2**63, 10**30):
+        with pytest.raises(
+            ValueError,
+            match=rf"^{re.escape(key)} must be below {2**63}, because it is stored in 64 bits, but is {value}$",
         ):
             put(key, value)
 
