@@ -69,6 +69,7 @@ def main() -> None:
         [[pair.tgt for pair in pairs]],
         metrics=metrics,
         sources=[pair.src for pair in pairs],
+        intervals=True,
     )
     print(evaluate.report_scores(scores))
 

@@ -23,13 +23,36 @@ TIE_NAMES = ("none", "inputs", "output", "all")
 COPY_NAMES = ("none", "pointer", "copynet")
 COVERAGE_NAMES = ("none", "sum", "fertility")
 TOKENIZER_NAMES = ("unigram", "bpe", "word", "char")
+# metrics of which one direction is better: those of metrics/scores.py, and the loss
+VALIDATION_METRICS = (
+    *("bleu", "chrf", "chrf++", "ter", "wer", "cer", "exact", "rouge1", "rouge2", "rougeL", "rougeLsum"),
+    *("repeated-1", "repeated-2", "repeated-3", "repeated-4", "numbers", "names", "loss"),
+)
+
+# The largest possible numbers of some settings: (the number, the reason).
+_MOST_WIDTH = (2**16, "a weight matrix of 65536 x 65536 takes 16 GiB")
+_MOST_LAYERS = (2**10, "every layer adds weights and time")
+_MOST_ENTRIES = (10**7, "every entry has a row in the embeddings")
+_MOST_THREADS = (2**10, "PyTorch crashes if the system cannot start its threads")
+_MOST_HYPOTHESES = (1000, "memory and time grow with the number of hypotheses")
 
 
 def _setting(
-    default: Any, *, choices: tuple[str, ...] = (), least: float | None = None, below: float | None = None
+    default: Any,
+    *,
+    choices: tuple[str, ...] = (),
+    least: float | None = None,
+    below: float | None = None,
+    most: tuple[float, str] | None = None,
 ) -> Any:
-    """A field and its possible values: one of ``choices``, or a number >= ``least`` and < ``below``."""
-    return field(default=default, metadata={"choices": choices, "least": least, "below": below})
+    """Return a field with its possible values.
+
+    Args:
+        choices: all values, or (): a number.
+        least, below: the number must be at least ``least`` and below ``below``.
+        most: the largest number, and the reason for this limit.
+    """
+    return field(default=default, metadata={"choices": choices, "least": least, "below": below, "most": most})
 
 
 @dataclass
@@ -62,7 +85,7 @@ class TokenizerConfig:
     """How text is split into pieces."""
 
     type: str = _setting("unigram", choices=TOKENIZER_NAMES)  # subwords (unigram, bpe), words or characters
-    vocab_size: int = _setting(8000, least=5)  # maximum; small training texts give fewer entries
+    vocab_size: int = _setting(8000, least=5, most=_MOST_ENTRIES)  # maximum; small training texts give fewer entries
     max_sentences: int = _setting(1_000_000, least=1)  # train the tokenizer on a random sample of at most this many
     shared: bool = True  # one vocabulary for source and target
     dropout: float = _setting(0.0, least=0, below=1)  # of bpe merges, drawn again each epoch (Provilkov 2020)
@@ -74,12 +97,16 @@ class ModelConfig:
     """The architecture of the model, and its dropouts."""
 
     cell: str = _setting("lstm", choices=CELL_NAMES)  # recurrent cell of encoder and decoder
-    embedding_size: int = _setting(256, least=1)  # width of the embeddings
-    hidden_size: int = _setting(256, least=1)  # width of the decoder
-    encoder_hidden_size: int | None = _setting(None, least=1)  # of both directions together; default: hidden_size
-    attention_size: int | None = _setting(None, least=1)  # width of query and keys; default: hidden_size
-    encoder_layers: int = _setting(1, least=1)
-    decoder_layers: int = _setting(1, least=1)
+    embedding_size: int = _setting(256, least=1, most=_MOST_WIDTH)  # width of the embeddings
+    hidden_size: int = _setting(256, least=1, most=_MOST_WIDTH)  # width of the decoder
+    encoder_hidden_size: int | None = _setting(
+        None, least=1, most=_MOST_WIDTH
+    )  # of both directions together; default: hidden_size
+    attention_size: int | None = _setting(
+        None, least=1, most=_MOST_WIDTH
+    )  # width of query and keys; default: hidden_size
+    encoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)
+    decoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)
     bidirectional: bool = True  # read the source in both directions
     residual: bool = False  # add the input of a layer to its output, between layers of the same width
     attention: str = _setting(
@@ -129,13 +156,13 @@ class TrainConfig:
     average: float = _setting(0.998, least=0, below=1)  # decay of the moving average of the saved weights; 0: off
     valid_every: int = _setting(500, least=1)  # updates between validations; a shorter run validates at its end
     patience: int = _setting(10, least=0)  # stop after this many validations without gain; 0: never
-    metric: str = _setting("bleu", choices=("bleu", "chrf", "loss"))  # the validation metric of the best model
+    metric: str = _setting("bleu", choices=VALIDATION_METRICS)  # validation score that selects the best model
     log_every: int = _setting(50, least=1)  # updates between lines of the log
     profile: bool = False  # report at the end how the time of an update was spent; slows training down a little
     seed: int = _setting(1, least=0, below=2**63)
     precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and loss stay fp32
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))  # auto: a GPU if there is one
-    threads: int = _setting(0, least=0)  # CPU threads; 0: PyTorch's choice
+    threads: int = _setting(0, least=0, most=_MOST_THREADS)  # CPU threads; 0: PyTorch's choice
     init_from: str | None = None  # start from the weights of this model; copying and coverage may be added to it
     resume: str = _setting("auto", choices=("auto", "never"))  # auto: continue a run that the run directory holds
 
@@ -144,7 +171,7 @@ class TrainConfig:
 class SearchConfig:
     """The beam search."""
 
-    beam_size: int = _setting(5, least=1)  # hypotheses per sentence; 1: greedy search
+    beam_size: int = _setting(5, least=1, most=_MOST_HYPOTHESES)  # hypotheses per sentence; 1: greedy search
     length_penalty: float = _setting(1.0, least=0, below=10)  # a in: score = log P / |Y|^a; |Y| with end of sentence
     max_length_ratio: float = _setting(
         2.0, least=0, below=1000
@@ -396,3 +423,8 @@ def _check(key: str, value: Any, hint: Any, limits: typing.Mapping[str, Any]) ->
         wanted = "a number" if float in kinds else "a whole number"
         bounds = f" of at least {least}" + (f" and below {below}" if below is not None else "")
         raise ValueError(f"{key} must be {wanted}{bounds}, but is {value}")
+    if isinstance(value, int) and value >= 2**63:
+        raise ValueError(f"{key} must be below {2**63}, because it is stored in 64 bits, but is {value}")
+    if limits["most"] and value > limits["most"][0]:
+        most, reason = limits["most"]
+        raise ValueError(f"{key} must be at most {most}, because {reason}, but is {value}")

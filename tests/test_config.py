@@ -136,7 +136,9 @@ def test_closed_sets_take_each_name_and_fail_with_the_list(key: str, choices: tu
     section, _, name = key.partition(".")
     for choice in choices:
         assert getattr(getattr(put(key, choice), section), name) == choice
-    with pytest.raises(ValueError, match=rf"^{re.escape(key)} must be one of {', '.join(choices)}, but is nothing$"):
+    with pytest.raises(
+        ValueError, match=rf"^{re.escape(key)} must be one of {re.escape(', '.join(choices))}, but is nothing$"
+    ):
         put(key, "nothing")
 
 
@@ -157,6 +159,45 @@ def test_upper_bounds_are_open(key: str, below: float) -> None:
         ValueError, match=rf"^{re.escape(key)} must be a (whole )?number .* and below {below}, but is {below}$"
     ):
         put(key, below)
+
+
+@pytest.mark.parametrize(("key", "most"), limited("most"))
+def test_the_largest_number_has_a_reason(key: str, most: tuple[int, str]) -> None:
+    largest, reason = most
+    section, _, name = key.partition(".")
+    assert getattr(getattr(put(key, largest), section), name) == largest
+    for value in (largest + 1, 10**9):
+        with pytest.raises(
+            ValueError, match=f"^{re.escape(f'{key} must be at most {largest}, because {reason}, but is {value}')}$"
+        ):
+            put(key, value)
+
+
+@pytest.mark.parametrize(
+    "key", ["train.max_updates", "train.batch_tokens", "train.learning_rate", "search.coverage_penalty"]
+)
+def test_a_whole_number_fits_into_64_bits(key: str) -> None:
+    put(key, 2**63 - 1)
+    for value in (2**63, 10**30):
+        with pytest.raises(
+            ValueError,
+            match=rf"^{re.escape(key)} must be below {2**63}, because it is stored in 64 bits, but is {value}$",
+        ):
+            put(key, value)
+
+
+def test_sizes_have_a_largest_number() -> None:
+    sizes = (
+        "hidden_size",
+        "embedding_size",
+        "encoder_hidden_size",
+        "attention_size",
+        "encoder_layers",
+        "decoder_layers",
+    )
+    assert {f"model.{name}" for name in sizes} | {"search.beam_size", "train.threads", "tokenizer.vocab_size"} <= dict(
+        limited("most")
+    ).keys()
 
 
 @pytest.mark.parametrize(

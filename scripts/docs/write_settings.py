@@ -143,6 +143,8 @@ def _values(hint: Any, metadata: typing.Mapping[str, Any]) -> str:
     bounds = [] if least is None else [f"≥ {least:g}"]
     if below is not None:
         bounds.append("< 2^63" if below == 2**63 else f"< {below:g}")
+    if most := metadata.get("most"):
+        bounds.append(f"≤ {most[0]:,}")
     return " ".join([text, ", ".join(bounds)]).strip()
 
 

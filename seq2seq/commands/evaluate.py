@@ -15,18 +15,22 @@ def evaluate(
     model: Annotated[
         str | None, typer.Argument(help="A model that translates the lines of --src.", metavar="[MODEL]")
     ] = None,
-    src: Annotated[Path | None, typer.Option(help="Source lines, for MODEL or for --metric summary.")] = None,
+    src: Annotated[
+        Path | None, typer.Option(help="Source lines, for MODEL or for --metric summary and its measures.")
+    ] = None,
     hyp: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Translations to score, instead of MODEL and --src. If given several times, each is compared with the first."
+            help="Translations to score, instead of MODEL and --src. With several, each is compared with the first."
         ),
     ] = None,
     ref: Annotated[list[Path] | None, typer.Option(help="Reference lines; may be given several times.")] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="bleu, chrf, ter, exact, rouge or summary; may be given several times.",
+            help="bleu, chrf, chrf++, ter, wer (words), cer (characters), exact, rouge1, rouge2, rougeL, rougeLsum, "
+            "rouge (all four), summary (all its measures), or one measure of summary; may be given several times. "
+            "WER counts insertions, deletions and substitutions; TER counts a moved block of words as one edit.",
             show_default="bleu",
         ),
     ] = None,
@@ -44,13 +48,16 @@ def evaluate(
     """Score translations, or a model, against references.
 
     Give the translations as --hyp, or a model with the source lines as MODEL and --src.
+
+    The numbers in brackets are the 95 % bootstrap interval (1000 samples, seed 12345).
     """
     from seq2seq.data.corpus import read_lines
     from seq2seq.metrics import scores as scoring
     from seq2seq.metrics import significance
 
     metrics = tuple(metric or ["bleu"])
-    given = _scored_files(model, src, hyp or [], ref or [], "summary" in metrics)
+    required_by = next((name for name in metrics if scoring.requires_sources([name])), None)
+    given = _scored_files(model, src, hyp or [], ref or [], required_by)
     scoring.check_names(metrics, tokenize, lowercase)
     if len(given) > 1:
         significance.check_comparable(metrics)
@@ -71,24 +78,32 @@ def evaluate(
         return
     hypotheses = systems[0] if model is None else load_translator(model, device, threads).translate(systems[0])
     scores = scoring.score(
-        hypotheses, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase, sources=sources
+        hypotheses, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase, sources=sources, intervals=True
     )
     typer.echo(scoring.report_scores(scores, format.value))
 
 
-def _scored_files(model: str | None, src: Path | None, hyp: list[Path], ref: list[Path], summary: bool) -> list[Path]:
-    """The files to score: those of --hyp, or the source lines that the model translates first."""
+def _scored_files(
+    model: str | None, src: Path | None, hyp: list[Path], ref: list[Path], required_by: str | None
+) -> list[Path]:
+    """Return the files to score: those of --hyp, or the source lines that the model translates first.
+
+    Args:
+        required_by: a metric that reads the source lines, if there is one.
+    """
     if not ref:
         raise ValueError("evaluate requires --ref FILE")
     if model is not None and len(hyp) > 1:
         raise ValueError(
             "several --hyp are compared with each other, but MODEL is given too; "
-            "leave MODEL out and give its translations as one more --hyp"
+            "remove MODEL and give its translations as one more --hyp"
         )
     if (model is None) == (not hyp) or (model is not None and src is None):
         raise ValueError("evaluate takes either MODEL with --src FILE, or --hyp FILE")
-    if hyp and summary and src is None:
-        raise ValueError("the metric summary requires the source lines; add --src FILE")
-    if hyp and src and not summary:
-        raise ValueError("with --hyp only the metric summary reads --src; leave it out or add --metric summary")
+    if hyp and required_by and src is None:
+        raise ValueError(f"the metric {required_by} requires the source lines; add --src FILE")
+    if hyp and src and not required_by:
+        raise ValueError(
+            "with --hyp only the metric summary and its measures read --src; remove --src, or add --metric summary"
+        )
     return hyp or [path for path in [src] if path]

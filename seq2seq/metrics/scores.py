@@ -1,7 +1,8 @@
 """Corpus scores with signatures, on raw text.
 
-BLEU (Papineni et al. 2002), chrF (Popović 2015) and TER (Snover et al. 2006) are computed by sacreBLEU; ``rouge`` and
-``summary`` hold the other metrics. Post 2018 explains why a score must be reported with its signature.
+sacreBLEU computes BLEU (Papineni et al. 2002), chrF and chrF++ (Popović 2015 and 2017) and TER (Snover et al. 2006);
+``error_rate``, ``rouge`` and ``summary`` compute the other metrics. ``METRICS`` lists all of them with their
+properties. Post 2018 explains why a score must be reported with its signature.
 """
 
 from __future__ import annotations
@@ -10,30 +11,33 @@ import json
 import logging
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
-from sacrebleu.metrics.base import Metric
+import numpy as np
+from sacrebleu.metrics import base
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from seq2seq import __version__
-from seq2seq.metrics import rouge, summary
+from seq2seq.metrics import error_rate, rouge, summary
+from seq2seq.metrics.resampling import BOOTSTRAP_SAMPLES, BOOTSTRAP_SEED, interval, percentages, resampled_sums
 from seq2seq.text import words
 
 log = logging.getLogger(__name__)
 
 BLEU_TOKENIZERS = tuple(BLEU.TOKENIZERS)  # of sacreBLEU; they apply to BLEU only
 
-_TOKENIZED_LINES = 100  # text with so many lines ending in " ." looks tokenised (the limit of sacreBLEU)
+_TOKENIZED_LINES = 100  # text in which this many lines end in " ." looks tokenised (the limit of sacreBLEU)
 
 # Requirements of the tokenizers that are not part of sacreBLEU.
-_NEEDS = {
+_REQUIRED = {
     "ja-mecab": 'the package sacrebleu[ja]; install it with pip install "sacrebleu[ja]"',
     "ko-mecab": 'the package sacrebleu[ko]; install it with pip install "sacrebleu[ko]"',
 }
-_NEEDS_MODEL = (
+_REQUIRED_MODEL = (
     "a SentencePiece model that sacrebleu downloads at its first use; use it once on a machine with a network"
 )
 
@@ -42,21 +46,53 @@ class Score(NamedTuple):
     """One corpus score."""
 
     name: str  # as printed: BLEU, chrF2, TER, ROUGE-1, copied
-    score: float  # 0 to 100; TER may exceed 100, and lower is better; length-ratio is a ratio
+    score: float  # 0 to 100; TER, WER and CER may exceed 100; length-ratio is a ratio; NaN if there is nothing to count
     signature: str  # everything that must be equal for two scores to be comparable
-    # BLEU: precisions, bp, ratio, sys_len, ref_len, counts, totals; TER: num_edits, ref_length; ROUGE: low and high (95 %
-    # interval), precision, recall; exact and summary: part, of
+    # low and high: the 95 % interval, if it was computed. BLEU: precisions, bp, ratio, sys_len, ref_len, counts, totals;
+    # TER: num_edits, ref_length; ROUGE: precision, recall; exact, WER, CER and summary: part, of
     details: dict[str, Any]
 
 
-class MetricInput(NamedTuple):
+@dataclass(frozen=True)
+class MetricInput:
     """The input of a metric."""
 
     hypotheses: Sequence[str]
     references: Sequence[Sequence[str]]
     sources: Sequence[str] | None
-    tokenize: str | None
+    tokenize: str  # one of BLEU_TOKENIZERS
     lowercase: bool
+    intervals: bool  # whether to compute the 95 % intervals
+    metrics: tuple[str, ...]  # all metrics that are computed from this input
+
+    @cached_property
+    def rouge(self) -> dict[str, rouge.Rouge]:
+        """The kinds of ROUGE that are among the metrics, computed together."""
+        kinds = [name for name in self.metrics if name in rouge.ROUGE_KINDS]
+        return rouge.score_rouge(self.hypotheses, self.references, kinds=kinds, intervals=self.intervals)
+
+    @cached_property
+    def summary(self) -> dict[str, summary.Measure]:
+        """All measures of ``summary``, computed together."""
+        assert self.sources is not None
+        return {item.name: item for item in summary.measure(self.hypotheses, self.sources, self.references)}
+
+    @cached_property
+    def cased(self) -> list[Sequence[str]]:
+        """The hypotheses and every stream of references, in lower case if case is ignored."""
+        streams = [self.hypotheses, *self.references]
+        return [[line.lower() for line in stream] for stream in streams] if self.lowercase else streams
+
+
+class Metric(NamedTuple):
+    """A metric and its properties: a row of ``METRICS``."""
+
+    score: Callable[[MetricInput], Score]
+    higher_is_better: bool | None  # None: neither direction is better, so train.metric does not take it
+    always_ignores_case: bool = False
+    requires_sources: bool = False
+    # the counts of every line, (lines, 2), if the score is 100 * sum of the first / sum of the second
+    counts: Callable[[MetricInput], np.ndarray] | None = None
 
 
 def score(
@@ -67,20 +103,23 @@ def score(
     tokenize: str | None = None,
     lowercase: bool = False,
     sources: Sequence[str] | None = None,
+    intervals: bool = False,
 ) -> list[Score]:
     """Score detokenised hypotheses against one or several references.
 
     Args:
         hypotheses: the lines to score.
         references: one list of lines for each reference, each as long as ``hypotheses``.
-        metrics: keys of ``METRICS``.
+        metrics: keys of ``METRICS`` or ``METRIC_GROUPS``.
         tokenize: one of ``BLEU_TOKENIZERS``; applies to BLEU only. Default: see ``find_tokenizer``.
         lowercase: ignore case in every metric; rouge and summary always do. (The command line of sacreBLEU ignores case
             in TER by default.)
-        sources: the source lines of the hypotheses; required for the metric summary and used by no other.
+        sources: the source lines of the hypotheses; required for the measures of summary and used by no other metric.
+        intervals: compute the 95 % bootstrap interval of every metric except the measures of summary, with
+            ``BOOTSTRAP_SAMPLES`` samples and the seed ``BOOTSTRAP_SEED``.
 
     Returns:
-        The scores of each metric in the given order: four for rouge, several for summary, one for any other.
+        The scores of the metrics in the given order: several for a group, one for any other.
 
     Raises:
         ValueError: the numbers of lines differ, there is nothing to score, a name is unknown, or a tokenizer cannot run
@@ -88,21 +127,39 @@ def score(
     """
     check_lines(hypotheses, references, sources)
     check_names(metrics, tokenize, lowercase)
-    if "summary" in metrics and sources is None:
-        raise ValueError(
-            "the metric summary needs the source lines, but sources is missing; give the sources or leave summary out"
-        )
+    for name in metrics:
+        if sources is None and requires_sources([name]):
+            raise ValueError(
+                f"the metric {name} requires the source lines, but sources is None; give the sources or remove {name}"
+            )
     if "bleu" in metrics and tokenize != "none":
         warn_if_tokenized(hypotheses)
-    text = MetricInput(hypotheses, references, sources, tokenize or find_tokenizer(references), lowercase)
-    return [found for name in metrics for found in METRICS[name](text)]
+    names = expand_groups(metrics)
+    text = MetricInput(
+        hypotheses, references, sources, tokenize or find_tokenizer(references), lowercase, intervals, names
+    )
+    return [METRICS[name].score(text) for name in names]
+
+
+def expand_groups(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Replace the names of groups by the metrics in them.
+
+    >>> expand_groups(["bleu", "rouge"])
+    ('bleu', 'rouge1', 'rouge2', 'rougeL', 'rougeLsum')
+    """
+    return tuple(member for name in metrics for member in METRIC_GROUPS.get(name, (name,)))
+
+
+def requires_sources(metrics: Sequence[str]) -> bool:
+    """Return whether one of the metrics reads the source lines."""
+    return any(METRICS[name].requires_sources for name in expand_groups(metrics) if name in METRICS)
 
 
 def find_tokenizer(references: Sequence[Sequence[str]]) -> str:
     """Return the BLEU tokenizer for the script of the references.
 
-    It is zh for Chinese, char for other scripts written without spaces, and otherwise 13a. 13a would treat a whole clause
-    of Chinese or Thai as one word, so one wrong character would make the clause wrong.
+    It is zh for Chinese, char for other scripts written without spaces, and 13a for the rest. 13a would treat a whole
+    clause of Chinese or Thai as one word, so one wrong character would make the clause wrong.
     """
     return _TOKENIZER_OF[words.script(line for stream in references for line in stream)]
 
@@ -120,77 +177,138 @@ def report_scores(scores: Sequence[Score], format: str = "text") -> str:
 # The metrics of sacreBLEU: each function makes the metric object and names the details of its result to keep.
 
 
-def _bleu(lowercase: bool, tokenize: str | None) -> tuple[Metric, tuple[str, ...]]:
+def _bleu(lowercase: bool, tokenize: str) -> tuple[base.Metric, tuple[str, ...]]:
     try:
         # force: turns off the warning of sacreBLEU; warn_if_tokenized gives it in one line
         measure = BLEU(lowercase=lowercase, tokenize=tokenize, force=True)
     except (ImportError, RuntimeError, OSError, SystemExit) as error:
-        needed = _NEEDS.get(str(tokenize), _NEEDS_MODEL)
-        raise ValueError(f"the tokenizer {tokenize} needs {needed}, or choose another with tokenize") from error
+        required = _REQUIRED.get(tokenize, _REQUIRED_MODEL)
+        raise ValueError(f"the tokenizer {tokenize} requires {required}, or choose another with tokenize") from error
     return measure, ("precisions", "bp", "ratio", "sys_len", "ref_len", "counts", "totals")
 
 
-def _chrf(lowercase: bool, tokenize: str | None) -> tuple[Metric, tuple[str, ...]]:
-    return CHRF(lowercase=lowercase), ()
+def _chrf(lowercase: bool, tokenize: str, *, word_order: int = 0) -> tuple[base.Metric, tuple[str, ...]]:
+    return CHRF(lowercase=lowercase, word_order=word_order), ()
 
 
-def _ter(lowercase: bool, tokenize: str | None) -> tuple[Metric, tuple[str, ...]]:
+def _ter(lowercase: bool, tokenize: str) -> tuple[base.Metric, tuple[str, ...]]:
     return TER(case_sensitive=not lowercase), ("num_edits", "ref_length")
 
 
-SACREBLEU: dict[str, Callable[[bool, str | None], tuple[Metric, tuple[str, ...]]]] = {
+SACREBLEU: dict[str, Callable[[bool, str], tuple[base.Metric, tuple[str, ...]]]] = {
     "bleu": _bleu,
     "chrf": _chrf,
+    "chrf++": partial(_chrf, word_order=2),
     "ter": _ter,
 }
 
 
-def _score_sacrebleu(name: str, text: MetricInput) -> list[Score]:
-    measure, details = SACREBLEU[name](text.lowercase, text.tokenize)
-    result = measure.corpus_score(text.hypotheses, text.references)
-    found = {field: getattr(result, field) for field in details}
-    return [Score(result.name, float(result.score), str(measure.get_signature()), found)]
+def _score_sacrebleu(text: MetricInput, *, name: str) -> Score:
+    measure, fields = SACREBLEU[name](text.lowercase, text.tokenize)
+    details: dict[str, Any] = {}
+    if text.intervals:
+        statistics = measure._extract_corpus_statistics(text.hypotheses, text.references)
+        result = measure._aggregate_and_compute(statistics)
+        sums = resampled_sums(np.array(statistics))
+        details = _bounds(np.array([measure._compute_score_from_stats(row).score for row in sums]))
+        measure.n_bootstrap, measure.seed = BOOTSTRAP_SAMPLES, str(BOOTSTRAP_SEED)  # for the signature
+    else:
+        result = measure.corpus_score(text.hypotheses, text.references)
+    details |= {field: getattr(result, field) for field in fields}
+    return Score(result.name, float(result.score), str(measure.get_signature()), details)
 
 
-def _score_rouge(text: MetricInput) -> list[Score]:
-    signature = rouge.signature(len(text.references))
-    found = rouge.score_rouge(text.hypotheses, text.references)
-    fields = ("low", "high", "precision", "recall")
-    return [
-        Score(item.name, item.score, signature, {field: getattr(item, field) for field in fields}) for item in found
-    ]
+def _score_rouge(text: MetricInput, *, kind: str) -> Score:
+    found = text.rouge[kind]
+    details = {} if found.interval is None else dict(zip(("low", "high"), found.interval, strict=True))
+    details |= {"precision": found.precision, "recall": found.recall}
+    return Score(found.name, found.score, rouge.signature(len(text.references), intervals=text.intervals), details)
 
 
-def _score_summary(text: MetricInput) -> list[Score]:
-    assert text.sources is not None
+def _score_summary(text: MetricInput, *, name: str) -> Score:
+    found = text.summary[name]
     signature = f"nrefs:{len(text.references)}|case:lc|tok:words|version:seq2seq-{__version__}"
-    found = summary.measure(text.hypotheses, text.sources, text.references)
-    return [Score(item.name, item.value, signature, {"part": item.part, "of": item.of}) for item in found]
+    return Score(name, found.value, signature, {"part": found.part, "of": found.of})
 
 
-def _score_exact(text: MetricInput) -> list[Score]:
-    """Compute the share of lines that equal one of their references, except for white space."""
-
-    def normalize(line: str) -> str:
-        return " ".join((line.lower() if text.lowercase else line).split())
-
-    same = [
-        normalize(line) in map(normalize, others)
-        for line, *others in zip(text.hypotheses, *text.references, strict=True)
-    ]
-    signature = f"nrefs:{len(text.references)}|case:{'lc' if text.lowercase else 'mixed'}|version:seq2seq-{__version__}"
-    return [Score("exact", 100 * sum(same) / len(same), signature, {"part": sum(same), "of": len(same)})]
+def _bounds(values: np.ndarray) -> dict[str, float]:
+    low, high = interval(values)
+    return {"low": low, "high": high}
 
 
-METRICS: dict[str, Callable[[MetricInput], list[Score]]] = {
-    **{name: partial(_score_sacrebleu, name) for name in SACREBLEU},
-    "exact": _score_exact,
-    "rouge": _score_rouge,
-    "summary": _score_summary,
+# Metrics that count something in every line.
+
+
+def _count_exact(text: MetricInput) -> np.ndarray:
+    """Count the lines that equal one of their references, except for white space: 1 or 0, and 1, for every line."""
+    hypotheses, *references = ([" ".join(line.split()) for line in stream] for stream in text.cased)
+    return np.array([(line in others, 1) for line, *others in zip(hypotheses, *references, strict=True)], dtype=int)
+
+
+def _count_errors(text: MetricInput, *, unit: str) -> np.ndarray:
+    hypotheses, *references = text.cased
+    return error_rate.count_errors(hypotheses, references, unit=unit)
+
+
+def _counted(
+    name: str,
+    counts: Callable[[MetricInput], np.ndarray],
+    *,
+    higher_is_better: bool,
+    settings: Callable[[], str],
+) -> Metric:
+    """Make the row of a metric that is 100 * sum of the first count / sum of the second count.
+
+    Args:
+        name: as printed.
+        counts: returns the counts of every line, (lines, 2).
+        settings: returns the end of the signature.
+    """
+
+    def score(text: MetricInput) -> Score:
+        of_lines = counts(text)
+        part, of = (int(value) for value in of_lines.sum(axis=0))
+        details = _bounds(percentages(resampled_sums(of_lines))) if text.intervals else {}
+        bootstrap = f"|bs:{BOOTSTRAP_SAMPLES}|seed:{BOOTSTRAP_SEED}" if text.intervals else ""
+        case = "lc" if text.lowercase else "mixed"
+        signature = f"nrefs:{len(text.references)}{bootstrap}|case:{case}|{settings()}"
+        return Score(name, float(percentages(np.array([part, of]))), signature, details | {"part": part, "of": of})
+
+    return Metric(score, higher_is_better, counts=counts)
+
+
+def _error_rate(name: str, unit: str) -> Metric:
+    counts = partial(_count_errors, unit=unit)
+    return _counted(name, counts, higher_is_better=False, settings=partial(error_rate.settings, unit))
+
+
+def _measure(name: str, higher_is_better: bool | None) -> Metric:
+    score = partial(_score_summary, name=name)
+    return Metric(score, higher_is_better, always_ignores_case=True, requires_sources=True)
+
+
+# Which direction is better in a measure of summary; None if it depends on the task.
+_MEASURE_DIRECTIONS: dict[str, bool | None] = {
+    **dict.fromkeys(summary.MEASURES),
+    **{f"repeated-{n}": False for n in summary.NGRAM_SIZES},
+    "numbers": True,
+    "names": True,
 }
 
+METRICS: dict[str, Metric] = {
+    "bleu": Metric(partial(_score_sacrebleu, name="bleu"), True),
+    "chrf": Metric(partial(_score_sacrebleu, name="chrf"), True),
+    "chrf++": Metric(partial(_score_sacrebleu, name="chrf++"), True),
+    "ter": Metric(partial(_score_sacrebleu, name="ter"), False),
+    "wer": _error_rate("WER", "words"),
+    "cer": _error_rate("CER", "characters"),
+    "exact": _counted("exact", _count_exact, higher_is_better=True, settings=lambda: f"version:seq2seq-{__version__}"),
+    **{kind: Metric(partial(_score_rouge, kind=kind), True, always_ignores_case=True) for kind in rouge.ROUGE_KINDS},
+    **{name: _measure(name, direction) for name, direction in _MEASURE_DIRECTIONS.items()},
+}
 
-_CASELESS = ("rouge", "summary")
+# Names that stand for several metrics.
+METRIC_GROUPS: dict[str, tuple[str, ...]] = {"rouge": tuple(rouge.ROUGE_KINDS), "summary": summary.MEASURES}
 
 
 def check_lines(
@@ -217,15 +335,17 @@ def check_lines(
 
 def check_names(metrics: Sequence[str], tokenize: str | None = None, lowercase: bool = False) -> None:
     """Raise ValueError for an unknown name or an option that affects no metric; callers check before they translate."""
+    known = ", ".join([*METRICS, *METRIC_GROUPS])
     if not metrics:
-        raise ValueError(f"metrics must name at least one of {', '.join(METRICS)}, but is empty")
+        raise ValueError(f"metrics must name at least one of {known}, but is empty")
     for name in metrics:
-        if name not in METRICS:
-            raise ValueError(f"metric must be one of {', '.join(METRICS)}, but is {name}")
-    if lowercase and all(name in _CASELESS for name in metrics):
+        if name not in METRICS and name not in METRIC_GROUPS:
+            raise ValueError(f"metric must be one of {known}, but is {name}")
+    if lowercase and all(METRICS[name].always_ignores_case for name in expand_groups(metrics)):
+        others = ", ".join(name for name, metric in METRICS.items() if not metric.always_ignores_case)
         raise ValueError(
-            f"lowercase cannot act on {' and '.join(metrics)}, which always ignore case; "
-            f"leave it out or add one of {', '.join(name for name in METRICS if name not in _CASELESS)}"
+            f"lowercase has no effect on {' and '.join(metrics)}, because case is always ignored there; "
+            f"remove lowercase, or add one of {others}"
         )
     if tokenize is None:
         return
@@ -233,7 +353,8 @@ def check_names(metrics: Sequence[str], tokenize: str | None = None, lowercase: 
         raise ValueError(f"tokenize must be one of {', '.join(BLEU_TOKENIZERS)}, but is {tokenize}")
     if "bleu" not in metrics:
         raise ValueError(
-            f"tokenize={tokenize} cannot act on {' and '.join(metrics)}, only on bleu; leave it out or add metric bleu"
+            f"tokenize={tokenize} has no effect on {' and '.join(metrics)}, only on bleu; "
+            "remove tokenize, or add the metric bleu"
         )
 
 
@@ -249,11 +370,14 @@ def warn_if_tokenized(hypotheses: Sequence[str]) -> None:
 
 
 def _text(scores: Sequence[Score]) -> str:
-    shown = [item for item in scores if item.name not in _ONLY_IN_JSON]
+    is_whole_summary = set(summary.MEASURES) <= {item.name for item in scores}
+    hidden = _ONLY_IN_JSON if is_whole_summary else ()
+    shown = [item for item in scores if item.name not in hidden]
     return "\n".join(f"{item.name} = {_number(item.score)}{_details(item.details)}  {item.signature}" for item in shown)
 
 
-_ONLY_IN_JSON = ("repeated-1", "repeated-2", "repeated-4")  # repeated-3 is the customary one in text
+# Of the whole summary, text shows only the customary repeated-3.
+_ONLY_IN_JSON = ("repeated-1", "repeated-2", "repeated-4")
 
 
 def _number(score: float) -> str:
@@ -261,17 +385,18 @@ def _number(score: float) -> str:
 
 
 def _details(details: dict[str, Any]) -> str:
+    parts = ""
+    if "low" in details:
+        parts += f" [{details['low']:.2f}, {details['high']:.2f}]"
     if "precisions" in details:
         precisions = "/".join(f"{value:.1f}" for value in details["precisions"])
-        return (
+        parts += (
             f" ({precisions} BP = {details['bp']:.3f} ratio = {details['ratio']:.3f} "
             f"hyp_len = {details['sys_len']} ref_len = {details['ref_len']})"
         )
-    if "low" in details:
-        return f" [{details['low']:.2f}, {details['high']:.2f}]"
     if "of" in details:
-        return f" ({details['part']:g} of {details['of']:g})"
-    return ""
+        parts += f" ({details['part']:.12g} of {details['of']:.12g})"  # the denominator of length-ratio may be a mean
+    return parts
 
 
 def _json(scores: Sequence[Score]) -> str:

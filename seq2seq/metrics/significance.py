@@ -1,7 +1,7 @@
 """Paired bootstrap resampling (Koehn 2004): is one system better than another on the same lines?
 
-BLEU, chrF and TER use the test of sacreBLEU. ROUGE, a mean over lines, is tested in the same way on the same resampled
-lines.
+BLEU, chrF, chrF++ and TER use the test of sacreBLEU. The other metrics (ROUGE, exact, WER and CER) are tested in the same
+way on the same resampled lines.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from sacrebleu.significance import PairedTest, Result
 
 from seq2seq.metrics import rouge, scores
+from seq2seq.metrics.resampling import BOOTSTRAP_SAMPLES, BOOTSTRAP_SEED, interval, percentages, resampled_sums
 
 
 class System(NamedTuple):
@@ -49,7 +50,7 @@ def compare(
     Args:
         systems: name and hypotheses of each system; all must be translations of the same lines.
         references: one list of lines for each reference, each as long as the hypotheses.
-        metrics, tokenize, lowercase: as in ``scores.score``; ``exact`` and ``summary`` cannot be compared.
+        metrics, tokenize, lowercase: as in ``scores.score``; the measures of ``summary`` cannot be compared.
 
     Returns:
         One comparison per metric, four for ``rouge``. The same input gives the same numbers.
@@ -77,21 +78,31 @@ def compare(
         for _, hypotheses in systems:
             scores.warn_if_tokenized(hypotheses)
     tokenize = tokenize or scores.find_tokenizer(references)
+    names = scores.expand_groups(metrics)
+    inputs = [
+        scores.MetricInput(hypotheses, references, None, tokenize, lowercase, intervals=True, metrics=names)
+        for _, hypotheses in systems
+    ]
+    kinds = [name for name in names if name in rouge.ROUGE_KINDS]
+    rouges = dict(zip(kinds, _compare_rouge(systems, references, kinds), strict=True)) if kinds else {}
     found: list[Comparison] = []
-    for metric in metrics:
-        if metric == "rouge":
-            found += _compare_rouge(systems, references)
-        else:
+    for metric in names:
+        if metric in rouges:
+            found.append(rouges[metric])
+        elif metric in scores.SACREBLEU:
             found.append(_compare_sacrebleu(metric, systems, references, tokenize=tokenize, lowercase=lowercase))
+        else:
+            found.append(_compare_counts(metric, [name for name, _ in systems], inputs))
     return found
 
 
 def check_comparable(metrics: Sequence[str]) -> None:
     """Raise ValueError for a metric in which systems cannot be compared."""
+    known = [name for name, metric in scores.METRICS.items() if not metric.requires_sources]
     for metric in metrics:
-        if metric in scores.METRICS and metric not in (*scores.SACREBLEU, "rouge"):
+        if scores.requires_sources([metric]):
             raise ValueError(
-                f"several systems are compared by {', '.join(scores.SACREBLEU)} or rouge, but the metric is {metric}; "
+                f"several systems are compared by {', '.join(known)} or rouge, but the metric is {metric}; "
                 "score them one by one or choose another metric"
             )
 
@@ -108,13 +119,32 @@ def paired_bootstrap(baseline: np.ndarray, system: np.ndarray) -> tuple[float, f
     Returns:
         Mean and half the 95 % interval of the system, and the p-value.
     """
-    rows = np.random.default_rng(rouge.BOOTSTRAP_SEED).choice(len(system), size=(rouge.BOOTSTRAP_SAMPLES, len(system)))
-    means = np.sort(system[rows].mean(axis=1))
-    distances = np.abs((system - baseline)[rows].mean(axis=1))  # (samples, lines) -> (samples,)
-    as_large = distances - distances.mean() >= np.abs((system - baseline).mean())
-    tail = len(means) // 40  # 2.5 %
-    interval = (means[-1 - tail] - means[tail]) / 2
-    return float(means.mean()), float(interval), float((as_large.sum() + 1) / (len(as_large) + 1))
+    rows = np.random.default_rng(BOOTSTRAP_SEED).choice(len(system), size=(BOOTSTRAP_SAMPLES, len(system)))
+    differences = (system - baseline)[rows].mean(axis=1)  # (samples, lines) -> (samples,)
+    return _summarize(system[rows].mean(axis=1), differences, float((system - baseline).mean()))
+
+
+def paired_count_bootstrap(baseline: np.ndarray, system: np.ndarray) -> tuple[float, float, float]:
+    """Resample lines and compare the ratios of the summed counts, in per cent.
+
+    Args:
+        baseline, system: the two counts of every line, (lines, 2).
+
+    Returns:
+        As ``paired_bootstrap``.
+    """
+    resampled = percentages(resampled_sums(system))
+    differences = resampled - percentages(resampled_sums(baseline))
+    observed = percentages(system.sum(axis=0)) - percentages(baseline.sum(axis=0))
+    return _summarize(resampled, differences, float(observed))
+
+
+def _summarize(resampled: np.ndarray, differences: np.ndarray, observed: float) -> tuple[float, float, float]:
+    """Return mean and half the 95 % interval of the resampled scores, and the p-value of the observed difference."""
+    distances = np.abs(differences)
+    as_large = distances - distances.mean() >= abs(observed)
+    low, high = interval(resampled)
+    return float(resampled.mean()), (high - low) / 2, float((as_large.sum() + 1) / (len(as_large) + 1))
 
 
 def report_comparisons(comparisons: Sequence[Comparison], format: str = "text") -> str:
@@ -133,9 +163,9 @@ def _compare_sacrebleu(
     lowercase: bool,
 ) -> Comparison:
     measure, _ = scores.SACREBLEU[metric](lowercase, tokenize)
-    with _sacrebleu_seed(rouge.BOOTSTRAP_SEED):
+    with _sacrebleu_seed(BOOTSTRAP_SEED):
         signatures, results = PairedTest(
-            list(systems), {metric: measure}, references, test_type="bs", n_samples=rouge.BOOTSTRAP_SAMPLES
+            list(systems), {metric: measure}, references, test_type="bs", n_samples=BOOTSTRAP_SAMPLES
         )()
     ((name, signature),) = signatures.items()
     first, *_ = rows = cast(list[Result], results[name])
@@ -151,17 +181,31 @@ def _compare_sacrebleu(
 
 
 def _compare_rouge(
-    systems: Sequence[tuple[str, Sequence[str]]], references: Sequence[Sequence[str]]
+    systems: Sequence[tuple[str, Sequence[str]]], references: Sequence[Sequence[str]], kinds: Sequence[str]
 ) -> Iterator[Comparison]:
-    lines = [rouge.line_scores(hypotheses, references) for _, hypotheses in systems]
-    for kind, name in rouge.ROUGE_KINDS.items():
+    lines = [rouge.line_scores(hypotheses, references, kinds=kinds) for _, hypotheses in systems]
+    for kind in kinds:
         f1 = [np.array([100 * line[kind].fmeasure for line in of_system]) for of_system in lines]
         found = []
         for number, (system, _) in enumerate(systems):
-            mean, interval, p_value = paired_bootstrap(f1[0], f1[number])
+            mean, half, p_value = paired_bootstrap(f1[0], f1[number])
             score = float(f1[number].mean())
-            found.append(System(system, score, mean, interval, p_value if number else None))
-        yield Comparison(name, rouge.signature(len(references)), tuple(found))
+            found.append(System(system, score, mean, half, p_value if number else None))
+        yield Comparison(rouge.ROUGE_KINDS[kind], rouge.signature(len(references)), tuple(found))
+
+
+def _compare_counts(metric: str, names: Sequence[str], inputs: Sequence[scores.MetricInput]) -> Comparison:
+    """Compare systems in a metric that counts something in every line."""
+    row = scores.METRICS[metric]
+    assert row.counts is not None
+    counts = [row.counts(text) for text in inputs]
+    found = []
+    for number, name in enumerate(names):
+        mean, half, p_value = paired_count_bootstrap(counts[0], counts[number])
+        score = float(percentages(counts[number].sum(axis=0)))
+        found.append(System(name, score, mean, half, p_value if number else None))
+    first = row.score(inputs[0])
+    return Comparison(first.name, first.signature, tuple(found))
 
 
 @contextmanager

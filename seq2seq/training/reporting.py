@@ -46,8 +46,7 @@ class Reporter:
                 "loss": loss,
                 **({} if self.config.model.coverage == "none" else {"coverage_loss": coverage}),
                 "learning_rate": learning_rate,
-                # fp16 skips an update whose gradient is not finite; JSON has no NaN
-                "gradient_norm": gradient_norm if math.isfinite(gradient_norm) else None,
+                "gradient_norm": _as_json(gradient_norm),  # fp16 skips an update whose gradient is not finite
                 "tokens_per_second": round(speed, 1),
                 "peak_memory": peak_memory,
             }
@@ -60,13 +59,14 @@ class Reporter:
         self.log.write(
             {
                 "update": update,
-                **{f"valid_{name}": number for name, number in result.values().items()},
+                **{f"valid_{name}": _as_json(number) for name, number in result.values().items()},
                 "best": is_best,
-                **signatures([result.bleu, result.chrf]),
+                **signatures(result.scores()),
             }
         )
+        chosen = f"  {result.chosen[1].name} {result.chosen[1].score:.2f}" if result.chosen else ""
         self.display.print(
-            f"update {update:,}  validation: BLEU {result.bleu.score:.2f}  chrF {result.chrf.score:.2f}  "
+            f"update {update:,}  validation: BLEU {result.bleu.score:.2f}  chrF {result.chrf.score:.2f}{chosen}  "
             f"loss {result.loss:.3f}" + ("  (best)" if is_best else "")
         )
 
@@ -104,6 +104,11 @@ class Reporter:
             f"trained for {progress.update:,} updates; best {self.config.train.metric} {progress.best:.2f} "
             f"at update {progress.best_update:,}, saved in {run / 'model'}"
         )
+
+
+def _as_json(number: float) -> float | None:
+    """Replace NaN and infinity, which JSON does not have, by None."""
+    return number if math.isfinite(number) else None
 
 
 def signatures(scores: Sequence[Score]) -> dict[str, dict[str, str]]:

@@ -40,8 +40,8 @@ def train(config: Config) -> float:
     """Train until a limit or until patience ends, save the best model, and score the test files if there are any.
 
     Returns:
-        The best validation score, in ``train.metric``: ``bleu`` and ``chrf`` lie between 0 and 100, and higher is
-        better; ``loss`` is in nats per target piece, and lower is better. With coverage, only the validations after
+        The best validation score, in ``train.metric``. ``loss`` is in nats per target piece, the others are per cent;
+        ``metrics.scores.METRICS`` states whether higher is better (``loss``: lower). With coverage, only the validations after
         the start of coverage count. A run that has ended already returns its best score again.
 
     Raises:

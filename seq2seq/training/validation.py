@@ -25,10 +25,16 @@ class ValidationResult(NamedTuple):
     bleu: Score
     chrf: Score
     loss: float  # mean negative log-probability of a target piece, in nats; without label smoothing and coverage
+    chosen: tuple[str, Score] | None = None  # train.metric and its score, unless it is one of the above
 
     def values(self) -> dict[str, float]:
-        """The numbers by the names that train.metric takes."""
-        return {"bleu": self.bleu.score, "chrf": self.chrf.score, "loss": self.loss}
+        """Return the scores by the names that train.metric takes."""
+        chosen = {self.chosen[0]: self.chosen[1].score} if self.chosen else {}
+        return {"bleu": self.bleu.score, "chrf": self.chrf.score, "loss": self.loss, **chosen}
+
+    def scores(self) -> list[Score]:
+        """Return the scores of the translations."""
+        return [self.bleu, self.chrf, *([self.chosen[1]] if self.chosen else [])]
 
 
 class Validator:
@@ -73,18 +79,27 @@ class Validator:
                 f"{non_finite_advice(self.run, self.progress)}"
             )
         hypotheses = self.translator.translate(self.sources)
-        bleu, chrf = scores.score(hypotheses, [self.references], metrics=("bleu", "chrf"))
-        return ValidationResult(bleu, chrf, loss)
+        metric = self.config.train.metric
+        others = [] if metric in ("bleu", "chrf", "loss") else [metric]
+        bleu, chrf, *chosen = scores.score(
+            hypotheses, [self.references], metrics=("bleu", "chrf", *others), sources=self.sources
+        )
+        return ValidationResult(bleu, chrf, loss, (metric, chosen[0]) if chosen else None)
 
     def is_better(self, result: ValidationResult) -> bool:
-        """Return whether the result is better than the best so far in train.metric; the lower loss breaks ties."""
+        """Return whether the result is better than the best so far in train.metric; the lower loss breaks ties.
+
+        NaN, the score of a metric that has nothing to count, is worse than any number.
+        """
         best = self.progress.best
         if best is None:
             return True
         metric = self.config.train.metric
-        value = result.values()[metric]
-        gain = best - value if metric == "loss" else value - best
-        return gain > 0 or (gain == 0 and result.loss < self.progress.best_loss)
+        higher_is_better = metric != "loss" and scores.METRICS[metric].higher_is_better
+        worst = -math.inf if higher_is_better else math.inf
+        value, best = (worst if math.isnan(number) else number for number in (result.values()[metric], best))
+        better = value > best if higher_is_better else value < best
+        return better or (value == best and result.loss < self.progress.best_loss)
 
     def record(self, result: ValidationResult) -> bool:
         """Count the result in the progress of the run, and save the model if it is the best so far.

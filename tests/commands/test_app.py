@@ -20,7 +20,7 @@ from command_line import refused, run, write
 from seq2seq import model_dir, selfcheck
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.metrics import significance
-from seq2seq.metrics.scores import report_scores
+from seq2seq.metrics.scores import METRIC_GROUPS, METRICS, report_scores
 from seq2seq.metrics.scores import score as corpus_score
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.text.factory import train_tokenizer
@@ -290,12 +290,13 @@ def files(tmp_path: Path) -> Path:
 
 def test_evaluate_files(files: Path) -> None:
     hyp, ref = ((files / name).read_text().splitlines() for name in ("hyp", "ref"))
-    metrics = ("bleu", "chrf", "ter")
+    metrics = ("bleu", "chrf", "chrf++", "ter", "wer", "cer", "exact")
     asked = [part for metric in metrics for part in ("--metric", metric)]
     given = ["evaluate", "--hyp", files / "hyp", "--ref", files / "ref"]
     result = run(*given, *asked, "--format", "json")
     assert result.exit_code == 0
-    expected = corpus_score(hyp, [ref], metrics=metrics)
+    expected = corpus_score(hyp, [ref], metrics=metrics, intervals=True)
+    assert "|bs:1000|seed:12345|" in expected[0].signature
     assert [(item["score"], item["signature"]) for item in json.loads(result.stdout)] == [
         (item.score, item.signature) for item in expected
     ]
@@ -332,10 +333,10 @@ def test_mistakes_of_evaluate_come_before_the_model_is_loaded(files: Path, tmp_p
     assert refused("evaluate", "--hyp", hyp, "--ref", ref, "--ref", three) == f"{hyp} {mismatch}"
     assert refused("evaluate", "nosuch", "--src", src, "--ref", three) == f"{src} {mismatch}"
     names = refused("evaluate", "nosuch", "--src", src, "--ref", ref, "--metric", "blue")
-    assert names == "metric must be one of bleu, chrf, ter, exact, rouge, summary, but is blue"
+    assert names == f"metric must be one of {', '.join([*METRICS, *METRIC_GROUPS])}, but is blue"
     assert "tokenize must be one of" in refused("evaluate", "--hyp", hyp, "--ref", ref, "--tokenize", "14a")
     only = refused("evaluate", "--hyp", hyp, "--ref", ref, "--metric", "ter", "--tokenize", "char")
-    assert "tokenize=char cannot act on ter" in only
+    assert "tokenize=char has no effect on ter" in only
     assert "nosuch cannot be read" in refused("evaluate", "--hyp", files / "nosuch", "--ref", ref)
     assert "line 1: byte 0xff" in refused("evaluate", "--hyp", hyp, "--ref", write(files / "bad", b"\xff\n"))
     empty = files / "empty"
@@ -343,14 +344,17 @@ def test_mistakes_of_evaluate_come_before_the_model_is_loaded(files: Path, tmp_p
     summary = ("evaluate", "--hyp", hyp, "--ref", ref, "--metric", "summary")
     assert refused(*summary) == "the metric summary requires the source lines; add --src FILE"
     assert refused(*summary, "--src", three) == f"{hyp} {mismatch}"
-    reads = "with --hyp only the metric summary reads --src; leave it out or add --metric summary"
+    assert "the metric novel-1 requires the source lines" in refused(*summary[:-1], "novel-1")
+    reads = "with --hyp only the metric summary and its measures read --src; remove --src, or add --metric summary"
     assert refused("evaluate", "--hyp", hyp, "--ref", ref, "--src", src) == reads
-    assert "lowercase cannot act on summary" in refused(*summary, "--src", src, "--lowercase")
+    assert "lowercase has no effect on summary" in refused(*summary, "--src", src, "--lowercase")
     two = ("--hyp", hyp, "--hyp", hyp)
     several = refused("evaluate", "m", "--src", src, *two, "--ref", ref)
-    assert several.startswith("several --hyp are compared with each other, but MODEL is given too; leave MODEL out")
+    assert several.startswith("several --hyp are compared with each other, but MODEL is given too; remove MODEL")
     assert refused("evaluate", *two, "--hyp", three, "--ref", ref) == f"{hyp} {mismatch}"
-    assert "compared by bleu, chrf, ter or rouge" in refused(*summary, "--src", src, "--hyp", hyp)
+    assert "compared by bleu, chrf, chrf++, ter, wer, cer, exact, rouge1" in refused(
+        *summary, "--src", src, "--hyp", hyp
+    )
     assert refused("evaluate", *two) == "evaluate requires --ref FILE"
 
 
@@ -359,14 +363,14 @@ def test_evaluate_rouge_and_summary(files: Path) -> None:
     metrics = ("rouge", "summary")
     given = ["evaluate", "--hyp", files / "hyp", "--ref", files / "ref", "--ref", files / "src", "--src", files / "src"]
     given += [part for metric in metrics for part in ("--metric", metric)]
-    expected = corpus_score(hyp, [ref, src], metrics=metrics, sources=src)
+    expected = corpus_score(hyp, [ref, src], metrics=metrics, sources=src, intervals=True)
     assert run(*given).stdout == report_scores(expected) + "\n"
     assert run(*given, "--format", "json").stdout == report_scores(expected, "json") + "\n"
 
 
 def test_evaluate_a_model_by_its_sources(model: str, translator: Translator, files: Path) -> None:
     src, ref = ((files / name).read_text().splitlines() for name in ("src", "ref"))
-    expected = corpus_score(translator.translate(src), [ref], metrics=["summary"], sources=src)
+    expected = corpus_score(translator.translate(src), [ref], metrics=["summary"], sources=src, intervals=True)
     result = run("evaluate", model, "--src", files / "src", "--ref", files / "ref", "--metric", "summary")
     assert result.stdout == report_scores(expected) + "\n"
 
@@ -383,7 +387,7 @@ def test_evaluate_compares_translations(files: Path) -> None:
 
 
 def test_scores_of_rouge_are_not_imported_before_they_are_used() -> None:
-    code = "import sys, seq2seq.commands.app, seq2seq.metrics.scores; print({'rouge_score', 'nltk'} & set(sys.modules))"
+    code = "import sys, seq2seq.commands.app, seq2seq.metrics.scores; print({'rouge_score', 'nltk', 'jiwer', 'rapidfuzz'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "set()\n"
 
 

@@ -21,7 +21,7 @@ ENGLISH = [
 
 
 def f1(hypothesis: str, *references: str) -> dict[str, float]:
-    return {item.name: item.score for item in score_rouge([hypothesis], [[line] for line in references])}
+    return {item.name: item.score for item in score_rouge([hypothesis], [[line] for line in references]).values()}
 
 
 def f(overlap: int, hyp: int, ref: int) -> float:
@@ -42,7 +42,7 @@ def test_by_hand() -> None:
 
 
 def test_precision_and_recall_by_hand() -> None:
-    found = score_rouge(["the cat sat on the mat"], [["the cat is on a mat today"]])[0]
+    found = score_rouge(["the cat sat on the mat"], [["the cat is on a mat today"]])["rouge1"]
     assert (found.precision, found.recall) == pytest.approx((400 / 6, 400 / 7))
 
 
@@ -92,12 +92,24 @@ def test_identical_and_disjoint_text() -> None:
 def test_the_score_is_the_mean_of_the_lines_and_lies_inside_its_interval() -> None:
     hypotheses, references = random_lines(1), random_lines(2)
     lines = line_scores(hypotheses, [references])
-    for kind, found in zip(ROUGE_KINDS, score_rouge(hypotheses, [references]), strict=True):
+    for kind, found in score_rouge(hypotheses, [references]).items():
         values = np.array([100 * line[kind].fmeasure for line in lines])
         assert found.score == pytest.approx(values.mean())
         half = 1.96 * values.std() / len(values) ** 0.5  # by the central limit theorem
-        assert found.low == pytest.approx(found.score - half, abs=0.25 * half)
-        assert found.high == pytest.approx(found.score + half, abs=0.25 * half)
+        assert found.interval is not None
+        low, high = found.interval
+        assert low == pytest.approx(found.score - half, abs=0.25 * half)
+        assert high == pytest.approx(found.score + half, abs=0.25 * half)
+
+
+def test_a_kind_does_not_depend_on_the_other_kinds() -> None:
+    hypotheses, references = random_lines(1), [random_lines(2)]
+    found = score_rouge(hypotheses, references)
+    assert list(found) == list(ROUGE_KINDS)
+    for kind in ROUGE_KINDS:
+        assert score_rouge(hypotheses, references, kinds=[kind]) == {kind: found[kind]}
+        without = score_rouge(hypotheses, references, kinds=[kind], intervals=False)
+        assert without == {kind: found[kind]._replace(interval=None)}
 
 
 def test_the_interval_is_reproducible_and_the_global_generator_is_restored() -> None:
@@ -116,3 +128,4 @@ def test_signature() -> None:
     assert signature(2) == (
         f"nrefs:2|bs:{BOOTSTRAP_SAMPLES}|seed:{BOOTSTRAP_SEED}|case:lc|stem:no|tok:words|version:rouge-score-{version}"
     )
+    assert signature(2, intervals=False) == f"nrefs:2|case:lc|stem:no|tok:words|version:rouge-score-{version}"

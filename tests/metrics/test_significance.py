@@ -14,12 +14,23 @@ import pytest
 from sacrebleu.metrics.base import Signature
 from sacrebleu.significance import PairedTest
 
-from seq2seq.metrics import rouge
+from seq2seq.metrics.resampling import BOOTSTRAP_SAMPLES, BOOTSTRAP_SEED
 from seq2seq.metrics.scores import score
-from seq2seq.metrics.significance import Comparison, compare, paired_bootstrap, report_comparisons
+from seq2seq.metrics.significance import (
+    Comparison,
+    compare,
+    paired_bootstrap,
+    paired_count_bootstrap,
+    report_comparisons,
+)
 
-METRICS = ("bleu", "chrf", "ter", "rouge")
-NUM_SCORES = 7  # rouge gives four
+METRICS = ("bleu", "chrf", "chrf++", "ter", "wer", "cer", "exact", "rouge")
+NUM_SCORES = 11  # rouge gives four
+KNOWN = (
+    "bleu, chrf, chrf++, ter, wer, cer, exact, rouge1, rouge2, rougeL, rougeLsum, copied, novel-1, novel-2, novel-3, "
+    "novel-4, repeated-1, repeated-2, repeated-3, repeated-4, length-ratio, numbers, names, rouge, summary"
+)
+COMPARABLE = "bleu, chrf, chrf++, ter, wer, cer, exact, rouge1, rouge2, rougeL, rougeLsum or rouge"
 
 
 def random_lines(seed: int) -> list[str]:
@@ -49,7 +60,7 @@ def test_scores_and_signatures_are_those_of_a_single_system() -> None:
         assert [item.name for item in found] == [item.name for item in scores]
         assert [item.systems[number].score for item in found] == pytest.approx([item.score for item in scores])
         for item, single in zip(found, scores, strict=True):
-            bootstrap = {f"bs:{rouge.BOOTSTRAP_SAMPLES}", f"seed:{rouge.BOOTSTRAP_SEED}"}
+            bootstrap = {f"bs:{BOOTSTRAP_SAMPLES}", f"seed:{BOOTSTRAP_SEED}"}
             assert set(item.signature.split("|")) == set(single.signature.split("|")) | bootstrap
 
 
@@ -115,13 +126,18 @@ def test_tokenize_and_lowercase_have_an_effect() -> None:
     assert "tok:char" in char.signature
 
 
+def test_single_kinds_of_rouge_are_those_of_the_group() -> None:
+    group = {item.name: item for item in compared(GOOD, BAD, metrics=("rouge",))}
+    assert compared(GOOD, BAD, metrics=("rougeL", "rouge1")) == [group["ROUGE-L"], group["ROUGE-1"]]
+
+
 # ---- the bootstrap over scores of lines
 
 
 def test_bootstrap_of_constant_distance() -> None:
     mean, interval, p_value = paired_bootstrap(np.zeros(30), np.ones(30))
     assert (mean, interval) == (1, 0)
-    assert p_value == pytest.approx(1 / (rouge.BOOTSTRAP_SAMPLES + 1))
+    assert p_value == pytest.approx(1 / (BOOTSTRAP_SAMPLES + 1))
 
 
 def test_bootstrap_interval_is_that_of_the_central_limit() -> None:
@@ -129,6 +145,13 @@ def test_bootstrap_interval_is_that_of_the_central_limit() -> None:
     mean, interval, _ = paired_bootstrap(np.zeros(400), values)
     assert mean == pytest.approx(values.mean(), abs=0.1)
     assert interval == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+
+
+def test_bootstrap_of_counts_is_that_of_their_means_where_every_line_counts_the_same() -> None:
+    draw = np.random.default_rng(2)
+    baseline, system = draw.integers(0, 5, 60), draw.integers(0, 6, 60)
+    counts = [np.stack([errors, np.full(60, 4)], axis=1) for errors in (baseline, system)]
+    assert paired_count_bootstrap(*counts) == pytest.approx(paired_bootstrap(25.0 * baseline, 25.0 * system))
 
 
 class MeanOfNumbers:
@@ -155,12 +178,12 @@ class MeanOfNumbers:
 
 
 def test_bootstrap_draws_the_lines_and_computes_the_p_value_of_sacrebleu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SACREBLEU_SEED", str(rouge.BOOTSTRAP_SEED))
+    monkeypatch.setenv("SACREBLEU_SEED", str(BOOTSTRAP_SEED))
     draw = np.random.default_rng(5)
     baseline, system = draw.integers(0, 100, 50), draw.integers(5, 105, 50)
     named = [(name, [str(value) for value in values]) for name, values in (("a", baseline), ("b", system))]
     measure: Any = MeanOfNumbers()
-    _, results = PairedTest(named, {"mean": measure}, [], test_type="bs", n_samples=rouge.BOOTSTRAP_SAMPLES)()
+    _, results = PairedTest(named, {"mean": measure}, [], test_type="bs", n_samples=BOOTSTRAP_SAMPLES)()
     expected: Any = results["mean"][1]
     found = paired_bootstrap(baseline.astype(float), system.astype(float))
     assert found == pytest.approx((expected.mean, expected.ci, expected.p_value))
@@ -217,27 +240,27 @@ def test_tokenized_text_gives_a_warning(caplog: pytest.LogCaptureFixture) -> Non
         (
             [("a", ["x"]), ("b", ["x"])],
             {"metrics": ["blue"]},
-            "metric must be one of bleu, chrf, ter, exact, rouge, summary, but is blue",
+            f"metric must be one of {KNOWN}, but is blue",
         ),
         (
             [("a", ["x"]), ("b", ["x"])],
             {"metrics": ["ter"], "tokenize": "zh"},
-            "tokenize=zh cannot act on ter, only on bleu; leave it out or add metric bleu",
+            "tokenize=zh has no effect on ter, only on bleu; remove tokenize, or add the metric bleu",
         ),
         (
             [("a", ["x"]), ("b", ["x"])],
             {"metrics": ["rouge"], "lowercase": True},
-            "lowercase cannot act on rouge, which always ignore case; leave it out or add one of bleu, chrf, ter, exact",
+            "lowercase has no effect on rouge, because case is always ignored there; remove lowercase, or add one of bleu, chrf, chrf++, ter, wer, cer, exact",
         ),
         (
             [("a", ["x"]), ("b", ["x"])],
             {"metrics": ["bleu", "summary"]},
-            "several systems are compared by bleu, chrf, ter or rouge, but the metric is summary; score them one by one or choose another metric",
+            f"several systems are compared by {COMPARABLE}, but the metric is summary; score them one by one or choose another metric",
         ),
         (
             [("a", ["x"]), ("b", ["x"])],
-            {"metrics": ["exact"]},
-            "several systems are compared by bleu, chrf, ter or rouge, but the metric is exact; score them one by one or choose another metric",
+            {"metrics": ["novel-2"]},
+            f"several systems are compared by {COMPARABLE}, but the metric is novel-2; score them one by one or choose another metric",
         ),
     ],
 )
