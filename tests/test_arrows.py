@@ -1,4 +1,4 @@
-"""Imports point down: no module imports one above it, and layers/ and search/ import only torch and their own folder."""
+"""Imports point down: no module imports one above it, and layers/ and search/ import only torch and their folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import seq2seq
 
 PACKAGE = Path(__file__).parents[1] / "seq2seq"
-FLOORS = (  # from the top down; a module may import its own floor and the floors below
+FLOORS = (  # from the top down; a module may import from its floor and the floors below
     {"commands", "__main__"},
     {"training", "selfcheck"},
     {"translator"},
@@ -24,17 +24,17 @@ FLOORS = (  # from the top down; a module may import its own floor and the floor
     {"text", "layers"},
     {"config", "version"},
 )
-PURE = {"layers", "search"}  # torch, the standard library and their own folder
+PURE = {"layers", "search"}  # these import only torch, the standard library and their folder
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(module: str) -> str:
-    """The folder or file directly under the package: layers for seq2seq.layers.cells; empty for the package itself."""
+    """Return the folder or file directly in the package: layers for seq2seq.layers.cells; empty for the package."""
     return module.partition(".")[2].partition(".")[0]
 
 
 def floor(module: str) -> int:
-    """The floor of a dotted name, 0 the top; the package itself lies below everything, since its names are lazy."""
+    """Return the floor of a dotted name, 0 for the top; the package is below all floors, since its names are lazy."""
     room = room_of(module)
     found = [number for number, rooms in enumerate(FLOORS) if room in rooms]
     assert found or not room, f"{module} has no floor yet: give {room} its place in FLOORS"
@@ -50,7 +50,7 @@ MODULES = {name_of(file) for file in FILES}
 
 
 def imports(file: Path, tree: ast.AST) -> Iterator[str]:
-    """Every module imported below ``tree``, at any depth, with relative names resolved."""
+    """Return every module that ``tree`` imports, at any depth, with relative names resolved."""
     package = list(file.relative_to(PACKAGE.parent).parent.parts)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -79,7 +79,7 @@ def test_imports_point_down(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_the_package_is_not_imported_as_a_whole(file: Path) -> None:
-    """Through its attributes a module could reach modules above it."""
+    """Through the attributes of the package, a module could use modules above it."""
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
             assert "seq2seq" not in [alias.name for alias in node.names], f"line {node.lineno}"
@@ -97,5 +97,5 @@ def test_no_import_of_the_project_inside_a_function(file: Path) -> None:
 
 def test_no_cycle() -> None:
     graph = {name_of(file): set(imports(file, ast.parse(file.read_bytes()))) & MODULES for file in FILES}
-    del graph["seq2seq"]  # it imports nothing but the version before a name is used, see tests/test_package.py
+    del graph["seq2seq"]  # it imports only the version until a name is used, see tests/test_package.py
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle

@@ -21,7 +21,7 @@ UNCLEAR |= {"trg", "enc_out", "memory_bank", "alpha", "helpers", "utils", "commo
 TEXT_SUFFIXES = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".sh"}
 TEXT_NAMES = {"Makefile", "run"}
 LAW_NUMBER = re.compile(r"\bR[1-9][0-9]?\b")
-OTHER_MEANING = re.compile("rouge", re.IGNORECASE)  # R1 and R2 of a line that speaks of ROUGE are its scores
+OTHER_MEANING = re.compile("rouge", re.IGNORECASE)  # R1 and R2 of a line about ROUGE are scores
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -51,7 +51,7 @@ MODULES = [Module(str(path.relative_to(TOP)), ast.parse(path.read_bytes())) for 
 
 
 def target_names(statement: ast.stmt) -> Iterator[ast.Name | ast.Attribute]:
-    """The names and attributes that a statement assigns to."""
+    """Return the names and attributes that a statement assigns to."""
     if isinstance(statement, ast.Assign):
         targets = statement.targets
     elif isinstance(statement, (ast.AnnAssign, ast.AugAssign)):
@@ -65,7 +65,7 @@ def target_names(statement: ast.stmt) -> Iterator[ast.Name | ast.Attribute]:
 
 
 def module_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements of a module, also those inside its conditions, but not those of functions and classes."""
+    """Return the statements of a module, including those in conditions, without those of functions and classes."""
     for statement in body:
         yield statement
         if not isinstance(statement, (Function, ast.ClassDef)):
@@ -76,7 +76,7 @@ def module_statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def public_definitions(module: Module) -> Iterator[Place]:
-    """The public classes and the constants that a module defines."""
+    """Return the public classes and the constants that a module defines."""
     for statement in module_statements(module.tree.body):
         if isinstance(statement, ast.ClassDef):
             names = [statement.name]
@@ -89,7 +89,7 @@ def public_definitions(module: Module) -> Iterator[Place]:
 
 
 def shared_names(modules: list[Module]) -> dict[str, list[str]]:
-    """The names that more than one module defines, with their places."""
+    """Return the names that more than one module defines, with their modules."""
     places = defaultdict(set)
     for module in modules:
         for name, where in public_definitions(module):
@@ -112,7 +112,7 @@ def test_a_shared_name_is_found() -> None:
 
 
 def tracked_files() -> list[Path]:
-    """The text files that git tracks."""
+    """Return the text files that git tracks."""
     try:
         done = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -122,7 +122,7 @@ def tracked_files() -> list[Path]:
 
 
 def law_numbers(text: str, path: str = "example.py") -> list[str]:
-    """The lines that refer to a law by a number."""
+    """Return the lines that refer to a law by a number."""
     return [
         f"{path}:{number}: {line.strip()}"
         for number, line in enumerate(text.split("\n"), start=1)
@@ -148,7 +148,7 @@ def test_a_law_number_is_found() -> None:
         assert law_numbers(other) == [], other
 
 
-# ---- a function fits a screen
+# ---- functions are short
 
 
 def has_docstring(node: ast.AST) -> bool:
@@ -156,13 +156,13 @@ def has_docstring(node: ast.AST) -> bool:
 
 
 def statements(function: Function) -> int:
-    """The statements in the body, with all nested ones, without docstrings."""
+    """Return the statements of a body, including nested ones, without docstrings."""
     nodes = [node for statement in function.body for node in ast.walk(statement)]
     return sum(isinstance(node, ast.stmt) for node in nodes) - sum(map(has_docstring, [function, *nodes]))
 
 
 def lengths(modules: list[Module]) -> dict[str, int]:
-    """The statements of every function, also of those inside classes and other functions."""
+    """Return the statements of every function, including methods and nested functions."""
     return {
         f"{module.path}:{node.lineno} {node.name}": statements(node)
         for module in modules
@@ -204,7 +204,7 @@ def test_statements_are_counted() -> None:
 
 
 def riddles(module: Module) -> list[str]:
-    """The docstrings that begin with "What"."""
+    """Return the docstrings that begin with "What"."""
     return [
         f"{module.path}:{getattr(node, 'lineno', 1)}: {(ast.get_docstring(node) or '').splitlines()[0]}"
         for node in ast.walk(module.tree)
@@ -227,7 +227,7 @@ def test_a_docstring_that_begins_with_what_is_found() -> None:
 
 
 def defined_names(module: Module) -> Iterator[Place]:
-    """The names of the module, its functions, classes, arguments, attributes and variables outside functions."""
+    """Return the names of the module, its functions, classes, arguments, attributes and variables outside functions."""
     yield Place(Path(module.path).stem, module.path)
     variables = [*module_statements(module.tree.body)]
     for node in ast.walk(module.tree):
@@ -246,13 +246,13 @@ def defined_names(module: Module) -> Iterator[Place]:
 
 
 def is_unclear(name: str) -> bool:
-    """Whether a name, without the underscore of a private one, is a word that has to be decoded."""
+    """Whether a name, without the underscore of a private name, is unclear."""
     word = name.lstrip("_")
     return word in UNCLEAR or (word.isupper() and word.lower() in UNCLEAR)
 
 
 def unclear_names(module: Module) -> list[str]:
-    """The definitions with an unclear name."""
+    """Return the definitions with an unclear name."""
     return list(dict.fromkeys(f"{where}: {name}" for name, where in defined_names(module) if is_unclear(name)))
 
 

@@ -1,4 +1,4 @@
-"""The laws of copying, coverage and search, over cells, attentions, texts, copying and coverage.
+"""The laws of copying, coverage and search, over cells, attentions, texts, copy and coverage settings.
 
 docs/laws.md names and explains the laws. The quick suite runs every pair of settings, the slow one all combinations. The
 models are untrained and have large random weights. Their results are compared with plain loops in fp64, or with results
@@ -66,7 +66,7 @@ class Case(NamedTuple):
 
 
 def all_pairs(factors: dict[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Choose combinations that hold every pair of values: each time, the one with the most pairs still missing."""
+    """Choose combinations that contain every pair of values, each time the one with the most missing pairs."""
     product = list(itertools.product(*factors.values()))
     pairs = {case: set(itertools.combinations(enumerate(case), 2)) for case in product}
     missing = set().union(*pairs.values())
@@ -133,9 +133,9 @@ def make_model(case: Case, sizes: tuple[int, int], *, shared: bool) -> Seq2Seq:
         for name, parameter in model.named_parameters():
             parameter.normal_(std=0.2 if "bias" in name else 0.7)
         model.readout.logits.weight *= 2
-        model.readout.logits.bias[EOS] = -1.5  # otherwise most sentences would end at once
+        model.readout.logits.bias[EOS] = -1.5  # otherwise most translations would end at the first step
         if pointer:
-            model.pointer.gate.bias.fill_(-1.5)  # more copying than generating
+            model.pointer.gate.bias.fill_(-1.5)  # p_gen is below 0.5
         if case.copy == "copynet":
             model.readout.logits.bias -= 12.0
     return model.eval()
@@ -288,7 +288,7 @@ def check_sums(size: int, log_probs: Tensor, decoding: Decoding) -> None:
 
 @cases()
 def test_probabilities_sum_to_one_and_padding_has_none(case):
-    """Also while sentences leave the search, and after any selection of rows."""
+    """They do so also after sentences have left the search, and after any selection of rows."""
     world = World(case)
     steps = world.record_steps()
     for log_probs, decoding in steps:
@@ -318,7 +318,7 @@ def test_ids_at_padded_positions_are_never_copied(case):
 
 @cases()
 def test_loss_and_gradients_are_finite(case):
-    """With targets of every kind, also where the gate saturates the sigmoid."""
+    """Targets of every kind are tested, also with a saturated gate."""
     for bias in (0.0,) if case.copy == "none" else (0.0, 1e4, -1e4):
         world = World(case)
         model, batch = world.model, world.known()
@@ -400,7 +400,7 @@ def test_a_target_is_credited_by_both_routes(case):
 
 @pytest.mark.parametrize("case", [Case("gru", "additive", "words", "shared", "none")])
 def test_target_words_outside_the_vocabulary_are_found_in_their_source(case):
-    """A word that only the source holds is copied, a word that nothing holds is unknown; ``score`` credits them so."""
+    """A word that only the source has is copied, and a word that neither has is unknown, also in ``score``."""
     world = World(case)
     target = "the Vortex Nowhere Jynx Xylo"
     ids = extended_target_ids(world.tgt.segment([target])[0], world.copied[4].oov, world.tgt)
@@ -454,7 +454,7 @@ def check_own_words(world: World) -> None:
             others = [name for name in NAMES if name not in line]
             assert not any(name in one.translation for name in others for one in found)
         lines_with_copies += bool(copied)
-    assert lines_with_copies  # otherwise nothing could be mixed up
+    assert lines_with_copies  # otherwise the test could not fail
 
 
 @cases(**COPYING, text=("words", "two"))
@@ -505,7 +505,7 @@ def large_batch(*, copies: bool = True) -> Batch:
 
 @cases(text=("two",))
 def test_no_tensor_is_as_large_as_source_times_vocabulary(case):
-    """Neither in the forward pass nor in the backward pass nor in a search."""
+    """The forward pass, the backward pass and search are tested."""
     model = make_model(case, (V, V), shared=False)
     batch = large_batch(copies=model.copies)
     with Sizes() as sizes:
@@ -614,7 +614,7 @@ def test_coverage_loss_is_linear(case, by_steps):
 
 @cases(**COVERED)
 def test_coverage_parameters_have_a_gradient(case):
-    """With and without the coverage loss; and they change the output."""
+    """They have one with and without the coverage loss, and they change the output."""
     world = World(case)
     parameters = dict(world.model.decoder.attention.named_parameters())
     parameters = {name: p for name, p in parameters.items() if name.startswith(("coverage", "fertility"))}
@@ -633,7 +633,7 @@ def test_coverage_parameters_have_a_gradient(case):
 
 @cases(**COVERED)
 def test_coverage_sums_to_t_after_t_steps(case):
-    """For the sum of the weights without fertility, in every row that is still in the search."""
+    """The sum of the weights, without fertility, is tested in every row that is still in the search."""
     world = World(case)
     for t, (_, decoding) in enumerate(world.record_steps(), start=1):
         coverage = decoding.state.coverage.unflatten(0, (len(decoding.memory.mask), -1))  # (R, K, S)
@@ -644,7 +644,7 @@ def test_coverage_sums_to_t_after_t_steps(case):
 
 @cases(**COVERED)
 def test_coverage_follows_the_beam(case):
-    """Forced scoring of the returned ids gives the log-probabilities of the search."""
+    """Teacher-forced scoring of the returned ids gives the log-probabilities of the search."""
     world = World(case)
     found = world.search()
     assert [len(hypotheses) for hypotheses in found] == [BEAM] * len(LINES)
@@ -714,7 +714,7 @@ def test_memory_is_never_changed(case):
     for memory, before in saved:
         for name, tensor, (copy, version) in zip(memory._fields, memory, before, strict=True):
             assert torch.equal(tensor, copy), name
-            assert tensor._version == version, name  # it was not written and restored either
+            assert tensor._version == version, name  # it was not even written and restored
 
 
 # ---- search
@@ -722,7 +722,7 @@ def test_memory_is_never_changed(case):
 
 @cases()
 def test_penalties_ignore_padding(case):
-    """A score is log P / |Y| minus penalties on the weights of the source pieces, alone and beside a longer line."""
+    """A score is log P / |Y| minus penalties on the weights of the source pieces, by itself and next to a longer line."""
     coverage, summary = 0.4, 0.3
     world = World(case, double=True, coverage_penalty=coverage, summary_penalty=summary)
     together = world.translator.search(LINES, n_best=BEAM)
@@ -743,7 +743,7 @@ def test_penalties_ignore_padding(case):
 
 @cases()
 def test_search_and_scoring_agree(case):
-    """For greedy search, beam search and the whole n-best list."""
+    """Greedy search, beam search and the whole n-best list are tested."""
     world = World(case)
     for beam_size in (1, BEAM):
         for best, log_probs in world.forced(world.search(beam_size=beam_size)):
@@ -768,7 +768,7 @@ def test_beam_1_is_greedy(case):
 
 @cases()
 def test_a_shorter_n_best_list_is_the_beginning_of_a_longer_one(case):
-    """n-best k is the first k of n-best b, sorted by score, without duplicates and never shorter than asked for."""
+    """n-best k is the first k of n-best b, sorted by score, without duplicates and has k hypotheses."""
     world = World(case)
     lists = [world.translator.search(LINES, n_best=n) for n in (1, 2, BEAM)]
     for row in ALL:
@@ -782,14 +782,14 @@ def test_a_shorter_n_best_list_is_the_beginning_of_a_longer_one(case):
 
 
 def same_results(some: Sequence[Translation], others: Sequence[Translation]) -> None:
-    """Check for equal pieces and scores, in fp64."""
+    """Check that pieces and scores are equal, in fp64."""
     assert [one.pieces for one in some] == [other.pieces for other in others]
     assert [one.score for one in some] == pytest.approx([other.score for other in others], abs=1e-9)
 
 
 @cases()
 def test_a_translation_does_not_depend_on_the_batch(case):
-    """Alone, in another order and in batches of other sizes."""
+    """Each line is translated by itself, in another order and in batches of other sizes."""
     world = World(case, double=True)
     alone = [world.translator.search([line], n_best=BEAM)[0] for line in LINES]
     assert len({found[0].translation for found in alone}) > 1  # the lines have different translations
@@ -802,7 +802,7 @@ def test_a_translation_does_not_depend_on_the_batch(case):
 
 @cases()
 def test_a_forced_score_does_not_depend_on_the_batch(case):
-    """In fp32, the sums of log-probabilities alone and in a batch differ by at most 1e-4."""
+    """In fp32, the sums of log-probabilities of a line by itself and in a batch differ by at most 1e-4."""
     world = World(case)
     targets = world.targets()
     with torch.no_grad():

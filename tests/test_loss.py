@@ -28,7 +28,7 @@ def smoothed(logits: torch.Tensor, target: torch.Tensor, smoothing: float, copyi
 
 
 def by_autograd(logits: torch.Tensor, target: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Label smoothing by its formula."""
+    """Compute label smoothing by its formula."""
     log_probs = torch.log_softmax(logits, dim=1)
     nll = -log_probs[torch.arange(len(target)), target]
     allowed = [v for v in range(logits.shape[1]) if v not in BANNED.tolist()]
@@ -39,7 +39,7 @@ def by_autograd(logits: torch.Tensor, target: torch.Tensor, smoothing: float) ->
 
 
 def test_the_smoothed_loss_by_hand():
-    # the probabilities of the three allowed words are 1/8, 2/8 and 5/8; pad and bos have none
+    # the probabilities of the three allowed words are 1/8, 2/8 and 5/8; those of pad and bos are 0
     logits = torch.tensor([[-1e9, math.log(1), -1e9, math.log(2), math.log(5)]])
     loss = smoothed(logits, torch.tensor([3]), 0.3)
     nll = math.log(8 / 2)
@@ -51,7 +51,7 @@ def test_the_smoothed_loss_by_hand():
 
 
 def test_with_copying_the_nll_is_that_of_the_mixture_and_smoothing_that_of_the_vocabulary():
-    # P_vocab as above; p_gen = 3/4; the source is "3 7" (7 is its own) looked at with 2/5 and 3/5
+    # P_vocab as above; p_gen = 3/4; the source is "3 7" (7 is OOV) with the weights 2/5 and 3/5
     logits = torch.tensor([[-1e9, math.log(1), -1e9, math.log(2), math.log(5)]] * 2)
     energies = torch.tensor([[0.4, 0.6]] * 2).log()
     copying = Copying(torch.tensor([math.log(3)] * 2), energies, torch.tensor([[3, 7]] * 2))
@@ -146,7 +146,7 @@ def test_coverage_is_divided_by_the_fertility():
 
 
 def test_the_coverage_of_a_step_excludes_its_weights():
-    weights = torch.eye(4).unsqueeze(0)  # never the same place twice
+    weights = torch.eye(4).unsqueeze(0)  # each step attends to another position
     assert not coverage_loss(weights, torch.ones(1, 4)).any()
     again = coverage_loss(weights[:, [0, 1, 1, 0]], torch.ones(1, 4))
     assert again.tolist() == [[0, 0, 1, 1]]
@@ -154,8 +154,8 @@ def test_the_coverage_of_a_step_excludes_its_weights():
 
 def test_padded_positions_and_steps_add_no_coverage_loss():
     weights = torch.tensor(WEIGHTS)
-    padded = torch.nn.functional.pad(weights, (0, 2, 0, 1))  # two places, one step
-    padded[:, 3, :3] = 1 / 3  # what is looked at while the target is padding
+    padded = torch.nn.functional.pad(weights, (0, 2, 0, 1))  # two positions, one step
+    padded[:, 3, :3] = 1 / 3  # weights at a padded target position
     found = coverage_loss(padded, torch.tensor([[1.0, 1.0, 1.0, 0.1, 9.0]]))
     torch.testing.assert_close(found[:, :3], coverage_loss(weights, torch.ones(1, 3)))
 
@@ -167,7 +167,7 @@ def test_the_coverage_loss_grows_linearly_with_lambda():
     losses = [total_loss(*parts, coverage, coverage_weight=weight, tokens=4) for weight in (0.0, 0.1, 1.0, 10.0)]
     for loss, weight in zip(losses, (0.0, 0.1, 1.0, 10.0), strict=True):
         assert loss.total.item() == pytest.approx(losses[0].total.item() + 2.75 * weight)
-        assert loss.coverage.item() == 2.75  # unweighted
+        assert loss.coverage.item() == 2.75  # without its weight
         assert torch.equal(loss.nll, losses[0].nll)  # without coverage
 
 

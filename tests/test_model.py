@@ -31,8 +31,8 @@ SRC_SIZE, TGT_SIZE = 11, 13
 SMALL = {"embedding_size": 6, "hidden_size": 8, "dropout": 0.0}
 SRC = [[4, 5, 6, 7], [8], [9, 4], []]
 TGT = [[5, 4], [6, 7, 8, 9, 10], [], [4]]
-OWN = TGT_SIZE  # the first id of a sentence's own pieces
-COPIED = [[5, OWN, 5, OWN + 1], [OWN], [OWN, 4], []]  # target ids of SRC
+OOV = TGT_SIZE  # the first id of OOV pieces
+COPIED = [[5, OOV, 5, OOV + 1], [OOV], [OOV, 4], []]  # target ids of SRC
 COPYING = [
     {"copy": "pointer"},
     {"copy": "pointer", "copy_attention": "separate", "coverage": "sum"},
@@ -51,7 +51,7 @@ def make(*, shared: bool = False, **options) -> Seq2Seq:
     torch.manual_seed(1)
     config = ModelConfig(**(SMALL | options))
     model = Seq2Seq(config, src_size=TGT_SIZE if shared else SRC_SIZE, tgt_size=TGT_SIZE, shared=shared)
-    if config.coverage != "none":  # its weights start at 0, where it does nothing
+    if config.coverage != "none":  # with its initial weights of 0, coverage has no effect
         for parameter in model.decoder.attention.coverage_parameters():
             torch.nn.init.uniform_(parameter, -2, -1)
     return model
@@ -64,12 +64,12 @@ def batch(rows: slice | list[int] = slice(None), tgt: list[list[int]] = TGT) -> 
 
 
 def copied_batch() -> Batch:
-    """One whose targets are partly copied: own pieces, and pieces of the vocabulary that the source has."""
-    return batch(tgt=[[5, OWN + 1, OWN, 4], [OWN, OWN, 7], [4, OWN], []])
+    """Return a batch with targets that can be copied: OOV pieces, and pieces of the vocabulary that the source has."""
+    return batch(tgt=[[5, OOV + 1, OOV, 4], [OOV, OOV, 7], [4, OOV], []])
 
 
 def stepped(model: Seq2Seq, full: Batch) -> tuple[torch.Tensor, Decoding]:
-    """Log-probabilities of every real target token, step by step."""
+    """Return the log-probabilities of the real target tokens, computed step by step."""
     decoding, found = model.encode(full), []
     for t in range(full.tgt_in.shape[1]):
         next_token, decoding = model.step(full.tgt_in[:, t], decoding)
@@ -229,7 +229,7 @@ OTHERS: dict[str, list] = {
     "copy_attention": ["separate"],
     "coverage": [kind for kind in COVERAGE_NAMES if kind != "none"],
 }
-NEEDED = {"copy_attention": {"copy": "pointer"}}  # what an option acts on
+NEEDED = {"copy_attention": {"copy": "pointer"}}  # settings that an option requires
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_every_option_changes_the_loss(name, value):
     base = BASE | NEEDED.get(name, {})
     plain, other = make(shared=True, **base), make(shared=True, **(base | {name: value}))
     shapes = [{key: p.shape for key, p in model.named_parameters()} for model in (plain, other)]
-    if shapes[0] == shapes[1]:  # then with the same parameters and the same draws
+    if shapes[0] == shapes[1]:  # then compare with the same parameters and random numbers
         other.load_state_dict(plain.state_dict())
     losses = []
     for model in (plain, other):
@@ -272,7 +272,7 @@ def test_every_option_changes_the_loss(name, value):
 
 @EVERY_COPY
 def test_copying_and_coverage_only_add_parameters(options):
-    """So what a plain model has learnt can start one that copies and covers."""
+    """A model that copies and has coverage can therefore start with the weights of a plain model."""
     plain = make(**{key: value for key, value in options.items() if key == "attention"})
     model = make(**options)
     model.load_state_dict(plain.state_dict(), strict=False)
@@ -446,7 +446,7 @@ def test_stepping_gives_the_probabilities_of_training_with_copying_and_coverage(
     found, decoding = stepped(model, full)
     assert found.isfinite().all()
     torch.testing.assert_close(found, model.log_probs(full), rtol=1e-5, atol=1e-5)
-    assert decoding.size == (OWN + 2 if model.copies else OWN)
+    assert decoding.size == (OOV + 2 if model.copies else OOV)
 
 
 @EVERY_COPY
@@ -512,11 +512,11 @@ def test_the_copy_ids_decide_what_is_copied(copy):
 def test_an_oov_piece_is_embedded_as_unknown(copy):
     model = make(copy=copy).eval()
     full = copied_batch()
-    same = full._replace(tgt_in=full.tgt_in.masked_fill(full.tgt_in >= OWN, UNK))
+    same = full._replace(tgt_in=full.tgt_in.masked_fill(full.tgt_in >= OOV, UNK))
     assert not torch.equal(full.tgt_in, same.tgt_in)
     assert torch.equal(model.log_probs(full), model.log_probs(same))
     decoding = model.encode(full)
-    copied, unknown = (model.step(torch.full((len(SRC),), token), decoding)[0].log_probs() for token in (OWN + 1, UNK))
+    copied, unknown = (model.step(torch.full((len(SRC),), token), decoding)[0].log_probs() for token in (OOV + 1, UNK))
     assert torch.equal(copied, unknown)
 
 
@@ -543,7 +543,7 @@ def test_the_coverage_loss_is_the_formula_of_see_over_real_tokens():
     model = make(coverage="sum").eval()
     full = batch()
     expected = torch.zeros(())
-    for weights in model.provenance(full).weights.split([3, 6, 1, 2]):  # the sentences' tokens
+    for weights in model.provenance(full).weights.split([3, 6, 1, 2]):  # numbers of tokens of the sentences
         expected += weights.minimum(weights.cumsum(dim=0) - weights).sum()
     torch.testing.assert_close(model(full).coverage, expected)
 
@@ -588,7 +588,7 @@ def test_provenance_equals_that_of_single_steps(options):
     assert torch.equal(told.copied > 0, held)
     share = told.copied.sum(dim=1)
     assert (share <= 1 + 1e-5).all()
-    own = target >= OWN
+    own = target >= OOV
     torch.testing.assert_close(share[own], torch.ones(int(own.sum())))
     assert ((told.p_gen > 0) & (told.p_gen < 1)).all()
     if model.has_attention and options["copy"] == "pointer" and "copy_attention" not in options:
@@ -597,7 +597,7 @@ def test_provenance_equals_that_of_single_steps(options):
         torch.testing.assert_close(told.copied, by_hand * held)
 
 
-# What search carries
+# State of a search
 
 
 @EVERY_COPY
@@ -605,7 +605,7 @@ def test_decoding_reorders_hypotheses_and_keeps_sentences(options):
     model = make(**options).eval()
     full = batch()
     _, decoding = model.step(full.tgt_in[:, 0], model.encode(full))
-    rows = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])  # two hypotheses a sentence
+    rows = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])  # two hypotheses per sentence
     reordered = decoding.reorder(rows)
     assert reordered.memory is decoding.memory
     assert all(torch.equal(a, b[rows]) for a, b in zip(reordered.state, decoding.state, strict=True))
@@ -647,12 +647,12 @@ def test_search_reads_the_weights_of_the_last_step_and_the_mask_of_pieces():
     full = batch()
     decoding = model.encode(full)
     assert isinstance(decoding, Decoding)
-    assert not decoding.weights.any()  # nothing was looked at yet
+    assert not decoding.weights.any()  # there is no previous step yet
     _, decoding = model.step(full.tgt_in[:, 0], decoding)
     torch.testing.assert_close(decoding.weights.sum(dim=1), torch.ones(len(SRC)))
     for row, source in enumerate(SRC):
         assert decoding.mask[row].tolist() == [place < len(source) for place in range(full.src.shape[1])]
-        assert decoding.weights[row, len(source)] > 0  # the end of the source is looked at, but no piece
+        assert decoding.weights[row, len(source)] > 0  # the end of sentence is attended to, but it is not a piece
         assert not decoding.weights[row, len(source) + 1 :].any()
 
 

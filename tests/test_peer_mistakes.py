@@ -1,4 +1,4 @@
-"""Errors that public toolkits released while all their tests passed: the same small computations on this project.
+"""Errors of released versions of public toolkits, whose tests did not find them: the same small computations here.
 
 Each test computes the value that was wrong elsewhere. Where possible, it also computes the wrong value, to show that the
 test would find the error. The comments name the toolkit.
@@ -91,7 +91,7 @@ def test_the_coverage_loss_is_multiplied_by_its_weight():
 def test_the_coverage_loss_masks_the_padded_targets():
     """1.25 by hand; 1.5 if the costs are flattened step by step but the mask sentence by sentence."""
     # OpenNMT-py 3.5.1: exactly this error; it computed 0.834 instead of 1.673.
-    weights = torch.tensor(  # two sentences, three steps, two places
+    weights = torch.tensor(  # two sentences, three steps, two positions
         [
             [[1.0, 0.0], [0.5, 0.5], [0.25, 0.75]],  # coverage (0, 0), (1, 0), (1.5, 0.5): costs 0, 0.5, 0.25 + 0.5
             [[0.5, 0.5], [0.5, 0.5], [1.0, 0.0]],  # only the first step is not padding: costs 0; at padding 1 and 1
@@ -152,7 +152,7 @@ def test_the_probabilities_of_every_row_sum_to_one():
 
 def test_a_separate_attention_for_copying_gives_padding_no_weight():
     """The weight of padding is 0; it is more than 0.5 for the short source if the energies are not masked."""
-    # OpenNMT-py 3.5.1: a separate copy attention put 50 % of its mass on padding.
+    # OpenNMT-py 3.5.1: a separate copy attention gave 50 % of its weight to padding.
     model = make(copy="pointer", copy_attention="separate")
     pairs = batch()
     pointed, attended = results_of(model.pointer), results_of(model.decoder.stack)
@@ -224,7 +224,7 @@ def test_label_smoothing_acts_with_copying():
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_the_encoder_does_not_read_padding(cell):
-    """A source has the same values alone and beside a longer one; they change if the layer reads padding."""
+    """A source has the same values by itself and next to a longer one; they change if the layer reads padding."""
     # eole: the RNN encoder ignores the lengths; its outputs changed by 0.22.
     torch.manual_seed(1)
     encoder = RecurrentEncoder(cell, input_size=6, hidden_size=8, num_layers=1).eval()

@@ -1,4 +1,4 @@
-"""What tests of untrained models share."""
+"""Functions for tests of untrained models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def spread(model: nn.Module, factor: float = 4.0) -> None:
-    """Take the weights away from 0, so that different sources have different translations."""
+    """Move the weights away from 0, so that different sources have different translations."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= factor

@@ -194,7 +194,7 @@ def test_log_weights_are_exact_where_the_weights_underflow():
 @pytest.mark.parametrize("coverage", ["none", *COVERAGES])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_softmax_is_fp32_under_bfloat16(kind, coverage):
-    attention = make(kind, A, A, coverage=coverage)  # one width for all
+    attention = make(kind, A, A, coverage=coverage)  # one width, which every kind accepts
     values = torch.randn(1, 300, A).bfloat16()
     attention = attention.bfloat16()
     memory = remember(attention, values)
@@ -226,7 +226,7 @@ def test_keys_are_read_from_the_memory_and_not_computed_again(kind, monkeypatch)
     again = look(attention, query, memory)
     assert torch.equal(again[0], context)
     assert torch.equal(again[1], weights)
-    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # memory is never changed
+    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # the memory does not change
     other = memory._replace(keys=memory.keys.flip(1))
     assert not torch.allclose(look(attention, query, other)[1], weights)
 

@@ -63,7 +63,7 @@ def test_the_linear_bridge_is_the_formula_of_bahdanau(cell, bidirectional, encod
     start = made(encoded)
     parts = CELLS[cell].parts
     assert start.shape == (B, decoder_layers, width * parts)
-    # the backward state at the first word, or the forward one at the last; the top layer's
+    # the top layer's backward state at the first word, or its forward state at the last word
     last = [length - 1 for length in LENGTHS.tolist()]
     if bidirectional:
         h = encoded.values[:, 0, M // 2 :]

@@ -1,4 +1,4 @@
-"""The step cells: equal to torch's layers in values and gradients; residual connections; the three dropouts."""
+"""The step cells: values and gradients equal those of torch's layers; residual connections; the three dropouts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _seed():
 def make(cell: str, num_layers: int = 2, **options) -> StackedCell:
     stack = StackedCell(cell, input_size=E, hidden_size=H, num_layers=num_layers, **options)
     for bias in stack.bias_hh:
-        nn.init.uniform_(bias, -0.5, 0.5)  # zeros would hide where the GRU adds it
+        nn.init.uniform_(bias, -0.5, 0.5)  # with zeros, the test could not see where the GRU adds it
     return stack
 
 
 def run(stack: StackedCell, inputs: torch.Tensor, hidden: torch.Tensor | None = None, prepared=None):
-    """All steps: outputs (B, T, H) and the last state (B, L, W)."""
+    """Run all steps; return outputs (B, T, H) and the final state (B, L, W)."""
     rows = inputs.shape[0]
     hidden = torch.zeros(rows, len(stack.inputs), stack.state_size) if hidden is None else hidden
     prepared = prepared or stack.prepare(rows)
@@ -41,7 +41,7 @@ def run(stack: StackedCell, inputs: torch.Tensor, hidden: torch.Tensor | None = 
 
 
 def torch_layer(cell: str, stack: StackedCell) -> nn.RNNBase:
-    """torch's layer with the weights of a stack."""
+    """Return torch's layer with the weights of a stack."""
     layer = find_cell(cell).layer(E, H, num_layers=len(stack.inputs), batch_first=True)
     with torch.no_grad():
         for number, linear in enumerate(stack.inputs):
@@ -53,7 +53,7 @@ def torch_layer(cell: str, stack: StackedCell) -> nn.RNNBase:
 
 
 def parameters(stack: StackedCell) -> dict[str, torch.Tensor]:
-    """The parameters under the names of torch's layer."""
+    """Return the parameters under the names of torch's layer."""
     named = {}
     for number, linear in enumerate(stack.inputs):
         named[f"weight_ih_l{number}"] = linear.weight
@@ -104,7 +104,7 @@ def test_residual_adds_the_input_of_the_upper_layer_to_its_output(cell):
     lower = state[:, 0, :H]
     output, residual_state = run(residual, inputs)
     torch.testing.assert_close(output[:, 0], upper[:, 0] + lower)
-    torch.testing.assert_close(residual_state, state)  # what goes on to the next step is without it
+    torch.testing.assert_close(residual_state, state)  # the state of the next step does not include it
 
 
 @EVERY_CELL
@@ -147,7 +147,7 @@ def test_recurrent_dropout_uses_one_mask_for_all_steps_and_masks_only_h(cell):
     mask = prepared.recurrent[0]
     assert (mask == 0).any()
     outputs, _ = run(stack, inputs, prepared=prepared)
-    # the same by hand: the part of the state that meets the h-to-h weights is masked, all else is not
+    # by hand: only the part of the state that is multiplied with the h-to-h weights is masked
     parts = tuple(torch.zeros(B, H) for _ in range(stack.cell.parts))
     for t in range(T):
         gates = stack.project(inputs[:, t])

@@ -25,21 +25,21 @@ def _seed():
 
 
 class FinalStates(torch.nn.Module):
-    """A bridge that takes the final states as they are."""
+    """A bridge that returns the final states unchanged."""
 
     def forward(self, encoded: Encoded) -> torch.Tensor:
         return encoded.final
 
 
 def start(decoder: RecurrentDecoder, hidden: torch.Tensor, memory: Memory) -> DecoderState:
-    """The first state, with this packed hidden state (B, L, W)."""
+    """Return the initial state with this packed hidden state (B, L, W)."""
     return decoder.start(Encoded(memory.values, memory.mask, memory.summary, hidden), memory)
 
 
 def make(cell: str = "gru", attention: str = "additive", coverage: str = "none", **options) -> RecurrentDecoder:
     stack = StackedCell(cell, input_size=E, hidden_size=H, num_layers=2, **options)
     attending = make_attention(attention, query_size=H, memory_size=M, attention_size=4, coverage=coverage)
-    if coverage != "none":  # weights that act
+    if coverage != "none":  # weights that are not 0
         for parameter in attending.coverage_parameters():
             torch.nn.init.uniform_(parameter, -1, 1)
     return RecurrentDecoder(FinalStates(), stack, attending, memory_size=M)
@@ -75,7 +75,7 @@ def test_the_order_of_a_step_is_cell_then_attention(cell):
     hidden, previous, x = torch.randn(B, 2, decoder.stack.state_size), torch.randn(B, M), torch.randn(B, E)
     state = start(decoder, hidden, memory)._replace(context=previous)
     output, after = decoder.step(x, state, memory)
-    # s_t from x_t and c_{t-1} through one matrix over both; c_t from s_t
+    # s_t is computed from x_t and c_{t-1} with one matrix; c_t is computed from s_t
     matrix = torch.cat((decoder.stack.inputs[0].weight, decoder.context_gates.weight), dim=1)
     gates = torch.cat((x, previous), dim=1) @ matrix.T + decoder.stack.inputs[0].bias
     expected, _ = decoder.stack(gates, hidden, decoder.stack.prepare(B))
@@ -154,7 +154,7 @@ def test_state_select_selects_rows_of_every_tensor():
 
 
 def stepped(decoder: RecurrentDecoder, memory: Memory, steps: int = T) -> list:
-    """The states before the first step and after every one."""
+    """Return the initial state and the state after each step."""
     states = [start(decoder, torch.randn(B, 2, H), memory)]
     for _ in range(steps):
         states.append(decoder.step(torch.randn(B, E), states[-1], memory)[1])

@@ -10,14 +10,14 @@ import torch
 
 from seq2seq.layers.distribution import Copying, Distribution, Route
 
-V, SIZE = 6, 9  # ids 1, 3, 4, 5 can be produced; 6, 7, 8 are a source's own
+V, SIZE = 6, 9  # ids 1, 3, 4, 5 can be produced; 6, 7, 8 are OOV pieces
 PAD, BOS = 0, 2
 BANNED = torch.tensor([PAD, BOS])
 FREE = [1, 3, 4, 5]
 NEVER = torch.finfo(torch.float32).min
 KINDS = ("none", "pointer", "copynet")
 COPIES = ("pointer", "copynet")
-IDS = torch.tensor(  # repeated pieces, own pieces, pads
+IDS = torch.tensor(  # repeated pieces, OOV pieces, padding
     [
         [4, 6, 4, 4, 7, 3],
         [8, 5, 3, 0, 0, 0],
@@ -46,18 +46,18 @@ def parts(dtype: torch.dtype = torch.float32, sharpness: float = 2.0) -> Parts:
 
 
 def make(kind: str, given: Parts, ids: torch.Tensor = IDS) -> Distribution:
-    """As the model makes it: banned logits and padded energies are set."""
+    """Make a distribution as the model does, with banned logits and padded energies."""
     logits = given.logits.index_fill(1, BANNED, -1e9)
     if kind == "none":
         return Distribution(logits, BANNED)
     energies = given.energies.masked_fill(ids == PAD, NEVER)
-    if kind == "pointer":  # the weights of an attention
+    if kind == "pointer":  # log-weights of an attention
         return Distribution(logits, BANNED, Copying(given.gate, torch.log_softmax(energies, dim=1), ids))
     return Distribution(logits, BANNED, Copying(None, energies, ids))
 
 
 def by_hand(kind: str, given: Parts) -> torch.Tensor:
-    """P of every id (R, SIZE), plainly and in float64."""
+    """Compute P of every id (R, SIZE) by its formula, in float64."""
     logits, gate, energies = (tensor.double() for tensor in given)
     result = torch.zeros(R, SIZE, dtype=torch.float64)
     for row in range(R):
@@ -77,7 +77,7 @@ def size_of(kind: str) -> int:
 
 
 def targets(distribution: Distribution, size: int) -> torch.Tensor:
-    """Log-probabilities (R, size) from the view for training, one id after the other."""
+    """Compute log-probabilities (R, size) with ``target``, one id at a time."""
     return torch.stack([distribution.target(torch.full((R,), v)).log_prob for v in range(size)], dim=1)
 
 
@@ -137,9 +137,7 @@ def test_equation_9_of_see_by_hand():
     assert found.route.generated.exp().item() == pytest.approx(1 / 24, rel=1e-5)
     assert found.route.copied.exp().item() == pytest.approx(4 / 9, rel=1e-5)
     assert found.route.gate.sigmoid().item() == pytest.approx(1 / 3)
-    assert found.mean_log_prob.item() == pytest.approx(
-        math.log(1 / 8 * 2 / 8 * 1 / 8 * 4 / 8) / 4, rel=1e-5
-    )  # P_vocab's
+    assert found.mean_log_prob.item() == pytest.approx(math.log(1 / 8 * 2 / 8 * 1 / 8 * 4 / 8) / 4, rel=1e-5)  # P_vocab
 
 
 def test_the_shared_softmax_of_gu_by_hand():
@@ -153,7 +151,7 @@ def test_the_shared_softmax_of_gu_by_hand():
     assert found.log_prob.exp().item() == pytest.approx(8 / 20, rel=1e-5)
     assert found.route.generated.exp().item() == pytest.approx(1 / 20, rel=1e-5)
     assert found.route.copied.exp().item() == pytest.approx(7 / 20, rel=1e-5)
-    assert found.route.gate.sigmoid().item() == pytest.approx(8 / 20, rel=1e-5)  # the vocabulary's share
+    assert found.route.gate.sigmoid().item() == pytest.approx(8 / 20, rel=1e-5)  # the share of the vocabulary
 
 
 def test_without_copying_there_is_no_route():
@@ -167,7 +165,7 @@ def test_without_copying_there_is_no_route():
 
 @EVERY_COPY
 def test_the_routes_sum_to_the_probability(kind):
-    target = torch.tensor([4, 8, 5, 7, 1])  # by both routes; own; only generated; own; both
+    target = torch.tensor([4, 8, 5, 7, 1])  # both routes; OOV; only generated; OOV; both routes
     found = make(kind, parts()).target(target)
     assert isinstance(found.route, Route)
     both = found.route.generated.exp() + found.route.copied.exp()
@@ -206,7 +204,7 @@ def test_the_order_and_the_padding_of_the_source_change_nothing(kind):
 
 
 def gradients(kind: str, given: Parts, target: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Of the target's log-probability, of every part that acts."""
+    """Return the gradients of the log-probability of the target, for every input that it depends on."""
     leaves = Parts(*(tensor.clone().requires_grad_() for tensor in given))
     found = make(kind, leaves).target(target)
     assert found.log_prob.isfinite().all()
@@ -233,7 +231,7 @@ def test_gradcheck_in_float64(kind, target):
 def test_gradcheck_through_the_routes(kind):
     def routes(logits: torch.Tensor, gate: torch.Tensor, energies: torch.Tensor) -> tuple[torch.Tensor, ...]:
         found = make(kind, Parts(logits, gate, energies)).target(torch.tensor([4, 5, 3, 4, 1]))
-        return found.route.generated, found.route.copied[:3], found.route.gate  # row 3 has no 4
+        return found.route.generated, found.route.copied[:3], found.route.gate  # row 3 does not contain id 4
 
     assert torch.autograd.gradcheck(routes, tuple(tensor.requires_grad_() for tensor in parts(torch.float64)))
 
@@ -242,9 +240,9 @@ def test_gradcheck_through_the_routes(kind):
 def test_a_target_token_outside_the_source_gives_copying_no_gradient(kind):
     found = gradients(kind, parts(), torch.tensor([5, 4, 5, 5, 4]))
     assert all(gradient.isfinite().all() for gradient in found)
-    if kind == "pointer":  # within the source, nothing is better than anything else
+    if kind == "pointer":  # the weights of the source positions have no gradient
         assert not found[2].any()
-        assert (found[1] > 0).all()  # more generating
+        assert (found[1] > 0).all()  # a higher p_gen raises the probability
     else:
         assert (found[1] <= 0).all()
 
@@ -260,11 +258,11 @@ def test_a_target_piece_outside_the_vocabulary_gives_generating_no_gradient(kind
     assert not leaves.logits.grad.any() if kind == "pointer" else (leaves.logits.grad[:, FREE] <= 0).all()
     assert (leaves.energies.grad[[0, 1, 3]] != 0).any(dim=1).all()
     if kind == "pointer":
-        assert (leaves.gate.grad[[0, 1, 3]] < 0).all()  # more copying
+        assert (leaves.gate.grad[[0, 1, 3]] < 0).all()  # a lower p_gen raises the probability
 
 
 def test_an_oov_piece_that_the_source_lacks_is_impossible():
-    """No such gold may be asked for: ``extended_target_ids`` gives the unknown piece then."""
+    """Training has no such target: ``extended_target_ids`` replaces it by the unknown id."""
     for kind in COPIES:
         found = make(kind, parts()).target(torch.tensor([8, 6, 6, 4, 7]))
         assert (found.log_prob == -math.inf).tolist() == [True, True, True, False, True]
@@ -298,15 +296,15 @@ def test_results_are_finite_with_a_saturated_gate(gate, target):
 def test_results_are_finite_where_weights_underflow(kind, low):
     given = parts()
     energies = given.energies.clone()
-    energies[:, 1:] += low  # position 0 takes everything; the weights of the others are 0 in fp32
+    energies[:, 1:] += low  # the weight of position 0 is 1; the others are 0 in fp32
     given = given._replace(energies=energies)
-    target = torch.tensor([6, 5, 3, 8, 5])  # in the vocabulary and at such positions, or only there
+    target = torch.tensor([6, 5, 3, 8, 5])  # in the vocabulary and at these positions, or only at these positions
     assert all(gradient.isfinite().all() for gradient in gradients(kind, given, target))
     log_probs = make(kind, given).log_probs(SIZE)
     assert not log_probs.isnan().any()
     torch.testing.assert_close(log_probs.exp().sum(dim=1), torch.ones(R), rtol=0, atol=1e-5)
     found = make(kind, given).target(target)
-    assert found.log_prob[0] == pytest.approx(low, rel=0.05)  # a log, not minus infinity
+    assert found.log_prob[0] == pytest.approx(low, rel=0.05)  # finite, not minus infinity
     assert found.log_prob[0] > -math.inf
 
 
@@ -324,7 +322,7 @@ def test_results_are_finite_for_extreme_energies_and_logits(kind, size):
 def test_half_precision_is_computed_in_fp32(kind, dtype):
     rounded = parts(dtype)
     logits, gate, energies = rounded
-    logits = logits.index_fill(1, BANNED, -3e4).requires_grad_()  # fp16 holds no -1e9
+    logits = logits.index_fill(1, BANNED, -3e4).requires_grad_()  # fp16 cannot represent -1e9
     copying = None
     if kind != "none":
         energies = energies.float().masked_fill(IDS == PAD, NEVER)

@@ -1,4 +1,4 @@
-"""Dropout: what is kept is scaled, locked masks stay over time, and nothing acts in evaluation."""
+"""Dropout: kept elements are scaled, locked masks are the same at all steps, and evaluation has no dropout."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_word_dropout_drops_whole_words_and_scales_the_others():
     assert (~kept).double().mean().item() == pytest.approx(P, abs=0.03)
     torch.testing.assert_close(dropped[kept], sequence[kept] / (1 - P))
     assert (dropped[~kept] == 0).all()
-    assert not torch.equal(kept[:, 0], kept[:, 1])  # at every place anew
+    assert not torch.equal(kept[:, 0], kept[:, 1])  # a new mask at each position
     dropped.sum().backward()
     assert torch.equal((sequence.grad != 0).any(dim=2), kept)
 

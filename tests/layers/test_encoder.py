@@ -19,7 +19,7 @@ E, M = 5, 8
 
 
 class Lengths(NamedTuple):
-    """A source of which only the lengths are known."""
+    """A source with lengths only."""
 
     src_lengths: torch.Tensor
 
@@ -80,12 +80,12 @@ def test_each_sentence_equals_itself_alone_and_the_final_state_follows_its_last_
     assert encoded.final.shape == (B, num_layers, 1 + bidirectional, encoder.direction_size * CELLS[cell].parts)
     for row, length in enumerate(LENGTHS.tolist()):
         values = embedded[row : row + 1, :length]
-        for number, layer in enumerate(encoder.layers):  # torch's layers, no padding in sight
+        for number, layer in enumerate(encoder.layers):  # torch's layers, without padding
             values, state = layer(values)
             state = torch.cat(state, dim=-1) if isinstance(state, tuple) else state
             torch.testing.assert_close(encoded.final[row, number], state[:, 0], rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(encoded.values[row, :length], values[0], rtol=1e-6, atol=1e-6)
-        # h of the top layer: forwards after the last real step, backwards after the first
+        # h of the top layer: forward after the last real step, backward after the first step
         width = encoder.direction_size
         torch.testing.assert_close(encoded.final[row, -1, 0, :width], encoded.values[row, length - 1, :width])
         if bidirectional:
@@ -127,7 +127,7 @@ def test_states_that_overflow_over_padding_leave_gradients_finite():
         layer.weight_ih_l0.zero_()
         layer.weight_ih_l0[:, 0] = -1.0
     embedded = torch.zeros(2, 257, E)
-    embedded[1, :, 0] = 9.0  # keeps the longer one at 0, while the padding of the other grows beyond all bounds
+    embedded[1, :, 0] = 9.0  # the outputs of the longer one are 0, and those of the padding of the other overflow
     encoder(embedded, Lengths(torch.tensor([3, 257]))).values.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
 
@@ -139,7 +139,7 @@ def test_gradcheck_of_the_fast_backward(cell, num_layers, bidirectional, recurre
     embedded = torch.randn(B, S, E, dtype=torch.float64, requires_grad=True)
 
     def read(embedded: torch.Tensor, *parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        torch.manual_seed(2)  # the same masks every time
+        torch.manual_seed(2)  # the same masks in each call
         names = [name for name, _ in encoder.named_parameters()]
         encoded = torch.func.functional_call(encoder, dict(zip(names, parameters, strict=True)), (embedded, SOURCE))
         return encoded.values, encoded.final
@@ -158,7 +158,7 @@ def test_recurrent_dropout_draws_one_mask_per_batch_layer_and_direction(monkeypa
     monkeypatch.setattr(encoder_module, "make_mask", spy)
     encoder = make("lstm", recurrent_dropout=0.5)
     encoder(torch.randn(B, S, E), SOURCE)
-    assert [tuple(mask.shape) for mask in drawn] == [(B, M // 2)] * 4  # not one for every step
+    assert [tuple(mask.shape) for mask in drawn] == [(B, M // 2)] * 4  # not one mask per step
     assert any(not torch.equal(drawn[0][0], drawn[0][row]) for row in range(1, B))
     drawn.clear()
     encoder.eval()(torch.randn(B, S, E), SOURCE)
@@ -216,7 +216,7 @@ def test_weight_drop_masks_each_h_to_h_matrix_once_and_its_gradient_agrees(cell,
     encoder, plain = make(cell, 1, weight_drop=0.5), make(cell, 1)
     embedded = torch.randn(B, S, E)
     encoded = encoder(embedded, SOURCE)
-    assert len(masks) == 2  # a direction each
+    assert len(masks) == 2  # one per direction
     plain.load_state_dict(encoder.state_dict())
     with torch.no_grad():
         plain.layers[0].weight_hh_l0 *= masks[0]

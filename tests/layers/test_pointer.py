@@ -122,7 +122,7 @@ def test_keys_are_projected_once_per_sentence(make, monkeypatch):
     monkeypatch.setattr(made, "keys", None)
     monkeypatch.setattr(getattr(made, "attention", made).key, "forward", None)
     assert torch.equal(made(*given, memory)[1], expected)
-    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # memory is never changed
+    assert all(torch.equal(a, b) for a, b in zip(before, memory, strict=True))  # the memory does not change
     other = memory._replace(copy_keys=memory.copy_keys.flip(2))
     assert not torch.allclose(made(*given, other)[1], expected)
 

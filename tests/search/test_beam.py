@@ -1,4 +1,4 @@
-"""Beam search against hand-written step functions: exhaustive search, a plain beam search, and laws; no model."""
+"""Beam search over hand-written step functions: compared with exhaustive search and a plain beam search; no model."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ S = 4
 
 
 class Toy(NamedTuple):
-    """A Markov chain of its own for every sentence, with a memory of the path so far."""
+    """The state of a chain: each sentence has its Markov chain, whose probabilities also depend on a hash of the path."""
 
     sentence: torch.Tensor  # (N,)
     path: torch.Tensor  # (N,), a number below HISTORIES
-    weights: torch.Tensor  # (N, S), most of it on position ``path % S``
+    weights: torch.Tensor  # (N, S), largest at position ``path % S``
     mask: torch.Tensor  # (R, S)
 
     def reorder(self, rows: torch.Tensor) -> Toy:
         beam = len(rows) // len(self.mask)
         sentences = self.sentence.view(len(self.mask), -1)[:, 0]
-        assert torch.equal(self.sentence[rows], sentences.repeat_interleave(beam))  # hypotheses keep their sentence
+        # hypotheses stay with their sentence
+        assert torch.equal(self.sentence[rows], sentences.repeat_interleave(beam))
         return Toy(self.sentence[rows], self.path[rows], self.weights[rows], self.mask)
 
     def keep(self, sentences: torch.Tensor) -> Toy:
@@ -39,14 +40,14 @@ class Toy(NamedTuple):
 
 
 class Chain:
-    """The tables of the toy, its step function, and what it was asked."""
+    """The tables of the chains, the step function, and a record of its calls."""
 
     def __init__(self, sentences: int = 4, seed: int = 1, sharpness: float = 1.5, dtype=torch.float64) -> None:
         random = torch.Generator().manual_seed(seed)
         logits = sharpness * torch.randn(sentences, HISTORIES, V, V, generator=random, dtype=dtype)
-        logits[..., [PAD, BOS]] = NEVER  # as a model does
-        self.table = torch.log_softmax(logits, dim=-1)  # of (sentence, path, last, next)
-        self.rows: list[int] = []  # how many each step had
+        logits[..., [PAD, BOS]] = NEVER  # as in a model
+        self.table = torch.log_softmax(logits, dim=-1)  # (sentence, path, previous id, next id)
+        self.rows: list[int] = []  # number of rows of each step
 
     def step(self, tokens: torch.Tensor, state: Toy) -> tuple[LogProbs, Toy]:
         self.rows.append(len(tokens))
@@ -55,11 +56,11 @@ class Chain:
         return LogProbs(table), state._replace(path=path, weights=self.looks(path))
 
     def looks(self, path: torch.Tensor) -> torch.Tensor:
-        """Weights over all positions: 0.7 at ``path % S``, the others 0.1."""
+        """Return the weights of all positions: 0.7 at ``path % S``, 0.1 at the others."""
         return 0.1 + 0.6 * torch.nn.functional.one_hot(path % S, S).double()
 
     def start(self, sentences: list[int], lengths: list[int] | None = None) -> Toy:
-        """``lengths``: how many positions of each sentence are real."""
+        """Return the initial state; ``lengths`` are the numbers of real positions of the sentences."""
         real = torch.arange(S) < torch.tensor(lengths or [S] * len(sentences)).unsqueeze(1)
         return Toy(torch.tensor(sentences), torch.zeros(len(sentences)).long(), torch.zeros(len(sentences), S), real)
 
@@ -70,7 +71,7 @@ class Chain:
         return beam_search(self.step, self.start(sentences, lengths), limits, SearchOptions(BOS, EOS, **options))
 
     def follow(self, sentence: int, ids: list[int]) -> tuple[list[float], list[int]]:
-        """Log-probability and path of every id."""
+        """Return the log-probability and the path of every id."""
         path, last, log_probs, paths = 0, BOS, [], []
         for token in ids:
             path = (3 * path + last) % HISTORIES
@@ -80,7 +81,7 @@ class Chain:
         return log_probs, paths
 
     def everything(self, sentence: int, limit: int, penalty: float = 0.0) -> list[tuple[float, list[int]]]:
-        """Every sequence of at most ``limit`` ids, best score first."""
+        """Return all sequences of at most ``limit`` ids, best score first."""
         words = (1, 4, 5)
         found = []
         for length in range(limit):
@@ -90,7 +91,7 @@ class Chain:
         return sorted(found, reverse=True)
 
     def plain(self, sentence: int, limit: int, beam_size: int, penalty: float, least: int) -> list[list[int]]:
-        """Beam search for one sentence in the slowest and plainest way."""
+        """Search one sentence with plain loops."""
         live: list[tuple[float, list[int]]] = [(0.0, [])]
         finished: list[tuple[float, list[int]]] = []
         for length in range(1, limit + 1):
@@ -183,7 +184,7 @@ def test_the_fields_of_a_hypothesis_agree_with_its_ids():
 @pytest.mark.parametrize("beam_size", [1, 2, 4])
 def test_a_sentence_does_not_depend_on_its_batch(beam_size):
     chain = Chain(5, sharpness=3.0)
-    chain.table[1, :, :, :] = NEVER  # sentence 1 ends at once
+    chain.table[1, :, :, :] = NEVER  # sentence 1 ends at the first step
     chain.table[1, :, :, EOS] = 0.0
     limits = [8, 8, 3, 12, 1]
     together = chain.search([0, 1, 2, 3, 4], limits, beam_size=beam_size)
@@ -199,7 +200,7 @@ def test_finished_sentences_and_slots_leave_the_batch():
     chain = Chain(3)
     chain.search([0, 1, 2], [2, 4, 9], beam_size=2)
     assert chain.rows[:2] == [3, 6]
-    assert max(chain.rows[2:4]) <= 4  # the first sentence is gone
+    assert max(chain.rows[2:4]) <= 4  # the first sentence has left the batch
     assert max(chain.rows[4:], default=0) <= 2
 
 
@@ -215,7 +216,7 @@ def test_the_search_stops_when_every_slot_is_finished():
 
 def test_limits_are_kept_per_sentence():
     chain = Chain()
-    chain.table[..., EOS] = -50.0  # nothing ends by itself
+    chain.table[..., EOS] = -50.0  # no hypothesis ends before its limit
     limits = [4, 1, 7, 2]
     for limit, hypotheses in zip(limits, chain.search([0, 1, 2, 3], limits), strict=True):
         assert {len(h.ids) for h in hypotheses} == {limit}
@@ -226,7 +227,7 @@ def test_limits_are_kept_per_sentence():
 @pytest.mark.parametrize("least", [0, 1, 4])
 def test_no_end_before_the_minimum_length(beam_size, least):
     chain = Chain()
-    chain.table[..., EOS] = math.log(0.9)  # it would end at once
+    chain.table[..., EOS] = math.log(0.9)  # without a minimum it would end at the first step
     found = chain.search([0, 1], [9, 9], beam_size=beam_size, min_length=least)
     for hypotheses in found:
         assert min(len(h.ids) for h in hypotheses) == least + 1
@@ -250,13 +251,13 @@ def test_banning_eos_never_leaves_a_row_without_a_token():
 
 def test_fewer_hypotheses_are_returned_only_if_no_more_exist():
     found = Chain().search([0, 1, 2], [1, 2, 3], beam_size=6)
-    assert [len(hypotheses) for hypotheses in found] == [1, 4, 6]  # of 1, 4 and 13 that there are
+    assert [len(hypotheses) for hypotheses in found] == [1, 4, 6]  # 1, 4 and 13 exist
 
 
 def test_minus_infinity_never_gives_nan():
     chain = Chain()
-    chain.table[0, :, :, [1, 4]] = NEVER  # little to choose from
-    chain.table[1, :, :, EOS] = NEVER  # an end that has no probability is none
+    chain.table[0, :, :, [1, 4]] = NEVER  # few possible ids
+    chain.table[1, :, :, EOS] = NEVER  # eos has probability 0
     found = chain.search([0, 1, 2, 3], [5] * 4, beam_size=8)
     for hypotheses in found:
         for hypothesis in hypotheses:
@@ -267,7 +268,7 @@ def test_minus_infinity_never_gives_nan():
 
 def test_the_length_penalty_divides_by_the_length_to_its_power():
     chain = Chain(1)
-    # eos now: 0.5; or one word and then surely eos: 0.4
+    # eos at the first step: 0.5; one word, then eos with certainty: 0.4
     chain.table[:] = NEVER
     chain.table[0, :, BOS, EOS] = math.log(0.5)
     chain.table[0, :, BOS, 4] = math.log(0.4)
@@ -285,7 +286,7 @@ def test_the_length_penalty_divides_by_the_length_to_its_power():
 
 
 def penalty(chain: Chain, sentence: int, ids: list[int], real: int, coverage: float, summary: float) -> float:
-    """Of a hypothesis, from its own path alone."""
+    """Compute the penalty of a hypothesis from its ids."""
     attended = sum(chain.looks(torch.tensor(path)) for path in chain.follow(sentence, ids)[1]).tolist()[:real]
     little = -sum(math.log(min(looked, 1.0)) for looked in attended)
     return coverage * little + summary * sum(max(looked, 1.0) - 1 for looked in attended)
@@ -393,7 +394,7 @@ def test_search_records_no_gradient():
 
 
 def test_the_log_probability_of_a_long_output_is_the_sum_over_its_tokens():
-    """Sums in fp32 are off by 1e-3 after a thousand tokens."""
+    """The error of fp32 sums is 1e-3 after a thousand tokens."""
     chain = Chain(sentences=1, sharpness=0.3, dtype=torch.float32)
     chain.table[..., EOS] -= 12.0
     for hypothesis in chain.search([0], [1500], beam_size=2)[0]:

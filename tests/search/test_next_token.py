@@ -1,4 +1,4 @@
-"""The plain next token: its views agree with the full table."""
+"""The plain next token: its methods agree with the full table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Penalties of a hypothesis: their formulas by hand, padding, and what they leave alone."""
+"""Penalties of a hypothesis: their formulas by hand, padding, and limits."""
 
 from __future__ import annotations
 

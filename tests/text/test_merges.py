@@ -30,7 +30,7 @@ def pieces(text: str, skips: Callable[[], bool] = skip_nothing) -> list[str]:
         ("abcd", ["abc", "d"]),  # ab before bc and cd, then abc
         ("bcd", ["bc", "d"]),
         ("cdab", ["cd", "ab"]),
-        ("aaa", ["aa", "a"]),  # the leftmost of equal ranks
+        ("aaa", ["aa", "a"]),  # equal ranks: from left to right
         ("aaaaa", ["aaaa", "a"]),
     ],
 )

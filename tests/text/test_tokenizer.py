@@ -185,7 +185,7 @@ def test_as_many_merges_are_skipped_as_by_sentencepiece(dropout: float) -> None:
 
 
 def test_samples_are_the_same_in_every_process(tmp_path: Path) -> None:
-    """Samples of SentencePiece itself are not: they depend on more than the seed."""
+    """Samples of SentencePiece are not: they do not depend only on the seed."""
     tokenizer = train("bpe")
     (tmp_path / "model").write_bytes(tokenizer.to_bytes())
     program = (
@@ -208,7 +208,7 @@ def test_only_bpe_can_sample(kind: str, trained: dict[str, Tokenizer]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(text=anything | awkward)
 def test_pieces_of_any_text_join_to_the_text(kind: str, text: str, trained: dict[str, Tokenizer]) -> None:
-    """Every piece is decoded as an out-of-vocabulary piece, except bytes, which every vocabulary holds."""
+    """Every piece is decoded as an OOV piece, except bytes, which every vocabulary contains."""
     tokenizer = trained[kind]
     ids, pieces, _ = tokenizer.segment([text])[0]
     assert ids == tokenizer.encode(text)
@@ -269,7 +269,7 @@ def test_neighbouring_unknown_characters_form_one_piece_as_the_text_spells_it() 
     assert spans == [(0, 0), (0, 1), (2, 2), (2, 5), (6, 6), (6, 7)]
 
 
-# ---- out-of-vocabulary pieces
+# ---- OOV pieces
 
 
 def test_oov_words_are_decoded_with_their_joiners() -> None:
@@ -418,7 +418,7 @@ def test_vocabulary_too_small_for_the_bytes(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
 def test_a_frequent_character_is_a_piece_and_not_bytes(kind: str) -> None:
-    """Digits or capital umlauts of captions are below the share at which SentencePiece drops characters."""
+    """The share of digits or capital umlauts in captions is so small that SentencePiece drops them."""
     texts = ["a red dog and a blue cat"] * 2000 + ['7 Übungen "Café", 100 %'] * 10 + ["ñ ☃"] * 9
     tokenizer = train(kind, texts)
     assert not [piece for piece in tokenizer.pieces(tokenizer.encode(texts[2000])) if piece.startswith("<0x")]

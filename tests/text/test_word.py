@@ -1,4 +1,4 @@
-"""The reversible split into words: the tokens, their positions, and that joining restores the text."""
+"""The reversible split into words: the tokens, their positions, and joining, which restores the text."""
 
 from __future__ import annotations
 

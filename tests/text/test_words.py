@@ -1,4 +1,4 @@
-"""Words of every script, and the ends of sentences, as the metrics count them."""
+"""Words of every script and the ends of sentences, for the metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast output layer: loss and gradients are those of the distribution, and logits are never all in memory."""
+"""The fast output layer: loss and gradients are those of the distribution; it never holds all logits in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _seed():
 
 
 def make(copy: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Linear, dict[str, Tensor], Tensor, Tensor]:
-    """The layer, what has gradients, the target (half of it in the source, some of that outside V) and the source's ids."""
+    """Return the layer, the tensors with gradients, the targets (half in the source, some of these OOV) and the copy ids."""
     layer = nn.Linear(E, V, dtype=dtype)
     tensors = {"features": 3 * torch.randn(R, E, dtype=dtype)}
     ids, target = torch.randint(3, V + 3, (R, S)), torch.randint(3, V, (R,))
@@ -83,7 +83,7 @@ def test_results_are_finite_for_extreme_gates(copy, gate):
         layer.weight *= 1e4
         if "gate" in tensors:
             tensors["gate"].fill_(gate)
-    if copy == "pointer" and gate > 0:  # what only copying can make has a probability of e**-10000
+    if copy == "pointer" and gate > 0:  # a token that can only be copied has probability e**-10000
         target = target.where(target < V, 3)
     loss, _ = output.output_loss(
         layer, tensors["features"], target, copying_of(tensors, ids), banned=BANNED, smoothing=0.1
@@ -96,7 +96,7 @@ def test_results_are_finite_for_extreme_gates(copy, gate):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("matched", [False, True])
 def test_the_gradient_of_the_output_layer_is_that_of_the_mixture_for_large_copy_energies(above, smoothing, matched):
-    """CopyNet, copy energies far above the vocabulary's logsumexp: the gradient of the gold logit must not underflow."""
+    """With CopyNet and copy energies far above the logits, the gradient of the target's logit does not underflow."""
     layer, features, target = nn.Linear(E, V), torch.randn(R, E), torch.full((R,), 7)
     ids = torch.full((R, S), 4)
     ids[0, 0] = 7 if matched else 4
@@ -122,7 +122,7 @@ def test_the_gradient_of_the_output_layer_is_that_of_the_mixture_for_large_copy_
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-3), (torch.bfloat16, 2e-2)])
 @SMOOTHING
 def test_gradients_are_accurate_where_the_probability_is_almost_one(dtype, rtol, smoothing):
-    """The gradient of 1 - p is not lost beside p where p is 0.999, also in half precision."""
+    """The gradient p - 1 of the target's logit is accurate for p = 0.999, also in half precision."""
     layer, target = nn.Linear(E, V), torch.full((R,), 7)
     with torch.no_grad():
         layer.weight.mul_(0.01)
@@ -137,7 +137,7 @@ def test_gradients_are_accurate_where_the_probability_is_almost_one(dtype, rtol,
     mine, others = gradients(loss, layer, {"": features}), gradients(expected, sure, {"": exact})
     for own, other in zip(mine, others, strict=True):
         torch.testing.assert_close(own.double(), other, rtol=rtol, atol=float(rtol * other.abs().max()))
-    assert others[1][7].abs() > 1e-3  # of the bias: not all is rounding
+    assert others[1][7].abs() > 1e-3  # the gradient of the bias is larger than rounding errors
 
 
 def test_banned_ids_have_no_gradient_and_rows_are_summed(monkeypatch):
@@ -154,7 +154,7 @@ def test_banned_ids_have_no_gradient_and_rows_are_summed(monkeypatch):
 
 
 class Largest(TorchDispatchMode):
-    """The most elements of any result."""
+    """Record the number of elements of the largest result."""
 
     elements = 0
 

@@ -1,4 +1,4 @@
-"""Every fast twin equals its plain layers: values, gradients, and the losses of a training.
+"""Every fast twin equals its plain layers: values, gradients, and the losses of training.
 
 The model with all its twins (encoder, decoder, output layer) is compared with the plain one, for every cell and attention
 of the tables in ``seq2seq.layers.fast``.
@@ -35,8 +35,8 @@ def make(**options) -> Seq2Seq:
     config = ModelConfig(**({"hidden_size": 12, "embedding_size": 10, "dropout": 0.0} | options))
     model = Seq2Seq(config, src_size=SIZE, tgt_size=SIZE, shared=True)
     with torch.no_grad():
-        scale = 0.1 if config.cell == "rnn_relu" else 0.3  # which has no bound
-        for parameter in model.parameters():  # far from its start, where the weights of coverage are 0
+        scale = 0.1 if config.cell == "rnn_relu" else 0.3  # its outputs have no bound
+        for parameter in model.parameters():  # the initial coverage weights are 0
             parameter.add_(scale * torch.randn_like(parameter))
     return model
 
@@ -50,7 +50,7 @@ def batch(src_lengths=(5, 9, 2, 7), tgt_lengths=(6, 3, 8, 1)) -> Batch:
 
 
 def outcome(model: Seq2Seq, data: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss, with the same masks every time, and all gradients."""
+    """Return the loss, with the same dropout masks in each call, and all gradients."""
     torch.manual_seed(5)
     model.zero_grad()
     covers = model.decoder.attention.coverage != "none"
@@ -137,7 +137,7 @@ def test_the_unroll_does_not_change_its_input():
     model.decoder.stack.inputs[0].register_forward_hook(
         lambda module, inputs, gates: seen.append((gates, gates.clone()))
     )
-    model(batch((3,), (4,))).total.backward()  # one row: transposing it moves nothing
+    model(batch((3,), (4,))).total.backward()  # one row: the transposed tensor shares its memory
     assert all(torch.equal(gates, before) for gates, before in seen)
 
 
@@ -179,7 +179,7 @@ def test_an_encoder_whose_cell_has_no_twin_runs_step_by_step(monkeypatch):
 
 
 def test_the_gradient_is_accurate_for_large_coverage():
-    """A place of little fertility is covered thousands of times over: its tanh is flat, and adds nothing."""
+    """The coverage of a position with low fertility is in the thousands; its tanh is constant and its gradient is 0."""
     model = make(coverage="fertility")
     with torch.no_grad():
         model.decoder.attention.fertility_energy.weight.mul_(100)
@@ -192,7 +192,7 @@ def test_the_gradient_is_accurate_for_large_coverage():
 
 def test_an_attention_outside_the_table_runs_step_by_step(monkeypatch):
     class Doubled(Additive):
-        """Additive energies, twice as large."""
+        """Additive energies times two."""
 
         def energies(self, query, keys, coverage):
             return 2 * super().energies(query, keys, coverage)
@@ -212,7 +212,7 @@ def test_additive_energies_are_not_saved_for_every_step():
     data = batch((9, 9), (30, 30))
 
     def kept() -> int:
-        """How many (B, S, A) tensors wait for backward."""
+        """Return the number of (B, S, A) tensors that are saved for backward."""
         found: dict[int, torch.Tensor] = {}
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
