@@ -1,8 +1,8 @@
 """Every setting with its default, its range and a description.
 
-The dataclasses are the schema; the YAML files under ``conf/`` state only differences from them. Hydra composes the two,
-``from_container`` converts the result to dataclasses once, and the rest of the package takes plain dataclasses.
-``checked`` does the same checks for a configuration that was built in Python.
+The dataclasses are the schema; the YAML files in ``conf/`` contain only differences from them. Hydra composes both,
+``from_container`` converts the result to dataclasses, and the rest of the package uses plain dataclasses. ``checked``
+makes the same checks on a configuration that was built in Python.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIE_NAMES = ("none", "inputs", "output", "all")
 COPY_NAMES = ("none", "pointer", "copynet")
 COVERAGE_NAMES = ("none", "sum", "fertility")
 TOKENIZER_NAMES = ("unigram", "bpe", "word", "char")
-# metrics of which one direction is better: those of metrics/scores.py, and the loss
+# The metrics of metrics/scores.py that have a better direction, and the loss.
 VALIDATION_METRICS = (
     *("bleu", "chrf", "chrf++", "ter", "wer", "cer", "exact", "rouge1", "rouge2", "rougeL", "rougeLsum"),
     *("repeated-1", "repeated-2", "repeated-3", "repeated-4", "numbers", "names", "loss"),
@@ -57,7 +57,7 @@ def _setting(
 
 @dataclass
 class FilesConfig:
-    """The files of one split: ``src`` and ``tgt`` (parallel files), or ``file`` (records); each a name or a list."""
+    """The files of one split: ``src`` and ``tgt`` (parallel files), or ``file`` (records); each is a name or a list."""
 
     src: Any = None  # lines of source text; may be compressed (.gz)
     tgt: Any = None  # lines of target text, parallel to src; may be compressed (.gz)
@@ -189,7 +189,7 @@ class Config:
     """Everything that defines a training run."""
 
     name: str = "run"  # the name of the run; with seq2seq train, default: the name of the data group
-    run_dir: str = "runs/${name}"  # the folder of the run; ${name} stands for the name
+    run_dir: str = "runs/${name}"  # the folder of the run; ${name} is replaced by the name
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -263,10 +263,10 @@ def checked(config: Config) -> Config:
 
 
 def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
-    """Convert nested plain values to the dataclass ``kind`` and check every one of them.
+    """Convert nested plain values to the dataclass ``kind`` and check each of them.
 
     Args:
-        prefix: what precedes the keys in messages, for example ``model.``.
+        prefix: text before the keys in messages, for example ``model.``.
 
     Raises:
         ValueError: an unknown key (the nearest one is named), a wrong type or a value out of range.
@@ -289,7 +289,7 @@ def from_container(kind: type, values: dict[str, Any], prefix: str = "") -> Any:
 
 
 def check_tokenizer(config: TokenizerConfig) -> None:
-    """Refuse values out of range, and settings that cannot act together.
+    """Refuse values out of range, and settings that have no effect or do not fit together.
 
     Raises:
         ValueError: with the key to change.
@@ -297,13 +297,13 @@ def check_tokenizer(config: TokenizerConfig) -> None:
     from_container(TokenizerConfig, dataclasses.asdict(config), "tokenizer.")
     if config.dropout and config.type != "bpe":
         raise ValueError(
-            f"tokenizer.dropout leaves out merges, and tokenizer.type={config.type} has none; "
-            "leave it out, or set tokenizer.type=bpe"
+            f"tokenizer.dropout omits merges, but tokenizer.type={config.type} has none; "
+            "remove it, or set tokenizer.type=bpe"
         )
 
 
 def check_model(config: ModelConfig, *, shared: bool) -> None:
-    """Refuse values out of range, and settings that cannot act together.
+    """Refuse values out of range, and settings that have no effect or do not fit together.
 
     Args:
         shared: whether source and target have one vocabulary.
@@ -320,11 +320,11 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
     if config.attention_size is not None and config.attention not in ("additive", "scaled_dot"):
         raise ValueError(
             f"model.attention_size has no effect with model.attention={config.attention}; "
-            "leave it out, or set model.attention=additive or scaled_dot"
+            "remove it, or set model.attention=additive or scaled_dot"
         )
     if config.copy_attention is not None and config.copy != "pointer":
         raise ValueError(
-            f"model.copy_attention has no effect with model.copy={config.copy}; leave it out, or set model.copy=pointer"
+            f"model.copy_attention has no effect with model.copy={config.copy}; remove it, or set model.copy=pointer"
         )
     if config.copy == "pointer" and config.attention == "none":
         raise ValueError(
@@ -339,7 +339,7 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
     if config.memory_dropout and config.attention == config.copy == "none":
         raise ValueError(
             "model.memory_dropout has no effect with model.attention=none and model.copy=none; "
-            "leave it out, or set one of them"
+            "remove it, or set one of them"
         )
     dropped = config.dropout or config.embedding_dropout or config.memory_dropout
     if config.dropout_kind == "locked" and not dropped:
@@ -347,7 +347,7 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
 
 
 def check_search(config: SearchConfig, *, has_attention: bool) -> None:
-    """Refuse values out of range, and penalties that cannot act.
+    """Refuse values out of range, and penalties without an attention.
 
     Raises:
         ValueError: with the keys to change.
@@ -361,7 +361,7 @@ def check_search(config: SearchConfig, *, has_attention: bool) -> None:
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """The message about an unknown key, with the setting that was probably meant."""
+    """Return the message about an unknown key, with the setting that was probably meant."""
     nearest = _nearest_keys(key, known)
     if not nearest:
         return f"there is no setting {key}"
@@ -372,14 +372,16 @@ def unknown_key(key: str, known: list[str]) -> str:
 
 
 def _nearest_keys(key: str, known: list[str]) -> list[str]:
-    """By the name in another toolkit; else by the last component, in the same group first; else by the whole key."""
+    """Find the nearest keys: by a name of another toolkit, else by the last component (in the same group first), else by the
+    whole key.
+    """
     group, _, last = key.rpartition(".")
     other = OTHER_NAMES.get(last.lower(), ())
     if other and set(other) <= set(known):
         return list(other)
-    beside = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == group}
-    if near := difflib.get_close_matches(last, beside, n=1):
-        return [beside[near[0]]]
+    in_group = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == group}
+    if near := difflib.get_close_matches(last, in_group, n=1):
+        return [in_group[near[0]]]
     lasts = {name.rpartition(".")[2] for name in known}
     if near := difflib.get_close_matches(last, lasts, n=1):
         groups = {name.rpartition(".")[0]: name for name in known if name.rpartition(".")[2] == near[0]}
@@ -389,7 +391,7 @@ def _nearest_keys(key: str, known: list[str]) -> list[str]:
 
 
 def keys(kind: type = Config, prefix: str = "", *, texts: bool = False) -> list[str]:
-    """Every dotted key of the schema; with ``texts`` only those that take any text."""
+    """List every dotted key of the schema; with ``texts``, only the keys whose value is any text."""
     names, hints = [], typing.get_type_hints(kind)
     for item in dataclasses.fields(kind):
         name, hint = prefix + item.name, hints[item.name]
@@ -420,9 +422,9 @@ def _check(key: str, value: Any, hint: Any, limits: typing.Mapping[str, Any]) ->
     number = number and math.isfinite(value)
     least, below = limits["least"], limits["below"]
     if not number or (least is not None and value < least) or (below is not None and value >= below):
-        wanted = "a number" if float in kinds else "a whole number"
+        expected = "a number" if float in kinds else "a whole number"
         bounds = f" of at least {least}" + (f" and below {below}" if below is not None else "")
-        raise ValueError(f"{key} must be {wanted}{bounds}, but is {value}")
+        raise ValueError(f"{key} must be {expected}{bounds}, but is {value}")
     if isinstance(value, int) and value >= 2**63:
         raise ValueError(f"{key} must be below {2**63}, because it is stored in 64 bits, but is {value}")
     if limits["most"] and value > limits["most"][0]:

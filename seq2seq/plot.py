@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 PICTURE_FORMATS = ("png", "svg", "pdf")
 BASIC_FONT = "DejaVu Sans"  # included in matplotlib
-FONT_FILES = (  # preferred for characters that the basic font lacks: the starts of their file names; others follow
+FONT_FILES = (  # starts of the file names of the fonts that are tried first for characters that the basic font lacks
     *("notosanscjk", "sourcehansans", "notosanssc", "notosans", "wqy", "ipa", "takao", "vlgothic", "droidsansfallback"),
     *("uming", "ukai", "pingfang", "hiragino", "stheiti", "msyh", "simhei", "simsun", "yugoth", "meiryo", "malgun"),
     *("nanum", "unifont"),
@@ -47,7 +47,7 @@ TITLE_SIZE = 9.0
 LONGEST_LABEL = 28  # columns per piece; a CJK character takes two
 LONGEST_TITLE = 72  # columns per title line; up to twice as many if the picture is wide
 DPI = 150.0
-MOST_PIXELS = 16e6  # of a PNG, so a long document does not use up the memory
+MOST_PIXELS = 16e6  # of a PNG; limits the memory of the picture of a long document
 COPIED = "#d62728"
 
 
@@ -213,7 +213,7 @@ def _coverage(axes: Axes, coverage: np.ndarray) -> None:
 
 
 def _p_gen(axes: Axes, p_gen: Sequence[float]) -> None:
-    """Draw a bar beside every target piece: the probability of generating it; (T,)."""
+    """Draw a bar next to every target piece: the probability of generating it; (T,)."""
     bars = axes.barh(range(len(p_gen)), p_gen, height=0.8, color="#72b7b2")
     for number, bar in enumerate(bars):
         bar.set_gid(f"p_gen-{number}")
@@ -308,7 +308,7 @@ def _plain_name(path: str) -> str:
 
 
 def _invisible(char: str) -> bool:
-    """Whether a character needs no glyph: spaces, joiners, variation selectors."""
+    """Return whether a character has no glyph: spaces, joiners, variation selectors."""
     return unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cf") or "\ufe00" <= char <= "\ufe0f"
 
 
@@ -322,7 +322,7 @@ def _width(char: str) -> int:
 
 
 def _is_upright(piece: str) -> bool:
-    """Whether a label stays upright among rotated ones: one character, or two CJK characters."""
+    """Return whether a label is upright even if others are rotated: one character, or two CJK characters."""
     return len(piece) == 1 or (len(piece) == 2 and _columns(piece) == 4)
 
 

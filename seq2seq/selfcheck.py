@@ -1,7 +1,7 @@
-"""Laws that a user can check on a trained model: padding, batching, search and scoring must agree.
+"""Checks of the laws on a trained model: padding and batching change nothing, and search and scoring agree.
 
 The tolerances are those of the tests of this project. The sources are random pieces of the vocabulary of the model, so
-a check needs no data; it takes seconds. docs/laws.md explains the laws.
+a check requires no data; it takes seconds. docs/laws.md explains the laws.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _padding_ids(subject: _Subject) -> tuple[str, bool]:
 
 
 def _more_padding(subject: _Subject) -> tuple[str, bool]:
-    """Compare log-probabilities of a sentence alone and beside longer sentences."""
+    """Compare log-probabilities of a sentence alone and in a batch with longer sentences."""
     pairs = list(zip(subject.sources, subject.targets, strict=True))
     alone = torch.cat([subject.forced([source], [target]) for source, target in pairs])
     longest = max(subject.sources, key=len) * 2, max(subject.targets, key=len) * 2
@@ -193,7 +193,7 @@ def _greedy(subject: _Subject) -> tuple[str, bool]:
 
 
 def _n_best(subject: _Subject) -> tuple[str, bool]:
-    """Check that n-best lists have the size asked for (or hold all hypotheses), are sorted, and hold no duplicates."""
+    """Check that n-best lists have the requested size (or hold all hypotheses), are sorted, and hold no duplicates."""
     num_words = subject.model.vocab_size - 3 - (subject.never_id is not None)  # without pad, bos and eos
     limits = [subject.max_length(len(source)) for source in subject.sources]
     wanted = [min(CHECK_BEAM, sum(num_words**length for length in range(min(limit, CHECK_BEAM)))) for limit in limits]

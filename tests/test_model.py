@@ -367,7 +367,7 @@ def test_words_are_dropped_on_both_sides():
 def test_an_attention_size_without_effect_is_refused(attention):
     message = (
         f"model.attention_size has no effect with model.attention={attention}; "
-        "leave it out, or set model.attention=additive or scaled_dot"
+        "remove it, or set model.attention=additive or scaled_dot"
     )
     with pytest.raises(ValueError, match=message):
         make(attention=attention, attention_size=5)
@@ -376,7 +376,7 @@ def test_an_attention_size_without_effect_is_refused(attention):
 @pytest.mark.parametrize("copy", ["none", "copynet"])
 @pytest.mark.parametrize("copy_attention", ["shared", "separate"])
 def test_a_copy_attention_without_a_pointer_is_refused(copy, copy_attention):
-    message = f"model.copy_attention has no effect with model.copy={copy}; leave it out, or set model.copy=pointer"
+    message = f"model.copy_attention has no effect with model.copy={copy}; remove it, or set model.copy=pointer"
     with pytest.raises(ValueError, match=message):
         make(copy=copy, copy_attention=copy_attention)
 

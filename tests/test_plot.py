@@ -174,7 +174,7 @@ def test_coverage_in_the_svg_is_below_its_column() -> None:
     assert [height / heights[0] for height in heights] == pytest.approx([1, 5 / 8, 7 / 8], abs=1e-4)
     for number, (left, right, top, _) in enumerate(boxes):
         x, y = position(ids[f"source-{number}"])
-        assert abs((left + right) / 2 - x) < 4  # the baseline of a rotated label is beside its middle
+        assert abs((left + right) / 2 - x) < 4  # the baseline of a rotated label is next to its middle
         assert top > y
 
 
@@ -369,7 +369,7 @@ def test_a_given_target_has_the_score_of_the_search(name: str, request: pytest.F
     translator = Translator.load(request.getfixturevalue(name), device="cpu")
     found, provenance = translator.trace(LINE)
     forced, forced_provenance = translator.trace(LINE, found.translation)
-    assert forced.pieces == found.pieces, "this test needs a translation that survives its text"
+    assert forced.pieces == found.pieces, "this test requires a translation that survives its text"
     assert forced.score == pytest.approx(found.score, abs=1e-4)
     assert forced.token_log_probs == pytest.approx(found.token_log_probs, abs=1e-4)
     assert forced_provenance.weights == pytest.approx(provenance.weights, abs=1e-5)
@@ -406,7 +406,7 @@ def test_the_command_draws_the_values_of_the_trace(copying: str, tmp_path: Path)
     copied = {(t, place.source_piece) for t, place in enumerate(found.copied_from) if place is not None}
     assert copied == {mark for mark in marks if mark[0] < len(found.pieces)}
     assert 0 < len(copied) < len(found.pieces)
-    assert any(0.3 < share < 0.5 for share in shares), "this test needs a model that almost copies"
+    assert any(0.3 < share < 0.5 for share in shares), "this test requires a model that almost copies"
     assert {name for name in ids if name.startswith("copied-")} == {f"copied-{t}-{s}" for t, s in marks}
     heights = [bottom - top for n in range(len(labels[1])) for *_, top, bottom in [box(ids[f"coverage-{n}"])]]
     coverage = provenance.weights.sum(dim=0)
@@ -488,9 +488,9 @@ def test_errors_of_plot(plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert refused("nosuch", "--text", LINE, "--output", output) == message
     assert refused("nosuch", *good) == "there is no model directory nosuch"
     assert refused(plain, "--text", "  ", *good[2:]) == "the source text is blank; give it at least one word"
-    blank = "--target is blank; give it at least one word, or leave it out"
+    blank = "--target is blank; give it at least one word, or remove it"
     assert refused(plain, *good, "--target", " ") == blank
-    useless = "--beam-size has no effect on a given --target; leave one of them out"
+    useless = "--beam-size has no effect on a given --target; remove one of them"
     assert refused(plain, *good, "--target", "dog", "--beam-size", 2) == useless
     blind = save_model(tmp_path / "none", attention="none")
     assert refused(blind, *good) == (

@@ -1,4 +1,4 @@
-"""The plot command: a picture of one translation."""
+"""The plot command: draw the attention of one translation."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ if TYPE_CHECKING:
 
 def plot(
     model: Model,
-    text: Annotated[str, typer.Option(help="The source text.")],
-    output: Annotated[Path, typer.Option(help="The file of the picture: .png, .svg or .pdf.")],
-    target: Annotated[
-        str | None, typer.Option(help="A target text to draw instead of the model's translation.")
-    ] = None,
+    text: Annotated[str, typer.Option(help="Source text.")],
+    output: Annotated[Path, typer.Option(help="File of the picture; its name ends in .png, .svg or .pdf.")],
+    target: Annotated[str | None, typer.Option(help="Target text to draw instead of the model's translation.")] = None,
     beam_size: BeamSize = None,
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
     """Draw the attention of one translation.
 
-    Shows the copied pieces, p_gen and the coverage too, if the model has them.
+    The picture also shows the copied pieces, p_gen and the coverage, if the model has them.
     """
     try:
         from seq2seq.plot import check_format, render
@@ -39,9 +37,9 @@ def plot(
 
     kind = check_format(output)
     if target is not None and beam_size is not None:
-        raise ValueError("--beam-size has no effect on a given --target; leave one of them out")
+        raise ValueError("--beam-size has no effect on a given --target; remove one of them")
     if target is not None and not target.strip():
-        raise ValueError("--target is blank; give it at least one word, or leave it out")
+        raise ValueError("--target is blank; give it at least one word, or remove it")
     translator = load_translator(model, device, threads).with_search(beam_size=beam_size)
     data = render(_picture(translator, text, target), kind)
     with output_stream(output) as stream:

@@ -20,7 +20,7 @@ def score(
 ) -> None:
     """Print the log-probability of every target line.
 
-    The logarithm is natural, and the end of the sentence is included.
+    The logarithm is natural. The end of the sentence is part of the target.
     """
     from seq2seq.data.corpus import read_lines
 

@@ -1,4 +1,4 @@
-"""The selfcheck command: whether the laws that every model must obey hold for this model."""
+"""The selfcheck command: check on one model the laws that hold for every model."""
 
 from __future__ import annotations
 

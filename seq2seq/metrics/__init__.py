@@ -1,1 +1,1 @@
-"""Metrics: corpus scores with signatures, and paired comparison of systems. They work on lines of text only."""
+"""Metrics on lines of text: corpus scores with signatures, and paired comparison of systems."""

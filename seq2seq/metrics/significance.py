@@ -1,4 +1,4 @@
-"""Paired bootstrap resampling (Koehn 2004): is one system better than another on the same lines?
+"""Paired bootstrap resampling (Koehn 2004): tests whether one system is better than another on the same lines.
 
 BLEU, chrF, chrF++ and TER use the test of sacreBLEU. The other metrics (ROUGE, exact, WER and CER) are tested in the same
 way on the same resampled lines.

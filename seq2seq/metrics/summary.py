@@ -1,4 +1,4 @@
-"""Measures of summaries besides ROUGE: copying, novelty, repetition, length, and whether facts occur in the source.
+"""Measures of summaries in addition to ROUGE: copying, novelty, repetition, length, and whether facts occur in the source.
 
 See et al. 2017 (copied, novel and repeated n-grams), Paulus et al. 2018 (repeated trigrams). Counts are summed over all
 lines before they are divided.

@@ -292,7 +292,7 @@ def test_another_configuration_is_refused_and_the_run_stays(folder: Path) -> Non
             {"train__precision": "fp16", "train__device": "cpu"},
             r"^train\.precision=fp16 requires a GPU; on a CPU set train\.precision=fp32 or bf16$",
         ),
-        ({"tokenizer__dropout": 0.1}, r"tokenizer\.type=word has none; leave it out, or set tokenizer\.type=bpe"),
+        ({"tokenizer__dropout": 0.1}, r"tokenizer\.type=word has none; remove it, or set tokenizer\.type=bpe"),
         ({"train__schedule": "inverse_sqrt"}, r"train\.warmup is 0"),
         ({"tokenizer__type": "bpe", "tokenizer__vocab_size": 9}, r"tokenizer\.vocab_size must be at least"),
         ({"data__max_source_length": 1}, r"no training pair remains of 161: 1 have an empty side"),
