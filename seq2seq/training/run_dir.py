@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from seq2seq.config import Config
-from seq2seq.model_dir import write
+from seq2seq.files import write_atomically
 from seq2seq.training.state import has_state
 
 RUN_CONFIG = "config.yaml"
@@ -61,7 +61,7 @@ def claim_run(run: Path, config: Config) -> None:
     """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        write(
+        write_atomically(
             run / RUN_CONFIG, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True).encode()
         )
     except OSError as error:

@@ -18,6 +18,7 @@ from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
 from seq2seq.data.dataset import sampled_set, training_set
 from seq2seq.data.rows import Rows
+from seq2seq.files import write_atomically
 from seq2seq.metrics import scores
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
@@ -149,7 +150,7 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, log: 
         treatment = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
         display.print(f"{too_long:,} of the test sources are {treatment} data.max_source_length={limit}")
     hypotheses = translator.translate([pair.src for pair in pairs])
-    model_dir.write(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
+    write_atomically(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
     results = scores.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
     log.write({"test_" + result.name: result.score for result in results} | signatures(results))
     for result in results:
