@@ -22,7 +22,7 @@ FLOORS = (  # from the top down; a module may import its own floor and the floor
     {"searchable"},
     {"search", "data", "loss", "plot"},
     {"text", "layers"},
-    {"files"},
+    {"files", "threads"},
     {"config", "version"},
 )
 PURE = {"layers", "search"}  # torch, the standard library and their own folder

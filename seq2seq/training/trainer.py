@@ -39,11 +39,10 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.training.advice import non_finite_advice
 from seq2seq.training.coverage_phase import CoveragePhase, planned_start
 from seq2seq.training.display import Display
-from seq2seq.training.metrics_log import MetricsLog
 from seq2seq.training.precision import Precision
 from seq2seq.training.profile import peak_memory
 from seq2seq.training.reporting import Reporter
-from seq2seq.training.run_dir import claim_run
+from seq2seq.training.run_dir import find_changes, find_run, open_log, write_config
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.state import Progress, has_state, load_state, save_state
 from seq2seq.training.stopping import Stopped, stop_signals
@@ -60,7 +59,8 @@ class Trainer:
         valid: the validation pairs.
 
     Raises:
-        ValueError: the saved state does not fit the data, or the run directory cannot be written.
+        ValueError: another process trains in the run directory, the saved state does not fit the settings or the data,
+            or the run directory cannot be written.
     """
 
     def __init__(
@@ -84,10 +84,13 @@ class Trainer:
         valid_fingerprint = hashlib.sha256(repr(list(map(tuple, valid))).encode()).hexdigest()
         self.data = {"train": rows.fingerprint, "valid": valid_fingerprint}
         self.progress = Progress(covered_from=planned_start(config.loss))
-        if has_state(run / "last"):
-            self.progress = load_state(run / "last", parts=self.parts, data=self.data)
-        claim_run(run, config)  # after everything that may refuse to start the run
-        self.metrics_log = MetricsLog(run / "metrics.jsonl", self.progress.metrics_size)
+        self.pending: PendingUpdate | None = None
+        self.metrics_log = open_log(run)  # locks the run; nothing else of it is written before this
+        try:
+            self._restore(display)
+        except BaseException:
+            self.metrics_log.discard()
+            raise
         self.reporter = Reporter(config, display=display, log=self.metrics_log)
         coverage_parameters = model.decoder.attention.coverage_parameters()
         self.coverage = CoveragePhase(config, progress=self.progress, parameters=coverage_parameters)
@@ -100,8 +103,28 @@ class Trainer:
             pairs=valid,
         )
         self.saved_update = self.progress.update
-        self.pending: PendingUpdate | None = None
         self.gradient_norm = math.nan  # of the last checked update
+
+    def _restore(self, display: Display) -> None:
+        """Restore the saved state if there is one, write and print changed settings, and write the configuration.
+
+        The settings are compared again, since another process may have written to the run before it was locked.
+
+        Raises:
+            ValueError: the state does not fit the settings or the data, or the run directory cannot be written.
+        """
+        find_run(self.config)
+        changes = find_changes(self.run, self.config)
+        if has_state(self.run / "last"):
+            self.progress = load_state(self.run / "last", parts=self.parts, data=self.data)
+        self.metrics_log.truncate(self.progress.metrics_size)
+        if changes:
+            for change in changes:
+                display.print(f"changed after update {self.progress.update:,}: {change}")
+            values = {change.key: {"before": change.before, "now": change.now} for change in changes}
+            self.metrics_log.write({"update": self.progress.update, "changed": values})
+            self._save()  # the record is part of the saved state before config.yaml holds the new settings
+        write_config(self.run, self.config)
 
     def run_updates(self) -> float:
         """Train until a limit, patience or a signal ends the run.
@@ -272,6 +295,7 @@ class Trainer:
     def _save(self) -> None:
         """Save the state of the run."""
         self._check_pending()
+        self.metrics_log.sync()  # the saved state refers to these records
         self.progress.metrics_size = self.metrics_log.size
         save_state(self.run / "last", self.progress, parts=self.parts, data=self.data)
         self.saved_update = self.progress.update
