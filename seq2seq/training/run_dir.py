@@ -14,7 +14,7 @@ from seq2seq.training.metrics_log import MetricsLog
 from seq2seq.training.state import has_state, new_run_advice
 
 RUN_CONFIG = "config.yaml"
-METRICS = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 REPORTED_CHANGES = (  # settings of the updates and of the log that may change when a run continues; each change is logged
     "train.learning_rate",
     "train.log_every",
@@ -104,7 +104,7 @@ def open_log(run: Path) -> MetricsLog:
     """
     try:
         make_folder(run)
-        return MetricsLog(run / METRICS)
+        return MetricsLog(run / METRICS_FILE)
     except OSError as error:
         raise _unwritable(error) from error
 
