@@ -1,6 +1,6 @@
 """A model directory: config.json, model.safetensors and the tokenizer files.
 
-It is self-contained and holds nothing executable; ``config.json`` holds plain settings only. Every file is written
+The directory is self-contained and contains nothing executable; ``config.json`` contains only plain settings. Every file is written
 atomically, see ``seq2seq.files``.
 """
 
@@ -28,7 +28,7 @@ FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _RESTORE = "copy the model directory again"
-RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of version 0.1.0, and names today
+RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of version 0.1.0: current names
 
 
 class Tokenizers(NamedTuple):
@@ -81,7 +81,7 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
 def save_weights(folder: Path, model: Seq2Seq) -> None:
     """Write model.safetensors; tied weights are stored once.
 
-    Copies are written, because on a GPU the weights of a recurrent layer share one storage, which safetensors refuses.
+    The weights are copied first: on a GPU those of a recurrent layer share one storage, which safetensors refuses.
     """
     weights = {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in model.named_parameters()}
     write_atomically(folder / WEIGHTS, serialize(weights))
@@ -190,7 +190,7 @@ def _check_shapes(settings: Settings, tokenizers: Tokenizers, weights: Mapping[s
     """Compare the shapes of the weights with those that the settings require, before any memory is allocated.
 
     Raises:
-        RuntimeError: a shape differs, or is too large for any machine.
+        RuntimeError: a shape differs, or is too large for PyTorch.
     """
     try:
         with torch.device("meta"):
@@ -204,10 +204,10 @@ def _check_shapes(settings: Settings, tokenizers: Tokenizers, weights: Mapping[s
 
 
 def _load_weights(model: Seq2Seq, weights: Mapping[str, Tensor]) -> None:
-    """Load parameters by name; tied ones need only one of their names.
+    """Load parameters by name; tied parameters require only one of their names.
 
     Raises:
-        RuntimeError: names or shapes that do not fit, or numbers that are not finite.
+        RuntimeError: names or shapes do not fit, or a number is not finite or not floating-point.
     """
     for name, weight in weights.items():
         if not weight.is_floating_point():

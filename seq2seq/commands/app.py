@@ -25,7 +25,7 @@ from seq2seq.version import __version__
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands; wrong usage is one line, like every other error that the user can correct."""
+    """The commands; wrong usage is printed as one line, like every other error that the user can correct."""
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
         try:

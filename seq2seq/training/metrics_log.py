@@ -12,7 +12,7 @@ from seq2seq.files import append, check_readable, sync
 
 
 class MetricsLog:
-    """metrics.jsonl, open and locked for the whole run; every record is written at once.
+    """metrics.jsonl, open and locked for the whole run; every record is written immediately.
 
     Opening the file changes nothing in it. ``truncate`` removes the records that were written after the saved state,
     since the continued run writes them again.

@@ -1,4 +1,4 @@
-"""The state that a run needs to continue bit for bit, and the file that holds it, ``last/state.pt``.
+"""The state that a run requires to continue with bit-equal results, and its file ``last/state.pt``.
 
 The file is written atomically, so there is always a complete one. It is a zip file of ``torch.save`` whose comment holds
 the SHA-256 of everything before the comment, because PyTorch does not check the CRCs of the zip format. Files of older
@@ -36,12 +36,12 @@ class Progress:
     update: int = 0  # updates made
     epoch: int = 0  # from 0
     position: int = 0  # batches of this epoch already used
-    best: float | None = None  # best validation score, in train.metric; None: no validation counts yet
+    best: float | None = None  # best validation score in train.metric; None before the first validation that counts
     best_loss: float = math.inf  # validation loss of the best model; breaks ties
     best_update: int = 0
     without_gain: int = 0  # validations since the best one; limited by train.patience
-    plateaus: int = 0  # all validations without improvement; the schedule "plateau" reads it
-    covered_from: int | None = None  # updates made before coverage starts; None: when train.patience ends
+    plateaus: int = 0  # number of all validations without improvement; used by the schedule "plateau"
+    covered_from: int | None = None  # updates made before coverage starts; None: when train.patience is used up
     nll: float = 0.0  # this and the next three: sums since the last log line
     coverage: float = 0.0
     tokens: int = 0
@@ -49,7 +49,7 @@ class Progress:
     metrics_size: int = 0  # bytes of metrics.jsonl that belong to this state
 
     def patience_has_ended(self, patience: int) -> bool:
-        """Return whether the last ``patience`` validations brought no improvement; False if it is 0 (never)."""
+        """Return whether there was no improvement in the last ``patience`` validations; False if ``patience`` is 0."""
         return bool(patience) and self.without_gain >= patience
 
     def reset_sums(self) -> None:
@@ -140,7 +140,7 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     if isinstance(error, KeyError):
         reason = f"{error} is missing"
     else:
-        reason = next((line.strip(" .") for line in str(error).splitlines() if line.strip()), "it ends early")
+        reason = next((line.strip(" .") for line in str(error).splitlines() if line.strip()), "it is not complete")
     return ValueError(f"{path} is damaged or does not fit the run ({reason}); {new_run_advice(path.parent.parent)}")
 
 

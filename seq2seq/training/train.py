@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 
 
 def train(config: Config) -> float:
-    """Train until a limit or until patience ends, save the best model, and score the test files if there are any.
+    """Train until a limit is reached or train.patience is used up, save the best model, and score the test files if given.
 
     Returns:
-        The best validation score, in ``train.metric``: ``bleu`` and ``chrf`` lie between 0 and 100, and higher is
+        The best validation score, in ``train.metric``: ``bleu`` and ``chrf`` are between 0 and 100, and higher is
         better; ``loss`` is in nats per target piece, and lower is better. With coverage, only the validations after
         the start of coverage count. A run that has ended already returns its best score again.
 
     Raises:
-        ValueError: settings or data that cannot work, a run directory that cannot be continued, a non-finite loss.
+        ValueError: unusable settings or data, a run directory that cannot be continued, or a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
     config = checked(config)

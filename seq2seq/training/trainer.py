@@ -5,12 +5,12 @@
     restore the saved state, if there is one
     run the largest batch once, to see whether it fits into memory
     for each epoch, for each group of train.accumulate batches:
-        end the loop at train.max_updates, train.max_epochs or the end of train.patience
+        end the loop at train.max_updates or train.max_epochs, or when train.patience is used up
         start coverage, if it is due
         set the learning rate
         for each batch of the group: loss / target tokens of the group, backward
         unscale and clip the gradient, step the optimizer, update the average of the weights
-        check that loss and gradient norm are finite; on a GPU, while it computes the next update
+        check that loss and gradient norm are finite; on a GPU, during the next update
         every train.log_every updates: log loss, learning rate, gradient norm, speed and memory
         every train.valid_every updates: validate, save the model if it is the best, save the state
         after SIGINT or SIGTERM: save the state and stop
@@ -127,7 +127,7 @@ class Trainer:
         write_config(self.run, self.config)
 
     def run_updates(self) -> float:
-        """Train until a limit, patience or a signal ends the run.
+        """Train until a limit is reached, train.patience is used up, or a signal arrives.
 
         Returns:
             The best validation score, in train.metric.
@@ -180,7 +180,7 @@ class Trainer:
             self.reporter.patience_ended(progress)
 
     def _finish(self) -> None:
-        """Save the last updates; validate if no validation counts yet."""
+        """Save the last updates; validate if there was no validation that counts."""
         progress = self.progress
         if self.saved_update < progress.update:
             self._save()
@@ -196,7 +196,7 @@ class Trainer:
         return progress.update >= config.max_updates or has_all_epochs
 
     def _has_ended(self) -> bool:
-        """Return whether a limit or patience ends the run. Patience does not end it while coverage is pending."""
+        """Return whether the run has ended by a limit or by train.patience, which does not count while coverage is pending."""
         patience_has_ended = self.progress.patience_has_ended(self.config.train.patience)
         return self._has_reached_limit() or (patience_has_ended and not self.coverage.is_pending())
 
@@ -223,7 +223,7 @@ class Trainer:
         )
 
     def _try_largest_batch(self) -> None:
-        """Try the largest batch, so that a run that does not fit into memory fails early; report the peak memory."""
+        """Try the largest batch, so that a run that does not fit into memory fails at its start; print the peak memory."""
 
         def size(rows: np.ndarray) -> int:
             return len(rows) * int(self.rows.src_lengths[rows].max() + self.rows.tgt_lengths[rows].max())
@@ -241,13 +241,13 @@ class Trainer:
         update = self.updater.update(group, number=number, learning_rate=rate, coverage_weight=weight)
         progress.update = number
         progress.seconds += time.perf_counter() - started
-        self._check_pending()  # the previous update, while a GPU computes this one
+        self._check_pending()  # checks the previous update; a GPU computes this one in the meantime
         self.pending = update
         if update.copied is None:
             self._check_pending()
 
     def _check_pending(self) -> None:
-        """Wait for the values of the last update, check them and add them to the progress.
+        """Wait for the values of the pending update, check them and add them to the progress.
 
         Runs before anything is logged, validated or saved.
 
