@@ -1,24 +1,25 @@
 """A model directory: config.json, model.safetensors and the tokenizer files.
 
-It is self-contained and holds nothing executable; ``config.json`` holds plain settings only. Every file is written under a
-temporary name and renamed, so a reader never finds half of one.
+The directory is self-contained and contains nothing executable; ``config.json`` contains only plain settings. Every file is written
+atomically, see ``seq2seq.files``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig, from_container
+from seq2seq.files import check_readable, expand_home, make_folder, read_file, write_atomically
 from seq2seq.model import Seq2Seq
 from seq2seq.text.factory import load_tokenizer
 from seq2seq.text.tokenizer import Tokenizer
@@ -26,7 +27,8 @@ from seq2seq.text.tokenizer import Tokenizer
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of version 0.1.0, and names today
+_RESTORE = "copy the model directory again"
+RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of version 0.1.0: current names
 
 
 class Tokenizers(NamedTuple):
@@ -63,9 +65,9 @@ def build_model(settings: Settings, tokenizers: Tokenizers) -> Seq2Seq:
 
 def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> None:
     """Write config.json and the tokenizers."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name, tokenizer in _tokenizer_files(settings.tokenizer, tokenizers).items():
-        write(folder / name, tokenizer.to_bytes())
+        write_atomically(folder / name, tokenizer.to_bytes())
     content = {
         "format": FORMAT,
         "model": dataclasses.asdict(settings.model),
@@ -73,25 +75,16 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
         "search": dataclasses.asdict(settings.search),
         "data": {"max_source_length": settings.max_source_length},
     }
-    write(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def save_weights(folder: Path, model: Seq2Seq) -> None:
     """Write model.safetensors; tied weights are stored once.
 
-    Copies are written, because on a GPU the weights of a recurrent layer share one storage, which safetensors refuses.
+    The weights are copied first: on a GPU those of a recurrent layer share one storage, which safetensors refuses.
     """
-    temporary = folder / (WEIGHTS + ".tmp")
     weights = {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in model.named_parameters()}
-    save_file(weights, temporary)
-    os.replace(temporary, folder / WEIGHTS)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_atomically(folder / WEIGHTS, serialize(weights))
 
 
 def find(path: str | Path) -> Path:
@@ -100,9 +93,9 @@ def find(path: str | Path) -> Path:
     Raises:
         ValueError: there is no model directory.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     for folder in (path, path / "model"):
-        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+        if (folder / CONFIG).exists() and (folder / WEIGHTS).exists():
             return folder
     if not path.is_dir():
         raise ValueError(f"there is no model directory {path}")
@@ -115,18 +108,14 @@ def load_settings(folder: Path) -> tuple[Settings, Tokenizers]:
     Raises:
         ValueError: a file is missing or damaged, or of a newer format.
     """
+    path = folder / CONFIG
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if content["format"] > FORMAT:
-            raise ValueError(f"{folder / CONFIG} has format {content['format']}, newer than {FORMAT}; update seq2seq")
-        settings = Settings(
-            from_container(ModelConfig, content["model"], "model."),
-            from_container(TokenizerConfig, content["tokenizer"], "tokenizer."),
-            from_container(SearchConfig, content["search"], "search."),
-            from_container(DataConfig, content["data"], "data.").max_source_length,
-        )
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder} is not a complete model directory: {error!r}") from error
+        content = json.loads(read_file(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}; {_RESTORE}") from error
+    settings = _parse_settings(content, path)
     kind = settings.tokenizer.type
     made = [_read_tokenizer(kind, folder / name) for name in _tokenizer_names(settings.tokenizer)]
     return settings, Tokenizers(made[0], made[-1])
@@ -141,10 +130,13 @@ def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tok
     folder = find(path)
     settings, tokenizers = load_settings(folder)
     try:
+        check_readable(folder / WEIGHTS)
         weights = current_names(load_file(folder / WEIGHTS))
         _check_shapes(settings, tokenizers, weights)
         model = build_model(settings, tokenizers)
         _load_weights(model, weights)
+    except OSError as error:
+        raise _unreadable(folder / WEIGHTS, error) from error
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG} or is damaged: {first}") from error
@@ -152,7 +144,10 @@ def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tok
 
 
 def current_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the parameters of a model that an older version saved; of a moved average too, whose names are prefixed."""
+    """Rename the parameters of a model that an older version saved.
+
+    The parameters of a moving average have the prefix ``module.``.
+    """
     current = {}
     for name, weight in weights.items():
         prefix = "module." if name.startswith("module.") else ""
@@ -164,11 +159,38 @@ def current_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return current
 
 
-def _check_shapes(settings: Settings, tokenizers: Tokenizers, weights: Mapping[str, Tensor]) -> None:
-    """Compare the shapes of the weights with those that the settings ask for, before any memory is allocated.
+def _parse_settings(content: Any, path: Path) -> Settings:
+    """Convert the content of config.json.
 
     Raises:
-        RuntimeError: a shape differs, or is too large for any machine.
+        ValueError: it lacks settings, has wrong ones, or is of a newer format.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it must hold an object with settings; {_RESTORE}")
+    for key in ("format", "model", "tokenizer", "search", "data"):
+        if key not in content:
+            raise ValueError(f"{path} is damaged: {key} is missing; {_RESTORE}")
+    number = content["format"]
+    if not isinstance(number, int):
+        raise ValueError(f"{path} is damaged: format must be a whole number, but is {number}; {_RESTORE}")
+    if number > FORMAT:
+        raise ValueError(f"{path} has format {number}, newer than {FORMAT}; update seq2seq")
+    try:
+        return Settings(
+            from_container(ModelConfig, content["model"], "model."),
+            from_container(TokenizerConfig, content["tokenizer"], "tokenizer."),
+            from_container(SearchConfig, content["search"], "search."),
+            from_container(DataConfig, content["data"], "data.").max_source_length,
+        )
+    except (TypeError, ValueError) as error:  # TypeError: a value that cannot be compared with the possible ones
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _check_shapes(settings: Settings, tokenizers: Tokenizers, weights: Mapping[str, Tensor]) -> None:
+    """Compare the shapes of the weights with those that the settings require, before any memory is allocated.
+
+    Raises:
+        RuntimeError: a shape differs, or is too large for PyTorch.
     """
     try:
         with torch.device("meta"):
@@ -177,15 +199,15 @@ def _check_shapes(settings: Settings, tokenizers: Tokenizers, weights: Mapping[s
         raise RuntimeError(f"a size in {CONFIG} is too large") from error
     for name, weight in weights.items():
         if name in expected and weight.shape != expected[name].shape:
-            shapes = f"{tuple(weight.shape)}, but {CONFIG} asks for {tuple(expected[name].shape)}"
+            shapes = f"{tuple(weight.shape)}, but {CONFIG} requires {tuple(expected[name].shape)}"
             raise RuntimeError(f"{name} has shape {shapes}")
 
 
 def _load_weights(model: Seq2Seq, weights: Mapping[str, Tensor]) -> None:
-    """Load parameters by name; tied ones need only one of their names.
+    """Load parameters by name; tied parameters require only one of their names.
 
     Raises:
-        RuntimeError: names or shapes that do not fit, or numbers that are not finite.
+        RuntimeError: names or shapes do not fit, or a number is not finite or not floating-point.
     """
     for name, weight in weights.items():
         if not weight.is_floating_point():
@@ -202,11 +224,20 @@ def _load_weights(model: Seq2Seq, weights: Mapping[str, Tensor]) -> None:
 
 def _read_tokenizer(kind: str, path: Path) -> Tokenizer:
     try:
-        return load_tokenizer(kind, path.read_bytes())
+        content = read_file(path)
     except OSError as error:
-        raise ValueError(f"{path.parent} is not a complete model directory: {path.name}: {error.strerror}") from error
+        raise _unreadable(path, error) from error
+    try:
+        return load_tokenizer(kind, content)
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise ValueError(f"{path} is damaged: {error}; {_RESTORE}") from error
+
+
+def _unreadable(path: Path, error: OSError) -> ValueError:
+    """Make the error for a file of a model directory that is missing or cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return ValueError(f"{path.parent} is not a complete model directory: {path.name} is missing; {_RESTORE}")
+    return ValueError(f"{path} cannot be read: {error.strerror or error}")
 
 
 def _tokenizer_names(config: TokenizerConfig) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -25,7 +28,6 @@ from seq2seq.model_dir import (
     save_settings,
     save_weights,
     settings_of,
-    write,
 )
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD
@@ -142,19 +144,6 @@ def test_saving_again_replaces_the_weights(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "config.json"
-    write(path, b"old")
-
-    def fail(*arguments):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="no space left"):
-        write(path, b"new")
-    assert path.read_bytes() == b"old"
-
-
 def test_a_model_takes_this_part_of_a_configuration():
     config = Config(data=DataConfig(max_source_length=12), model=ModelConfig(cell="gru"))
     settings = settings_of(config)
@@ -187,8 +176,8 @@ def test_a_missing_tokenizer(tmp_path, shared):
     save(tmp_path, shared=shared)
     name = "tokenizer.json" if shared else "tokenizer.tgt.json"
     (tmp_path / name).unlink()
-    message = f"{tmp_path} is not a complete model directory: {name}: No such file"
-    with pytest.raises(ValueError, match=re.escape(message)):
+    message = f"{tmp_path} is not a complete model directory: {name} is missing; copy the model directory again"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         load(tmp_path, CPU)
 
 
@@ -261,12 +250,94 @@ def test_a_newer_format(tmp_path):
         load(tmp_path, CPU)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1}', '{"format": "x"}'])
-def test_a_damaged_config(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Expecting value: line 1 column 1 (char 0)"),
+        (b"{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (b"[]", "it must hold an object with settings"),
+        (b"{}", "format is missing"),
+        (b'{"format": 1}', "model is missing"),
+        (
+            b'{"format": "x", "model": {}, "tokenizer": {}, "search": {}, "data": {}}',
+            "format must be a whole number, but is x",
+        ),
+    ],
+)
+def test_a_damaged_config(tmp_path, content, reason):
     save(tmp_path)
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path))} is not a complete model directory: "):
+    (tmp_path / "config.json").write_bytes(content)
+    message = f"{tmp_path / 'config.json'} is damaged: {reason}; copy the model directory again"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("value", [[], {}, 5, "x", None, [[1]]])
+@pytest.mark.parametrize("key", ["model", "tokenizer", "search", "data"])
+def test_a_section_that_holds_no_settings(tmp_path, key, value):
+    save(tmp_path)
+    edit(tmp_path, lambda content: content.update({key: value}))
+    if value == {}:  # the defaults
+        with contextlib.suppress(ValueError):
+            load(tmp_path, CPU)
+        return
+    message = f"{tmp_path / 'config.json'}: {key} must hold settings, but is {value}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load(tmp_path, CPU)
+
+
+SPECIAL = {
+    "a named pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_special_files_are_refused(tmp_path, name, kind):
+    save(tmp_path)
+    (tmp_path / name).unlink()
+    SPECIAL[kind](tmp_path / name)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{tmp_path / name} must be a regular file, but is {kind}')}$"):
+        load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_an_unreadable_file_is_named_with_the_reason(tmp_path, monkeypatch, name):
+    save(tmp_path)
+    original = Path.open
+
+    def refuse(self, *arguments, **options):
+        if self.name == name:  # as with mode 0, which root could read
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / name))} cannot be read: Permission denied$"):
+        load(tmp_path, CPU)
+
+
+def test_all_files_have_the_mode_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save(tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
+def test_the_home_of_nobody(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = (
+        "~nobodyhere/model must start with the home folder of a user, but ~nobodyhere has none; "
+        "write ./~nobodyhere/model for a path in the current folder"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        find("~nobodyhere/model")
+    save(tmp_path / "~nobodyhere" / "model")
+    assert find("~nobodyhere/model") == Path("~nobodyhere/model")
 
 
 def test_an_unknown_setting_is_named_with_the_nearest(tmp_path):

@@ -16,6 +16,7 @@ import typer.core
 from seq2seq.commands.errors import fail, one_line_errors
 from seq2seq.commands.evaluate import evaluate
 from seq2seq.commands.plot import plot
+from seq2seq.commands.process import INTERRUPTED, ignore_interrupts, prepare_process
 from seq2seq.commands.score import score
 from seq2seq.commands.selfcheck import selfcheck
 from seq2seq.commands.train import train
@@ -24,14 +25,14 @@ from seq2seq.version import __version__
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands; wrong usage is one line, like every other error that the user can correct."""
+    """The commands; wrong usage is printed as one line, like every other error that the user can correct."""
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
         try:
             result = super().main(_with_train(args), **options | {"prog_name": "seq2seq", "standalone_mode": False})
-        except typer.Abort:
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
+        except (typer.Abort, KeyboardInterrupt):
+            ignore_interrupts()
+            sys.exit(INTERRUPTED)
         except Exception as error:
             if not hasattr(error, "format_message"):  # click's errors of usage have it
                 raise
@@ -67,7 +68,7 @@ app.command()(plot)
 
 
 def _with_train(args: Sequence[str] | None) -> list[str]:
-    """The arguments, with the command train in front of the -sc that Hydra's completion script calls seq2seq with."""
+    """Return the arguments, with the command train before -sc: Hydra's completion script calls ``seq2seq -sc``."""
     arguments = list(sys.argv[1:] if args is None else args)
     return ["train", *arguments] if arguments[:1] == ["-sc"] else arguments
 
@@ -91,5 +92,11 @@ def _options(
 
 def main() -> None:
     """Run a command."""
+    prepare_process()
     run: Callable[[], None] = app
-    run()
+    try:
+        run()
+    except KeyboardInterrupt:  # outside of _Commands.main
+        sys.exit(INTERRUPTED)
+    finally:
+        ignore_interrupts()

@@ -22,7 +22,7 @@ def one_line_errors(out_of_memory: str) -> Iterator[None]:
     """Print an error that the user can correct as one line, and exit with code 2; other errors keep their traceback.
 
     Args:
-        out_of_memory: which setting to lower when a batch does not fit into memory.
+        out_of_memory: the setting to lower when a batch does not fit into memory.
     """
     try:
         yield
@@ -32,8 +32,11 @@ def one_line_errors(out_of_memory: str) -> Iterator[None]:
         if not any(text in str(error) for text in MEMORY_ERRORS):
             raise
         fail(f"a batch does not fit into memory; lower {out_of_memory}")
+    except MemoryError:
+        fail(f"there is not enough memory; shorten very long lines, or lower {out_of_memory}")
     except BrokenPipeError:  # the reader of standard output closed it, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:  # a full disk, for example
-        fail(f"{error.filename or 'the output'} can't be used: {error.strerror or error}")
+        reason = error.strerror or error
+        fail(f"{error.filename} can't be used: {reason}" if error.filename else f"reading or writing failed: {reason}")

@@ -34,10 +34,8 @@ BeamSize = Annotated[int | None, typer.Option(min=1, help="Number of hypotheses 
 
 def load_translator(model: str, device: Device, threads: int) -> Translator:
     """Load a model for a command."""
-    import torch
-
+    from seq2seq.threads import set_threads
     from seq2seq.translator import Translator
 
-    if threads:
-        torch.set_num_threads(threads)
+    set_threads(threads, name="--threads")
     return Translator.load(model, device=device.value)

@@ -12,19 +12,20 @@ from seq2seq.training.state import Progress
 
 
 def planned_start(config: LossConfig) -> int | None:
-    """Return the number of updates before coverage starts; None if it starts when train.patience ends."""
+    """Return the number of updates before coverage starts; None if it starts when train.patience is used up."""
     return None if config.coverage_start < 0 else config.coverage_start
 
 
 class CoveragePhase:
     """Knows whether coverage has started, and starts it.
 
-    Before coverage starts, the parameters that act only through coverage are frozen, and the coverage loss has weight 0.
-    ``advance`` alone changes anything; the loop calls it before every update.
+    Before coverage starts, the parameters that only coverage uses are frozen, and the coverage loss has weight 0. Only
+    ``advance`` changes anything; the loop calls it before every update.
 
     Args:
-        progress: of the run; ``advance`` changes its start of coverage, best score, patience and plateaus.
-        parameters: those that act only through coverage.
+        progress: the counters of the run; ``advance`` changes the start of coverage, the best score, and the counts for
+            patience and for the schedule ``plateau``.
+        parameters: the parameters that only coverage uses.
     """
 
     def __init__(self, config: Config, *, progress: Progress, parameters: Sequence[nn.Parameter]) -> None:
@@ -40,19 +41,19 @@ class CoveragePhase:
     def is_pending(self) -> bool:
         """Return whether the model has coverage but no update so far was made with it.
 
-        Patience does not end such a run.
+        train.patience does not end such a run.
         """
         start = self.progress.covered_from
         return self.config.model.coverage != "none" and (start is None or start >= self.progress.update)
 
     def weight(self) -> float:
-        """Weight of the coverage loss in the next update."""
+        """Return the weight of the coverage loss in the next update."""
         return coverage_weight(self.config.loss, self.progress.update + 1, self.progress.covered_from)
 
     def advance(self) -> bool:
         """Prepare the next update: start coverage if it is due.
 
-        With loss.coverage_start=-1, coverage is due when train.patience ends. The start of coverage discards the best
+        With loss.coverage_start=-1, coverage is due when train.patience is used up. The start of coverage discards the best
         score, since models without coverage no longer count, and restarts patience and the schedule ``plateau``.
 
         Returns:

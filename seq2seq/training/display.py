@@ -27,7 +27,7 @@ class Display:
             self.bar.start()
 
     def update(self, done: int, text: str) -> None:
-        """Move the bar and show the text beside it; without a bar, print the text."""
+        """Move the bar and show the text next to it; without a bar, print the text."""
         if self.bar is not None:
             self.bar.update(self.task, completed=done, description=text)
         else:

@@ -1,4 +1,4 @@
-"""The tokenizers and the model that a run starts with: new ones, or those of another model (train.init_from)."""
+"""The tokenizers and the model at the start of a run: new ones, or those of another model (train.init_from)."""
 
 from __future__ import annotations
 
@@ -76,5 +76,5 @@ def _compare(before: object, now: object, *, path: str, group: str, ignore: set[
     if differing:
         raise ValueError(
             f"the settings must be those of train.init_from={path}, but these differ: {', '.join(differing)}; "
-            "set them to its values (copying and coverage may be added, dropout may differ)"
+            "set them to the values of that model (copying and coverage may be added, dropout may differ)"
         )

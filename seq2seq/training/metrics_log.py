@@ -8,33 +8,48 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from seq2seq.files import append, check_readable, sync
+
 
 class MetricsLog:
-    """metrics.jsonl, open for the whole run and locked; every record is flushed at once.
+    """metrics.jsonl, open and locked for the whole run; every record is written immediately.
 
-    Opening the file removes the records that were written after the saved state, since the continued run writes them
-    again.
-
-    Args:
-        size: bytes that belong to the saved state; 0 for a new run.
+    Opening the file changes nothing in it. ``truncate`` removes the records that were written after the saved state,
+    since the continued run writes them again.
 
     Raises:
-        ValueError: another process has locked the file, so that two processes would write into one run.
+        ValueError: the file is not a regular file, or another process has locked it, so that two processes would write
+            into one run.
+        OSError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
-        self.file = open(path, "a+b")  # noqa: SIM115 (open for the whole run)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._is_new = not os.path.lexists(path)
+        if not self._is_new:
+            check_readable(path)
+        self.file = open(path, "a+b", buffering=0)  # noqa: SIM115 (open for the whole run)
         if not _lock(self.file):
             self.close()
             raise ValueError(
                 f"another process is training in {path.parent}; wait until it ends, or set name to start a new run"
             )
-        self.file.truncate(min(size, os.fstat(self.file.fileno()).st_size))
+
+    def truncate(self, size: int) -> None:
+        """Keep the first ``size`` bytes, which belong to the saved state; 0 for a new run."""
+        self.file.truncate(min(size, self.size))
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append a record."""
-        self.file.write((json.dumps(record) + "\n").encode())
-        self.file.flush()
+        """Append a record, or nothing if the disk is full.
+
+        Raises:
+            OSError: the record cannot be written.
+        """
+        append(self.file.fileno(), (json.dumps(record) + "\n").encode(), path=self.path)
+
+    def sync(self) -> None:
+        """Wait until the records are on the disk."""
+        sync(self.file.fileno(), path=self.path)
 
     @property
     def size(self) -> int:
@@ -44,6 +59,12 @@ class MetricsLog:
     def close(self) -> None:
         """Close the file, which also unlocks it."""
         self.file.close()
+
+    def discard(self) -> None:
+        """Close the file, and remove it if it is new and empty: the run was refused."""
+        if self._is_new and self.size == 0:
+            self.path.unlink(missing_ok=True)
+        self.close()
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -24,7 +24,7 @@ class Reporter:
         self.log = log
 
     def start(self, progress: Progress) -> None:
-        """Print where the run continues."""
+        """Print the update after which the run continues, if it continues."""
         if progress.update:
             self.display.print(f"continuing after update {progress.update:,}, epoch {progress.epoch + 1}")
 
@@ -36,7 +36,7 @@ class Reporter:
         )
 
     def updates(self, progress: Progress, *, learning_rate: float, gradient_norm: float, peak_memory: int) -> None:
-        """Write and print the means since the last call, and the values of the last update."""
+        """Write and print the means since the previous call, and the values of the last update."""
         loss, coverage = progress.nll / progress.tokens, progress.coverage / progress.tokens
         speed = progress.tokens / progress.seconds
         self.log.write(
@@ -74,7 +74,7 @@ class Reporter:
         """Print that coverage starts."""
         self.display.print(
             f"coverage starts after update {update:,}; the best score so far is discarded; "
-            "from here on only models with coverage count"
+            "from now on only models with coverage are compared"
         )
 
     def patience_ended(self, progress: Progress) -> None:

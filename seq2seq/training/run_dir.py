@@ -1,31 +1,52 @@
-"""The run directory: created by the first command, continued only with the same configuration."""
+"""The run directory: its lock, its configuration, and the settings that may change when the run continues."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from seq2seq.config import Config
-from seq2seq.model_dir import write
-from seq2seq.training.state import has_state
+from seq2seq.files import expand_home, make_folder, read_file, write_atomically
+from seq2seq.training.metrics_log import MetricsLog
+from seq2seq.training.state import has_state, new_run_advice
 
 RUN_CONFIG = "config.yaml"
-MAY_CHANGE = (  # keys and prefixes of keys that may differ when a run continues
-    "run_dir",
-    "data.root",
-    "data.test",
-    "train.max_updates",
-    "train.max_epochs",
-    "train.patience",
+METRICS_FILE = "metrics.jsonl"
+REPORTED_CHANGES = (  # settings of the updates and of the log that may change when a run continues; each change is logged
+    "train.learning_rate",
     "train.log_every",
+    "train.plateau_factor",
     "train.profile",
-    "train.resume",
+    "train.schedule",
+    "train.warmup",
+)
+MAY_CHANGE = (  # all keys and prefixes of keys that may differ when a run continues
+    *REPORTED_CHANGES,
+    "run_dir",
+    "data.test",
     "train.device",
+    "train.max_epochs",
+    "train.max_updates",
+    "train.patience",
+    "train.resume",
     "train.threads",
 )
+# The saved state holds fingerprints of the training and validation texts, so their names and places may change.
+COMPARED_BY_CONTENT = ("data.root", "data.train", "data.valid.", "data.src_field", "data.tgt_field")
+
+
+class Change(NamedTuple):
+    """A setting that differs from the one that the run had before."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} (was {self.before}, is {self.now})"
 
 
 def find_run(config: Config) -> Path:
@@ -36,51 +57,99 @@ def find_run(config: Config) -> Path:
 
     Raises:
         ValueError: a name is empty, or the directory holds a run and train.resume=never, or a run of another
-            configuration.
+            configuration, or its configuration is damaged.
     """
     for key in ("name", "run_dir"):
         if not getattr(config, key).strip():
             raise ValueError(f"{key} must not be empty: it names the run directory")
-    run = Path(config.run_dir).expanduser()
-    path = run / RUN_CONFIG
-    if path.exists():
-        if config.train.resume == "never":
-            raise ValueError(
-                f"{run} holds a run already; set name to start a new run, or train.resume=auto to continue this one"
-            )
-        if has_state(run / "last"):
-            _compare(run, yaml.safe_load(path.read_text(encoding="utf-8")), dataclasses.asdict(config))
+    run = expand_home(config.run_dir)
+    if config.train.resume == "never" and ((run / RUN_CONFIG).exists() or has_state(run / "last")):
+        raise ValueError(
+            f"{run} holds a run already; set name to start a new run, or train.resume=auto to continue this one"
+        )
+    find_changes(run, config)
     return run
 
 
-def claim_run(run: Path, config: Config) -> None:
-    """Create the run directory and write the configuration into it.
+def find_changes(run: Path, config: Config) -> list[Change]:
+    """List the changed settings of a run with a saved state that are among ``REPORTED_CHANGES``.
 
     Raises:
-        ValueError: the directory cannot be written.
+        ValueError: other settings have changed than those that may, or the saved configuration is damaged.
+    """
+    if not has_state(run / "last"):
+        return []
+    # A run of an older version lacks newer settings; they had the effect of their defaults.
+    old, new = _flat(dataclasses.asdict(Config())) | _flat(_read(run)), _flat(dataclasses.asdict(config))
+    changes = [
+        Change(key, old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    refused = [change for change in changes if not change.key.startswith((*MAY_CHANGE, *COMPARED_BY_CONTENT))]
+    if refused:
+        raise ValueError(
+            f"{run} holds a run of another configuration: {', '.join(map(str, refused))}; "
+            f"set them back to continue that run, or {new_run_advice(run)}; "
+            f"only {', '.join(MAY_CHANGE)} may change, and files of the same content may be named differently"
+        )
+    return [change for change in changes if change.key in REPORTED_CHANGES]
+
+
+def open_log(run: Path) -> MetricsLog:
+    """Create the run directory if it is new, and lock it for this process by its log.
+
+    Raises:
+        ValueError: another process trains in it, or it cannot be written.
     """
     try:
-        run.mkdir(parents=True, exist_ok=True)
-        write(
-            run / RUN_CONFIG, yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True).encode()
-        )
+        make_folder(run)
+        return MetricsLog(run / METRICS_FILE)
     except OSError as error:
-        raise ValueError(f"run_dir {run} can't be written: {error.strerror}; set run_dir to another folder") from error
+        raise _unwritable(error) from error
 
 
-def _compare(run: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    # A run of an older version lacks newer settings; they had the effect of their defaults.
-    old, new = _flat(dataclasses.asdict(Config())) | _flat(before), _flat(now)
-    differing = [
-        f"{key} (was {old.get(key)}, is {new.get(key)})"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)
-    ]
-    if differing:
-        raise ValueError(
-            f"{run} holds a run of another configuration: {', '.join(differing)}; "
-            "set them back to continue that run, or set name to start a new one"
+def write_config(run: Path, config: Config) -> None:
+    """Write the configuration into the run directory, which must be locked.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    try:
+        write_atomically(run / RUN_CONFIG, text.encode())
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def _unwritable(error: OSError) -> ValueError:
+    return ValueError(f"{error.filename} can't be written: {error.strerror}; set run_dir to another folder")
+
+
+def _read(run: Path) -> dict[str, Any]:
+    """Read the saved configuration.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    path = run / RUN_CONFIG
+    try:
+        values = yaml.safe_load(read_file(path).decode())
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        reason = "is damaged: it is not UTF-8"
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if str(error).startswith(str(path)):  # not a regular file
+            raise
+        reason = "is damaged: it is not YAML"
+    else:
+        if isinstance(values, dict):
+            return values
+        reason = (
+            f"is damaged: it must hold the settings of the run, but holds {'nothing' if values is None else values}"
         )
+    raise ValueError(f"{path} {reason}; restore it, or {new_run_advice(run)}")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -89,5 +158,5 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
+            flat[f"{prefix}{key}"] = value
     return flat

@@ -16,11 +16,11 @@ def check_schedule(config: TrainConfig) -> None:
     if config.plateau_factor is not None and config.schedule != "plateau":
         raise ValueError(
             f"train.plateau_factor has no effect with train.schedule={config.schedule}; "
-            "leave it out, or set train.schedule=plateau"
+            "remove it, or set train.schedule=plateau"
         )
     if config.schedule == "inverse_sqrt" and config.warmup == 0:
         raise ValueError(
-            "train.schedule=inverse_sqrt decays the rate from the end of the warmup on, but train.warmup is 0; "
+            "train.schedule=inverse_sqrt lowers the learning rate after the warmup, but train.warmup is 0; "
             "set train.warmup above 0"
         )
 
@@ -30,7 +30,7 @@ def learning_rate(config: TrainConfig, update: int, plateaus: int) -> float:
 
     Args:
         update: number of the update, from 1.
-        plateaus: validations without improvement so far; only the schedule ``plateau`` reads it.
+        plateaus: number of validations without improvement so far; only the schedule ``plateau`` uses it.
     """
     rate = config.learning_rate
     if update < config.warmup:
@@ -47,15 +47,15 @@ def check_coverage(config: Config) -> None:
     """Check that the settings of the coverage loss have an effect.
 
     Raises:
-        ValueError: they are set without coverage, a warmup is set without a weight, or coverage waits for a patience
-            that never ends.
+        ValueError: they are set without coverage, a warmup is set without a weight, or coverage starts when
+            train.patience is used up, but there is no patience.
     """
     loss = config.loss
     for name in ("coverage_weight", "coverage_start", "coverage_warmup"):
         if getattr(loss, name) and config.model.coverage == "none":
             raise ValueError(
                 f"loss.{name}={getattr(loss, name)} has no effect with model.coverage=none; "
-                "leave it out, or set model.coverage=sum or fertility"
+                "remove it, or set model.coverage=sum or fertility"
             )
     if loss.coverage_warmup and not loss.coverage_weight:
         raise ValueError(
@@ -64,7 +64,7 @@ def check_coverage(config: Config) -> None:
         )
     if loss.coverage_start < 0 and not config.train.patience:
         raise ValueError(
-            "loss.coverage_start=-1 starts coverage when train.patience ends, but train.patience=0 never ends; "
+            "loss.coverage_start=-1 starts coverage when train.patience is used up, but train.patience=0 means no limit; "
             "set train.patience above 0, or loss.coverage_start to a number of updates"
         )
 

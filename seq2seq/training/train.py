@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 import torch
 
 from seq2seq import model_dir
-from seq2seq.config import Config, check_model, check_search, check_tokenizer, checked
+from seq2seq.config import Config, ModelConfig, check_model, check_search, check_tokenizer, checked
 from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
 from seq2seq.data.dataset import sampled_set, training_set
 from seq2seq.data.rows import Rows
+from seq2seq.files import write_atomically
+from seq2seq.layers.fast.cells import FAST_CELLS
+from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
 from seq2seq.metrics import scores
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
+from seq2seq.threads import set_threads
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.metrics_log import MetricsLog
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def train(config: Config) -> float:
-    """Train until a limit or until patience ends, save the best model, and score the test files if there are any.
+    """Train until a limit is reached or train.patience is used up, save the best model, and score the test files if given.
 
     Returns:
         The best validation score, in ``train.metric``. ``loss`` is in nats per target piece, the others are per cent;
@@ -45,15 +49,14 @@ def train(config: Config) -> float:
         the start of coverage count. A run that has ended already returns its best score again.
 
     Raises:
-        ValueError: settings or data that cannot work, a run directory that cannot be continued, a non-finite loss.
+        ValueError: unusable settings or data, a run directory that cannot be continued, or a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
     config = checked(config)
     _check(config)
     device = find_device(config.train.device)
     precision = Precision(config.train.precision, device)
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    set_threads(config.train.threads, name="train.threads")
     display = Display()
     run = find_run(config)
     continues = has_state(run / "last")
@@ -79,10 +82,9 @@ def train(config: Config) -> float:
         valid=valid,
         display=display,
     )
-    model_dir.save_settings(run / "last", settings, tokenizers)
-    _report_model(model, config, display)
-
     with closing(trainer.metrics_log):
+        model_dir.save_settings(run / "last", settings, tokenizers)
+        _report_model(model, config, display)
         best = trainer.run_updates()
         if test:
             _score_test(test, run=run, device=device, log=trainer.metrics_log, display=display)
@@ -133,11 +135,20 @@ def _report_model(model: Seq2Seq, config: Config, display: Display) -> None:
     """Print the size of the model, and how to train the decoder faster if it runs step by step."""
     display.print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {model.device}")
     if not model.decoder.has_fast_twin:
-        layers, attention = config.model.decoder_layers, config.model.attention
-        display.print(
-            f"the decoder is trained step by step, since model.decoder_layers={layers} and model.attention={attention}; "
-            "training is faster with model.decoder_layers=1 and an attention"
-        )
+        display.print(step_by_step_message(config.model))
+
+
+def step_by_step_message(config: ModelConfig) -> str:
+    """Say which settings prevent the fast unroll of the decoder, and which values allow it."""
+    allowed = {
+        "decoder_layers": ["1"],
+        "attention": list(FAST_ATTENTIONS),
+        "cell": list(FAST_CELLS),
+    }
+    reasons = [name for name, values in allowed.items() if str(getattr(config, name)) not in values]
+    now = " and ".join(f"model.{name}={getattr(config, name)}" for name in reasons)
+    then = " and ".join(f"model.{name}={' or '.join(allowed[name])}" for name in reasons)
+    return f"the decoder is trained step by step, since {now}; training is faster with {then}"
 
 
 def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, log: MetricsLog, display: Display) -> None:
@@ -149,7 +160,7 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, log: 
         treatment = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
         display.print(f"{too_long:,} of the test sources are {treatment} data.max_source_length={limit}")
     hypotheses = translator.translate([pair.src for pair in pairs])
-    model_dir.write(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
+    write_atomically(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
     results = scores.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
     log.write({"test_" + result.name: result.score for result in results} | signatures(results))
     for result in results:

@@ -5,12 +5,12 @@
     restore the saved state, if there is one
     run the largest batch once, to see whether it fits into memory
     for each epoch, for each group of train.accumulate batches:
-        end the loop at train.max_updates, train.max_epochs or the end of train.patience
+        end the loop at train.max_updates or train.max_epochs, or when train.patience is used up
         start coverage, if it is due
         set the learning rate
         for each batch of the group: loss / target tokens of the group, backward
         unscale and clip the gradient, step the optimizer, update the average of the weights
-        check that loss and gradient norm are finite; on a GPU, while it computes the next update
+        check that loss and gradient norm are finite; on a GPU, during the next update
         every train.log_every updates: log loss, learning rate, gradient norm, speed and memory
         every train.valid_every updates: validate, save the model if it is the best, save the state
         after SIGINT or SIGTERM: save the state and stop
@@ -39,11 +39,10 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.training.advice import non_finite_advice
 from seq2seq.training.coverage_phase import CoveragePhase, planned_start
 from seq2seq.training.display import Display
-from seq2seq.training.metrics_log import MetricsLog
 from seq2seq.training.precision import Precision
 from seq2seq.training.profile import peak_memory
 from seq2seq.training.reporting import Reporter
-from seq2seq.training.run_dir import claim_run
+from seq2seq.training.run_dir import find_changes, find_run, open_log, write_config
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.state import Progress, has_state, load_state, save_state
 from seq2seq.training.stopping import Stopped, stop_signals
@@ -60,7 +59,8 @@ class Trainer:
         valid: the validation pairs.
 
     Raises:
-        ValueError: the saved state does not fit the data, or the run directory cannot be written.
+        ValueError: another process trains in the run directory, the saved state does not fit the settings or the data,
+            or the run directory cannot be written.
     """
 
     def __init__(
@@ -84,10 +84,13 @@ class Trainer:
         valid_fingerprint = hashlib.sha256(repr(list(map(tuple, valid))).encode()).hexdigest()
         self.data = {"train": rows.fingerprint, "valid": valid_fingerprint}
         self.progress = Progress(covered_from=planned_start(config.loss))
-        if has_state(run / "last"):
-            self.progress = load_state(run / "last", parts=self.parts, data=self.data)
-        claim_run(run, config)  # after everything that may refuse to start the run
-        self.metrics_log = MetricsLog(run / "metrics.jsonl", self.progress.metrics_size)
+        self.pending: PendingUpdate | None = None
+        self.metrics_log = open_log(run)  # locks the run; nothing else of it is written before this
+        try:
+            self._restore(display)
+        except BaseException:
+            self.metrics_log.discard()
+            raise
         self.reporter = Reporter(config, display=display, log=self.metrics_log)
         coverage_parameters = model.decoder.attention.coverage_parameters()
         self.coverage = CoveragePhase(config, progress=self.progress, parameters=coverage_parameters)
@@ -100,11 +103,31 @@ class Trainer:
             pairs=valid,
         )
         self.saved_update = self.progress.update
-        self.pending: PendingUpdate | None = None
         self.gradient_norm = math.nan  # of the last checked update
 
+    def _restore(self, display: Display) -> None:
+        """Restore the saved state if there is one, write and print changed settings, and write the configuration.
+
+        The settings are compared again, since another process may have written to the run before it was locked.
+
+        Raises:
+            ValueError: the state does not fit the settings or the data, or the run directory cannot be written.
+        """
+        find_run(self.config)
+        changes = find_changes(self.run, self.config)
+        if has_state(self.run / "last"):
+            self.progress = load_state(self.run / "last", parts=self.parts, data=self.data)
+        self.metrics_log.truncate(self.progress.metrics_size)
+        if changes:
+            for change in changes:
+                display.print(f"changed after update {self.progress.update:,}: {change}")
+            values = {change.key: {"before": change.before, "now": change.now} for change in changes}
+            self.metrics_log.write({"update": self.progress.update, "changed": values})
+            self._save()  # the record is part of the saved state before config.yaml holds the new settings
+        write_config(self.run, self.config)
+
     def run_updates(self) -> float:
-        """Train until a limit, patience or a signal ends the run.
+        """Train until a limit is reached, train.patience is used up, or a signal arrives.
 
         Returns:
             The best validation score, in train.metric.
@@ -157,7 +180,7 @@ class Trainer:
             self.reporter.patience_ended(progress)
 
     def _finish(self) -> None:
-        """Save the last updates; validate if no validation counts yet."""
+        """Save the last updates; validate if there was no validation that counts."""
         progress = self.progress
         if self.saved_update < progress.update:
             self._save()
@@ -173,7 +196,7 @@ class Trainer:
         return progress.update >= config.max_updates or has_all_epochs
 
     def _has_ended(self) -> bool:
-        """Return whether a limit or patience ends the run. Patience does not end it while coverage is pending."""
+        """Return whether the run has ended by a limit or by train.patience, which does not count while coverage is pending."""
         patience_has_ended = self.progress.patience_has_ended(self.config.train.patience)
         return self._has_reached_limit() or (patience_has_ended and not self.coverage.is_pending())
 
@@ -200,7 +223,7 @@ class Trainer:
         )
 
     def _try_largest_batch(self) -> None:
-        """Try the largest batch, so that a run that does not fit into memory fails early; report the peak memory."""
+        """Try the largest batch, so that a run that does not fit into memory fails at its start; print the peak memory."""
 
         def size(rows: np.ndarray) -> int:
             return len(rows) * int(self.rows.src_lengths[rows].max() + self.rows.tgt_lengths[rows].max())
@@ -218,13 +241,13 @@ class Trainer:
         update = self.updater.update(group, number=number, learning_rate=rate, coverage_weight=weight)
         progress.update = number
         progress.seconds += time.perf_counter() - started
-        self._check_pending()  # the previous update, while a GPU computes this one
+        self._check_pending()  # checks the previous update; a GPU computes this one in the meantime
         self.pending = update
         if update.copied is None:
             self._check_pending()
 
     def _check_pending(self) -> None:
-        """Wait for the values of the last update, check them and add them to the progress.
+        """Wait for the values of the pending update, check them and add them to the progress.
 
         Runs before anything is logged, validated or saved.
 
@@ -272,6 +295,7 @@ class Trainer:
     def _save(self) -> None:
         """Save the state of the run."""
         self._check_pending()
+        self.metrics_log.sync()  # the saved state refers to these records
         self.progress.metrics_size = self.metrics_log.size
         save_state(self.run / "last", self.progress, parts=self.parts, data=self.data)
         self.saved_update = self.progress.update

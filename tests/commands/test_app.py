@@ -255,7 +255,7 @@ def test_a_damaged_model_is_one_line(model: str, tmp_path: Path) -> None:
     write(tmp_path / "model.safetensors", b"half")
     assert "does not fit" in refused("translate", tmp_path, text=b"a\n")
     write(tmp_path / "config.json", b"{")
-    assert "is not a complete model directory" in refused("translate", tmp_path, text=b"a\n")
+    assert "config.json is damaged: Expecting property name" in refused("translate", tmp_path, text=b"a\n")
 
 
 @pytest.mark.parametrize(

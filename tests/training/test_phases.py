@@ -84,7 +84,7 @@ def test_coverage_starts_where_patience_ends_and_the_run_continues(
     lines = capsys.readouterr().err.splitlines()
     assert (
         "coverage starts after update 6; the best score so far is discarded; "
-        "from here on only models with coverage count"
+        "from now on only models with coverage are compared"
     ) in lines
     assert "stopping early: no improvement in 2 validations (train.patience=2)" in lines
 
@@ -175,7 +175,7 @@ def other_settings(first: Config, differing: str) -> str:
     """The pattern of the whole message."""
     return re.escape(
         f"the settings must be those of train.init_from={first.run_dir}, but these differ: {differing}; "
-        "set them to its values (copying and coverage may be added, dropout may differ)"
+        "set them to the values of that model (copying and coverage may be added, dropout may differ)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from seq2seq.config import Config, from_container
-from seq2seq.training.run_dir import MAY_CHANGE, claim_run, find_run
+from seq2seq.training.run_dir import MAY_CHANGE, Change, find_changes, find_run, open_log, write_config
 from seq2seq.training.state import STATE
 
 
@@ -20,9 +21,15 @@ def config_of(folder: Path, **sections: Any) -> Config:
     return config
 
 
+def claim(config: Config) -> None:
+    """Create a run directory as the trainer does."""
+    open_log(Path(config.run_dir)).close()
+    write_config(Path(config.run_dir), config)
+
+
 def start_run(config: Config) -> None:
     """Create a run directory with a saved state."""
-    claim_run(Path(config.run_dir), config)
+    claim(config)
     (Path(config.run_dir) / "last").mkdir(exist_ok=True)
     (Path(config.run_dir) / "last" / STATE).touch()
 
@@ -31,7 +38,7 @@ def test_finding_writes_nothing_and_claiming_writes_the_configuration(tmp_path: 
     config = config_of(tmp_path, data={"root": "é"})
     assert find_run(config) == tmp_path / "run"
     assert not (tmp_path / "run").exists()
-    claim_run(Path(config.run_dir), config)
+    claim(config)
     saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text(encoding="utf-8"))
     assert from_container(Config, saved) == config
     assert find_run(config) == tmp_path / "run"
@@ -45,13 +52,16 @@ def test_other_settings_are_named_with_both_values(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path / 'run'} holds a run of another configuration: "
         "model.cell (was lstm, is gru), model.hidden_size (was 256, is 8); "
-        "set them back to continue that run, or set name to start a new one"
+        "set them back to continue that run, or set name to start a new run; "
+        "only train.learning_rate, train.log_every, train.plateau_factor, train.profile, train.schedule, train.warmup, "
+        "run_dir, data.test, train.device, train.max_epochs, train.max_updates, train.patience, train.resume, "
+        "train.threads may change, and files of the same content may be named differently"
     )
 
 
 def test_a_run_that_saved_nothing_can_be_started_with_other_settings(tmp_path: Path) -> None:
-    claim_run(tmp_path / "run", config_of(tmp_path))
-    assert find_run(config_of(tmp_path, train={"learning_rate": 0.5})) == tmp_path / "run"
+    claim(config_of(tmp_path))
+    assert find_run(config_of(tmp_path, train={"batch_tokens": 5})) == tmp_path / "run"
 
 
 OTHER = {
@@ -62,8 +72,20 @@ OTHER = {
         "log_every": 7,
         "device": "cpu",
         "threads": 7,
+        "learning_rate": 7.0,
+        "warmup": 7,
+        "schedule": "plateau",
+        "plateau_factor": 0.7,
+        "profile": True,
     },
-    "data": {"root": "elsewhere", "test": {"src": "x", "tgt": "y", "file": "z"}},
+    "data": {
+        "root": "elsewhere",
+        "train": {"file": "./a"},
+        "valid": {"src": "x"},
+        "src_field": "en",
+        "tgt_field": "de",
+        "test": {"src": "x", "tgt": "y", "file": "z"},
+    },
 }
 
 
@@ -80,7 +102,7 @@ def test_keys_that_may_change_do(tmp_path: Path) -> None:
     ("section", "key", "value"),
     [
         ("data", "max_source_length", 9),
-        ("data", "valid", {"src": "other"}),
+        ("data", "valid_lines", 5),
         ("tokenizer", "type", "bpe"),
         ("model", "attention_size", 3),
         ("loss", "label_smoothing", 0.0),
@@ -93,9 +115,69 @@ def test_keys_that_may_change_do(tmp_path: Path) -> None:
 )
 def test_settings_that_the_result_depends_on_may_not_change(tmp_path: Path, section: str, key: str, value: Any) -> None:
     start_run(config_of(tmp_path))
-    name = f"{section}.{key}" + (".src" if isinstance(value, dict) else "")
-    with pytest.raises(ValueError, match=rf"{name} \(was .*, is "):
+    with pytest.raises(ValueError, match=rf"{section}\.{key} \(was .*, is "):
         find_run(config_of(tmp_path, **{section: {key: value}}))
+
+
+def test_changes_of_the_updates_and_the_log_are_listed(tmp_path: Path) -> None:
+    start_run(config_of(tmp_path))
+    assert find_changes(tmp_path / "run", config_of(tmp_path)) == []
+    assert find_changes(tmp_path / "run", config_of(tmp_path, **OTHER)) == [
+        Change("train.learning_rate", 0.002, 7.0),
+        Change("train.log_every", 50, 7),
+        Change("train.plateau_factor", None, 0.7),
+        Change("train.profile", False, True),
+        Change("train.schedule", "constant", "plateau"),
+        Change("train.warmup", 0, 7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is damaged: it must hold the settings of the run, but holds nothing"),
+        (b"- 1\n", "is damaged: it must hold the settings of the run, but holds [1]"),
+        (b"5", "is damaged: it must hold the settings of the run, but holds 5"),
+        (b"{", "is damaged: it is not YAML"),
+        (b"a: b: c", "is damaged: it is not YAML"),
+        (b"!!python/object:os.system {}", "is damaged: it is not YAML"),
+        (b"\0", "is damaged: it is not YAML"),
+        (b"\xff", "is damaged: it is not UTF-8"),
+        (b"[" * 100_000, "is damaged: it is not YAML"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_damaged_configuration_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    config = config_of(tmp_path)
+    start_run(config)
+    path = tmp_path / "run" / "config.yaml"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    message = f"{path} {reason}; restore it, or set name to start a new run"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        find_run(config)
+
+
+@pytest.mark.parametrize("line", ["5: x", "train: 5", "data: [1]", "x: {y: {z: 1}}", "? [1]\n: 2"])
+def test_wrong_settings_of_a_run_are_one_sentence(tmp_path: Path, line: str) -> None:
+    config = config_of(tmp_path)
+    start_run(config)
+    with (tmp_path / "run" / "config.yaml").open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path / "run"))) as caught:
+        find_run(config)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_configuration_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    start_run(config)
+    path = tmp_path / "run" / "config.yaml"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))} must be a regular file, but is a named pipe$"):
+        find_run(config)
 
 
 def test_keys_that_may_change_exist() -> None:
@@ -141,7 +223,8 @@ def test_resume_never_refuses_a_run_and_accepts_an_empty_directory(tmp_path: Pat
 
 def test_a_run_directory_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(ValueError, match=r"run_dir .*run can't be written: .*; set run_dir to another folder"):
+    message = f"{tmp_path / 'run'} can't be written: File exists; set run_dir to another folder"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         start_run(config_of(tmp_path))
 
 

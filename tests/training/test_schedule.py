@@ -47,7 +47,7 @@ def test_the_limit_of_updates_has_no_influence() -> None:  # otherwise a resumed
 
 def test_inverse_sqrt_requires_a_warmup() -> None:
     message = (
-        "train.schedule=inverse_sqrt decays the rate from the end of the warmup on, but train.warmup is 0; "
+        "train.schedule=inverse_sqrt lowers the learning rate after the warmup, but train.warmup is 0; "
         "set train.warmup above 0"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -59,7 +59,7 @@ def test_inverse_sqrt_requires_a_warmup() -> None:
 def test_a_plateau_factor_requires_the_plateau_schedule() -> None:
     config = TrainConfig(schedule="constant", plateau_factor=0.3)
     message = (
-        "train.plateau_factor has no effect with train.schedule=constant; leave it out, or set train.schedule=plateau"
+        "train.plateau_factor has no effect with train.schedule=constant; remove it, or set train.schedule=plateau"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_schedule(config)
@@ -74,7 +74,7 @@ def test_the_weight_of_coverage_climbs_from_its_start() -> None:
     assert coverage_weight(config, 10**6, None) == 0, "the start is not decided yet"
 
 
-WITHOUT_COVERAGE = " has no effect with model.coverage=none; leave it out, or set model.coverage=sum or fertility"
+WITHOUT_COVERAGE = " has no effect with model.coverage=none; remove it, or set model.coverage=sum or fertility"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ WITHOUT_COVERAGE = " has no effect with model.coverage=none; leave it out, or se
             {"coverage_start": -1},
             "sum",
             0,
-            "loss.coverage_start=-1 starts coverage when train.patience ends, but train.patience=0 never ends; "
+            "loss.coverage_start=-1 starts coverage when train.patience is used up, but train.patience=0 means no limit; "
             "set train.patience above 0, or loss.coverage_start to a number of updates",
         ),
     ],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from seq2seq.training import state as state_module
-from seq2seq.training.state import STATE, Progress, load_state, save_state
+from seq2seq import files
+from seq2seq.training.state import STATE, Progress, load_state, new_run_advice, save_state
 
 DATA = {"train": "these", "valid": "those"}
 
@@ -69,25 +72,23 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     first = model_and_optimizer(1)
     save_state(tmp_path, Progress(update=1), parts=first, data=DATA)
 
-    def half(content: Any, path: Path) -> None:
-        path.write_bytes(b"PK half a file")
+    def half(descriptor: int, content: bytes) -> int:
+        original(descriptor, content[:40])
         raise KeyboardInterrupt
 
     def never(source: Path, target: Path) -> None:
         raise KeyboardInterrupt
 
+    original = os.write
     with monkeypatch.context() as patched:
-        if moment == "writing":
-            patched.setattr(state_module.torch, "save", half)
-        else:
-            patched.setattr(state_module.os, "replace", never)
+        patched.setattr(files.os, *(("write", half) if moment == "writing" else ("replace", never)))
         with pytest.raises(KeyboardInterrupt):
             save_state(tmp_path, Progress(update=2), parts=model_and_optimizer(2), data=DATA)
     restored = model_and_optimizer(3)
     assert load_state(tmp_path, parts=restored, data=DATA).update == 1
     assert torch.equal(restored["model"].weight, first["model"].weight)
     save_state(tmp_path, Progress(update=3), parts=first, data=DATA)
-    assert [path.name for path in tmp_path.iterdir()] == [STATE], "the next save replaces the temporary file"
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
@@ -107,8 +108,100 @@ def test_the_state_holds_nothing_executable(tmp_path: Path) -> None:
     assert set(torch.load(tmp_path / STATE, weights_only=True)) >= {"progress", "parts", "cpu_rng", "data"}
 
 
-def test_a_damaged_state_is_named(tmp_path: Path) -> None:
-    (tmp_path / STATE).write_bytes(b"half of it")
-    message = f"{tmp_path / STATE} is damaged; set name to start a new run"
+def refused(path: Path, reason: str) -> None:
+    message = f"{path} is damaged or does not fit the run ({reason}); set name to start a new run"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load_state(path.parent, parts=model_and_optimizer(1), data=DATA)
+
+
+@pytest.mark.parametrize("content", [b"", b"half of it", b"PK\x05\x06" + bytes(18)])
+def test_a_damaged_state_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / STATE).write_bytes(content)
+    refused(tmp_path / STATE, "PyTorch cannot read it" if content.startswith(b"PK") else "it is no complete zip file")
+
+
+def test_a_state_that_is_no_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / STATE
+    os.mkfifo(path)
+    refused(path, f"{path} must be a regular file, but is a named pipe")
+
+
+PROGRESS = {"update": 1, "epoch": 0, "position": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, "'data' is missing"),
+        ([1], "it does not hold the state of a run"),
+        (torch.zeros(2), "it does not hold the state of a run"),
+        ({"data": DATA}, "'progress' is missing"),
+        ({"data": DATA, "progress": {}}, "progress does not hold the counters of a run"),
+        ({"data": DATA, "progress": PROGRESS | {"update": "x"}}, "progress.update must not be x"),
+        ({"data": DATA, "progress": PROGRESS | {"update": 1.5}}, "progress.update must not be 1.5"),
+        ({"data": DATA, "progress": PROGRESS | {"tokens": None}}, "progress.tokens must not be None"),
+        ({"data": DATA, "progress": PROGRESS | {"word": 1}}, "progress.word must not be 1"),
+        ({"data": DATA, "progress": PROGRESS}, "'parts' is missing"),
+        ({"data": DATA, "progress": PROGRESS, "parts": {}}, "'model' is missing"),
+    ],
+)
+def test_a_file_that_holds_no_state_is_named(tmp_path: Path, change: Any, reason: str) -> None:
+    torch.save(change, tmp_path / STATE)
+    refused(tmp_path / STATE, reason)
+
+
+def saved_content(folder: Path) -> dict[str, Any]:
+    save_state(folder, Progress(update=1), parts=model_and_optimizer(1), data=DATA)
+    content: dict[str, Any] = torch.load(folder / STATE, weights_only=True)
+    return content
+
+
+def test_wrong_shapes_are_named(tmp_path: Path) -> None:
+    content = saved_content(tmp_path)
+    content["parts"]["optimizer"]["state"][0]["exp_avg"] = torch.zeros(7)
+    torch.save(content, tmp_path / STATE)
+    refused(tmp_path / STATE, "exp_avg of a parameter of shape [2, 3] has shape [7]")
+    content["parts"]["model"]["weight"] = torch.zeros(7)
+    torch.save(content, tmp_path / STATE)
+    refused(tmp_path / STATE, "Error(s) in loading state_dict for Linear:")
+
+
+@pytest.mark.parametrize("key", ["cpu_rng", "cuda_rng", "parts", "progress", "data"])
+@pytest.mark.parametrize("value", [None, 5, "x", [1], {"x": 1}, torch.zeros(3)])
+def test_no_wrong_value_ends_in_another_error(tmp_path: Path, key: str, value: Any) -> None:
+    torch.save(saved_content(tmp_path) | {key: value}, tmp_path / STATE)
+    with contextlib.suppress(ValueError):
         load_state(tmp_path, parts=model_and_optimizer(1), data=DATA)
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    saved_content(tmp_path)
+    path = tmp_path / STATE
+    content = path.read_bytes()
+    numbers = random.Random(1)
+    comment = range(8 * (len(content) - 100), 8 * len(content))
+    for bit in [*numbers.sample(range(8 * len(content)), 300), *comment]:
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged or does not fit the run"):
+            load_state(tmp_path, parts=model_and_optimizer(1), data=DATA)
+    for size in (0, 10, len(content) // 2, len(content) - 71, len(content) - 1):
+        path.write_bytes(content[:size])
+        with pytest.raises(ValueError, match="is damaged or does not fit the run"):
+            load_state(tmp_path, parts=model_and_optimizer(1), data=DATA)
+
+
+def test_a_state_of_an_older_version_has_no_checksum(tmp_path: Path) -> None:
+    content = saved_content(tmp_path)
+    torch.save(content, tmp_path / STATE)
+    assert load_state(tmp_path, parts=model_and_optimizer(2), data=DATA).update == 1
+
+
+def test_the_advice_names_the_best_model_if_there_is_one(tmp_path: Path) -> None:
+    assert new_run_advice(tmp_path) == "set name to start a new run"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").touch()
+    assert new_run_advice(tmp_path) == (
+        f"set name to start a new run, which can start from the best model of this one with train.init_from={tmp_path}"
+    )

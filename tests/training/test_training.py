@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,16 +35,20 @@ from small_runs import (
 )
 from torch import Tensor, nn
 
-from seq2seq.config import TrainConfig
+from seq2seq import files
+from seq2seq.config import FilesConfig, ModelConfig, TrainConfig
 from seq2seq.data.batching import Batch, plan_epoch
+from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
 from seq2seq.loss import Loss
 from seq2seq.metrics import scores
 from seq2seq.model import Seq2Seq
+from seq2seq.threads import max_threads
 from seq2seq.training import trainer
 from seq2seq.training.optimizer import OPTIMIZERS, make_average, make_optimizer
+from seq2seq.training.run_dir import open_log, write_config
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.stopping import Stopped
-from seq2seq.training.train import train
+from seq2seq.training.train import step_by_step_message, train
 from seq2seq.training.trainer import Trainer
 from seq2seq.translator import Translator
 
@@ -167,7 +173,7 @@ def test_exact_resume_after_a_crash_anywhere(folder: Path, monkeypatch: pytest.M
 SCRIPT = """
 import json, sys
 from seq2seq.config import Config, from_container
-from seq2seq.training.train import train
+from seq2seq.training.train import step_by_step_message, train
 train(from_container(Config, json.loads(sys.argv[1])))
 """
 
@@ -241,7 +247,7 @@ def test_other_validation_data_is_refused(folder: Path) -> None:
         ({"model.attention": "none", "search.coverage_penalty": 1}, r"search\.coverage_penalty and .* set them to 0"),
         (
             {"data.src_field": "en"},
-            r"data\.src_field=en applies to \.jsonl and \.tsv files only, but data names none; leave it out",
+            r"data\.src_field=en applies to \.jsonl and \.tsv files only, but data names none;",
         ),
         ({"data.tgt_field": "1"}, r"data\.tgt_field=1 applies to \.jsonl and \.tsv files only"),
     ],
@@ -303,6 +309,173 @@ def test_an_early_failure_leaves_no_run_directory(folder: Path, changes: dict[st
         train(config_of(folder, **changes))
     assert not (folder / "run").exists(), "otherwise the corrected command would be refused as another configuration"
     train(config_of(folder, train__max_updates=1))
+
+
+# ---- changes on resume
+
+
+def test_the_learning_rate_may_change_and_the_change_is_logged(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(folder, train__max_updates=3)
+    train(config)
+    before = metrics_of(config)[:3]  # the validation at the end of a run is not part of the saved state
+    config.train.max_updates, config.train.learning_rate, config.train.warmup = 5, 0.5, 8
+    with monkeypatch.context() as patched:  # a crash before the next save must not lose the record
+        patched.setattr(Trainer, "_update", crash)
+        with pytest.raises(Crash):
+            train(config)
+    lines = capsys.readouterr().err.splitlines()
+    assert "changed after update 3: train.learning_rate (was 0.01, is 0.5)" in lines
+    assert "changed after update 3: train.warmup (was 0, is 8)" in lines
+    train(config)
+    assert "changed after update" not in capsys.readouterr().err
+    record, *after = metrics_of(config)[len(before) :]
+    assert metrics_of(config)[: len(before)] == before
+    assert record == {
+        "update": 3,
+        "changed": {
+            "train.learning_rate": {"before": 0.01, "now": 0.5},
+            "train.warmup": {"before": 0, "now": 8},
+        },
+    }
+    rates = [line["learning_rate"] for line in after if "learning_rate" in line]
+    assert rates == [0.5 * 4 / 8, 0.5 * 5 / 8]
+
+
+def crash(*arguments: Any) -> None:
+    raise Crash
+
+
+def test_data_files_are_compared_by_content(folder: Path) -> None:
+    unbroken, broken = everything(folder, "unbroken"), everything(folder, "broken", train__max_updates=5)
+    train(unbroken)
+    train(broken)
+    (folder / "moved").mkdir()
+    with (folder / "moved" / "train.jsonl").open("w") as stream:
+        texts = [(folder / f"train.{side}").read_text().splitlines() for side in ("src", "tgt")]
+        for source, target in zip(*texts, strict=True):
+            stream.write(json.dumps({"en": source, "de": target}) + "\n")
+    for side in ("src", "tgt"):
+        (folder / "moved" / f"valid.{side}").write_text((folder / f"valid.{side}").read_text())
+    broken.train.max_updates = unbroken.train.max_updates
+    broken.data.root = str(folder / "moved")
+    broken.data.train = FilesConfig(file="./train.jsonl")
+    broken.data.src_field, broken.data.tgt_field = "en", "de"
+    train(broken)
+    assert_same_run(unbroken, broken)
+
+
+# ---- a refused or failed run
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("updates", [None, 2], ids=["before its first save", "after a save"])
+def test_a_run_that_is_training_is_not_touched(folder: Path, updates: int | None) -> None:
+    config = config_of(folder)
+    if updates:
+        config.train.max_updates = updates
+        train(config)
+    run = Path(config.run_dir)
+    log = open_log(run)
+    write_config(run, config)
+    log.write({"update": 1})
+    before = contents(run)
+    other = config_of(folder, train__max_updates=9) if updates else config_of(folder, model__hidden_size=64)
+    message = f"another process is training in {run}; wait until it ends, or set name to start a new run"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        train(other)
+    assert contents(run) == before
+    log.close()
+
+
+def test_a_damaged_state_changes_nothing_in_the_run(folder: Path) -> None:
+    config = config_of(folder)
+    train(config)
+    run = Path(config.run_dir)
+    torch.save({}, run / "last" / "state.pt")
+    (run / "metrics.jsonl").unlink()
+    before = contents(run)
+    config.train.learning_rate = 0.5
+    with pytest.raises(
+        ValueError, match=r"state\.pt is damaged or does not fit the run \('data' is missing\); set name"
+    ):
+        train(config)
+    assert contents(run) == before
+
+
+def test_a_full_disk_at_every_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = {"data.test.src": "test.src", "data.test.tgt": "test.tgt"}
+    limits = {"train.max_updates": 4, "train.valid_every": 2, "train.log_every": 1}
+    whole = everything(folder, "whole", **data | limits)
+    train(whole)
+    original, count, fails_at = os.write, 0, 0
+    named = set()
+
+    def write(descriptor: int, content: bytes) -> int:
+        nonlocal count
+        count += 1
+        if count == fails_at:
+            original(descriptor, content[: len(content) // 2])
+        if count >= fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(descriptor, content)
+
+    while True:
+        fails_at, count = fails_at + 1, 0
+        config = everything(folder, f"run{fails_at}", **data | limits)
+        run = Path(config.run_dir)
+        with monkeypatch.context() as patched:
+            patched.setattr(files.os, "write", write)
+            try:
+                train(config)
+                break
+            except (OSError, ValueError) as error:
+                message = str(error)
+        assert "No space left on device" in message
+        named.update(re.findall(rf"{re.escape(str(run))}/([a-z./]*)", message))
+        assert list(folder.rglob("*.tmp")) == []
+        if (run / "metrics.jsonl").exists():
+            metrics_of(config)  # only whole records
+        train(config)
+        assert_same_run(whole, config)
+    places = {"last/config.json", "last/tokenizer.json", "last/state.pt", "metrics.jsonl", "test.hyp", "config.yaml"}
+    assert named == places | {"model/config.json", "model/model.safetensors", "model/tokenizer.json"}
+
+
+def test_a_disk_that_is_really_full(folder: Path) -> None:
+    disk = folder / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no right to mount a small tmpfs")
+    try:
+        config = config_of(disk, "run", data__root=str(folder), model__hidden_size=64)
+        values = json.dumps(dataclasses.asdict(config))
+        settings = [f"{key}={value}" for key, value in flat(json.loads(values)).items() if value is not None]
+        command = [sys.executable, "-m", "seq2seq", "train", *settings]
+        environment = os.environ | {"HF_DATASETS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert re.fullmatch(
+            rf"error: {disk}/run/.* can't be used: No space left on device", done.stderr.splitlines()[-1]
+        )
+        assert "Traceback" not in done.stderr
+        assert list(disk.rglob("*.tmp")) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 # ---- normalised by target tokens
@@ -690,18 +863,38 @@ def test_a_log_line_is_the_mean_since_the_last(folder: Path) -> None:
         assert low < line["loss"] < high
 
 
+ATTENTIONS_WITH_TWIN = "model.attention=additive or dot or general or scaled_dot"
+
+
 @pytest.mark.parametrize(
-    ("layers", "attention", "by_steps"), [(1, "additive", False), (2, "additive", True), (1, "none", True)]
+    ("layers", "attention", "now", "then"),
+    [
+        (1, "additive", None, None),
+        (2, "additive", "model.decoder_layers=2", "model.decoder_layers=1"),
+        (1, "none", "model.attention=none", ATTENTIONS_WITH_TWIN),
+        (
+            2,
+            "none",
+            "model.decoder_layers=2 and model.attention=none",
+            f"model.decoder_layers=1 and {ATTENTIONS_WITH_TWIN}",
+        ),
+    ],
 )
 def test_a_decoder_that_trains_step_by_step_is_reported(
-    folder: Path, capsys: pytest.CaptureFixture[str], layers: int, attention: str, by_steps: bool
+    folder: Path, capsys: pytest.CaptureFixture[str], layers: int, attention: str, now: str | None, then: str | None
 ) -> None:
     train(config_of(folder, model__decoder_layers=layers, model__attention=attention, train__max_updates=1))
-    message = (
-        f"the decoder is trained step by step, since model.decoder_layers={layers} and model.attention={attention}; "
-        "training is faster with model.decoder_layers=1 and an attention"
+    found = [line for line in capsys.readouterr().err.splitlines() if "step by step" in line]
+    message = f"the decoder is trained step by step, since {now}; training is faster with {then}"
+    assert found == ([message] if now else [])
+
+
+def test_an_attention_without_a_twin_is_the_reason_that_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(FAST_ATTENTIONS, "dot")
+    assert step_by_step_message(ModelConfig(attention="dot")) == (
+        "the decoder is trained step by step, since model.attention=dot; "
+        "training is faster with model.attention=additive or general or scaled_dot"
     )
-    assert (message in capsys.readouterr().err.splitlines()) is by_steps
 
 
 def test_train_profile_prints_a_table_at_the_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -789,6 +982,17 @@ def test_threads_reach_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     train(config_of(folder, "one", train__threads=1, train__max_updates=1))
     train(config_of(folder, "zero", train__threads=0, train__max_updates=1))
     assert requested == [1]
+
+
+@pytest.mark.parametrize("number", [max_threads() + 1, 1_000_000, 10**30])
+def test_too_many_threads_are_refused(folder: Path, number: int) -> None:
+    message = (
+        f"train.threads must be at most {max_threads()} on this machine with {os.cpu_count()} cores, but is {number}: "
+        "more threads than cores are slower, and too many crash the process"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        train(config_of(folder, train__threads=number))
+    assert not (folder / "run").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
