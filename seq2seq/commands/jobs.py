@@ -40,7 +40,11 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
         if not _completes_train():
             return
     else:
-        overrides = for_hydra(settings, own_config=not flags.keys().isdisjoint({"--config-path", "--config-name"}))
+        overrides = for_hydra(
+            settings,
+            own_config=not flags.keys().isdisjoint({"--config-path", "--config-name"}),
+            sweeps="--multirun" in flags,
+        )
     register_schema()
     written = [f"{name}={value}" if value else name for name, value in flags.items()]
     started = False

@@ -29,7 +29,8 @@ class _ReadAhead:
         try:
             for line in self._lines:
                 with self._changed:
-                    self._changed.wait_for(lambda length=len(line): self._has_place(length))
+                    while not self._has_place(len(line)):
+                        self._changed.wait()
                     self._waiting.append(line)
                     self._waiting_characters += len(line)
                     self._changed.notify_all()
