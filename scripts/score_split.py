@@ -1,4 +1,4 @@
-"""Score a trained run, or the lead baseline, on a split of the data of the run.
+"""Score the model of a run, or the lead baseline, on a split of the data of the run.
 
 python scripts/score_split.py runs/aeslc --metric rouge --metric summary
 python scripts/score_split.py runs/aeslc --lead --metric rouge      the first sentence, cut to the mean target length
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from seq2seq.commands.streams import check_output
 from seq2seq.config import Config, from_container
 from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
@@ -25,7 +26,7 @@ from seq2seq.translator import Translator
 
 
 def lead(pairs: Sequence[Pair], train: Sequence[Pair]) -> list[str]:
-    """The first sentence of every source, cut to the mean length of the training targets in words."""
+    """Return the first sentence of every source, cut to the mean length of the training targets in words."""
     length = round(statistics.mean(len(words(pair.tgt)) for pair in train))
     leads = []
     for pair in pairs:
@@ -53,9 +54,16 @@ def main() -> None:
     metrics = arguments.metric or ["bleu"]
     evaluate.check_names(metrics)
     if arguments.lead and arguments.beam_size is not None:
-        raise ValueError("--beam-size has no effect with --lead, which uses no model; leave one of them out")
+        raise ValueError("--beam-size has no effect with --lead, which uses no model; remove one of them")
     config: Config = from_container(Config, yaml.safe_load((arguments.run / "config.yaml").read_text(encoding="utf-8")))
     pairs = corpus.read_split(config.data, arguments.split)
+    files = [
+        path
+        for source in corpus.sources(getattr(config.data, arguments.split), config.data, arguments.split)
+        for path in source
+    ]
+    if arguments.output:
+        check_output(arguments.output, files)
     if arguments.lead:
         hypotheses = lead(pairs, corpus.read_split(config.data, "train"))
     else:

@@ -28,7 +28,7 @@ def for_hydra(settings: Sequence[str], *, own_config: bool = False, sweeps: bool
         sweeps: whether --multirun is given, so that a comma separates the values of a sweep.
 
     Raises:
-        ValueError: a mistyped key (the nearest one is named), an argument that is not KEY=VALUE, or a comma in a file name
+        ValueError: a mistyped key (the message names the nearest one), an argument that is not KEY=VALUE, or a comma in a file name
             if there is no such file.
     """
     expanded = [part for setting in settings for part in _expanded(setting)]

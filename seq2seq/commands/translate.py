@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -152,7 +153,8 @@ class InvalidLines:
 
 def _model_files(model: str) -> list[Path]:
     """List the files of a model directory or of the model of a run directory."""
-    folders = (Path(model), Path(model, "model"))
+    folder = os.path.expanduser(model)
+    folders = (Path(folder), Path(folder, "model"))
     try:
         return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
     except OSError:  # loading the model reports it

@@ -166,12 +166,12 @@ def training_text(data: DataConfig, side: str) -> Iterator[str]:
 
 
 def given(files: FilesConfig) -> bool:
-    """Whether a split names at least one file."""
+    """Return whether a split names at least one file."""
     return any(_names(value) for value in _values(files))
 
 
 def check_fields(data: DataConfig) -> None:
-    """Check that field names are set only if some split has records.
+    """Check that field names are set only if a split has files of records.
 
     Raises:
         ValueError: a field name is set, but all splits are parallel files.
