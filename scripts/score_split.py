@@ -9,6 +9,7 @@ Meant for records (JSONL, TSV); ``seq2seq evaluate`` scores parallel files too.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from seq2seq.commands.streams import check_output
+from seq2seq.commands.streams import check_output, output_stream
 from seq2seq.config import Config, from_container
 from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
@@ -57,13 +58,9 @@ def main() -> None:
         raise ValueError("--beam-size has no effect with --lead, which uses no model; remove one of them")
     config: Config = from_container(Config, yaml.safe_load((arguments.run / "config.yaml").read_text(encoding="utf-8")))
     pairs = corpus.read_split(config.data, arguments.split)
-    files = [
-        path
-        for source in corpus.sources(getattr(config.data, arguments.split), config.data, arguments.split)
-        for path in source
-    ]
     if arguments.output:
-        check_output(arguments.output, files)
+        sources = corpus.sources(getattr(config.data, arguments.split), config.data, arguments.split)
+        check_output(arguments.output, itertools.chain.from_iterable(sources))
     if arguments.lead:
         hypotheses = lead(pairs, corpus.read_split(config.data, "train"))
     else:
@@ -71,7 +68,8 @@ def main() -> None:
         translator.warns = False  # training has already reported the sources that are too long
         hypotheses = translator.translate([pair.src for pair in pairs])
     if arguments.output:
-        arguments.output.write_bytes(b"".join(map(corpus.as_line, hypotheses)))
+        with output_stream(arguments.output) as stream:
+            stream.writelines(map(corpus.as_line, hypotheses))
     scores = evaluate.score(
         hypotheses,
         [[pair.tgt for pair in pairs]],

@@ -6,6 +6,7 @@ Hydra calls them overrides: ``KEY=VALUE`` changes a setting, ``GROUP=NAME`` choo
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,7 @@ def _with_commas_quoted(settings: Sequence[str], sweeps: bool) -> list[str]:
     for setting in settings:
         key, _, value = setting.partition("=")
         if key.lstrip("+") in FILE_KEYS and "," in value and value[0] not in "[{'\"$":
-            if any(Path(root, value).expanduser().is_file() for root in ("", *roots)):
+            if any(Path(*map(os.path.expanduser, (root, value))).is_file() for root in ("", *roots)):
                 setting = f"{key}={_in_quotes(value)}"
             elif not sweeps and "(" not in value:
                 raise ValueError(

@@ -197,6 +197,11 @@ def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, (list, tuple)) else [str(value)]
 
 
+def expanded(name: str) -> Path:
+    """Replace ``~`` at the start of a file name by the home folder; a name without such a folder stays as it is."""
+    return Path(os.path.expanduser(name))
+
+
 def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel | _Records]:
     """List the files of a split and check that the settings fit together; no file is opened.
 
@@ -204,8 +209,8 @@ def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel 
         ValueError: the settings name no files, files that do not fit together, or a pipe, folder or device.
     """
     key = f"data.{split}"
-    root = Path(data.root).expanduser()
-    src, tgt, records = ([root / Path(name).expanduser() for name in _names(value)] for value in _values(files))
+    root = expanded(data.root)
+    src, tgt, records = ([root / expanded(name) for name in _names(value)] for value in _values(files))
     if records and (src or tgt):
         raise ValueError(f"{key} must have either src and tgt or file, but has both; remove {key}.file or the others")
     for path in records:

@@ -681,6 +681,38 @@ def test_an_error_while_the_pipe_stays_open_ends_the_command(model: str) -> None
     assert lines[0].startswith(b"error: n-best must be from 1 to the beam size")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_memory_does_not_grow_with_the_number_of_lines(tmp_path: Path) -> None:
+    def resident(process: subprocess.Popen[bytes]) -> float:
+        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc here")
+    lines = b"".join(b"%d %d %d\n" % (n % 10, n // 10 % 10, n // 100 % 10) for n in range(20_000))
+    out = tmp_path / "out"
+    options = ("--beam-size", "1", "--max-length-ratio", "0", "--output", out)
+    with start("-m", "seq2seq", "translate", ROOT / "tests" / "fixtures" / "model", *options) as process:
+        assert process.stdin is not None
+        for part in range(10):
+            process.stdin.write(lines)  # waits while the pipe is full
+            if part == 1:
+                early = resident(process)
+        late = resident(process)
+        process.stdin.close()
+        assert process.wait(600) == 0
+    assert out.read_bytes().count(b"\n") == 200_000
+    assert late - early < 100, f"{early:.0f} MiB after 40,000 lines, {late:.0f} MiB after 200,000"
+
+
+@pytest.mark.parametrize(
+    "options", [["--length-penalty", "nan"], ["--max-length-ratio", "nan"], ["--length-penalty", "1e999"]]
+)
+def test_numbers_that_are_not_finite_are_refused(model: str, options: list[str]) -> None:
+    assert options[0][2:].replace("-", "_") in refused("translate", model, *options, text=b"a\n").replace("-", "_")
+
+
 def test_a_reader_that_leaves_is_no_error(model: str) -> None:
     with start("-m", "seq2seq", "translate", model) as process:
         assert process.stdin is not None

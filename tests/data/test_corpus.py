@@ -205,6 +205,15 @@ def test_settings_are_checked_before_the_first_pair(tmp_path: Path) -> None:
         read_pairs(data.test, data, "test")
 
 
+def test_a_home_that_does_not_exist_is_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = DataConfig(root="~nobodyhere", train=FilesConfig(src="~nobodyhere/a", tgt="b"))
+    fails(data, "~nobodyhere/~nobodyhere/a cannot be read: No such file or directory")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a", "x\n")
+    assert train_pairs(DataConfig(root="~", train=FilesConfig(src="~/a", tgt="a"))) == [("x", "x")]
+
+
 def test_given() -> None:
     assert not split_given(FilesConfig())
     assert not split_given(FilesConfig(src=[], tgt="", file=None))
