@@ -90,7 +90,7 @@ def _train(composed: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def in_sweep(config: Config, overrides: Sequence[str]) -> Config:
-    """Give a job of a sweep its own run directory, named by the settings that differ between the jobs.
+    """Give a job of a sweep a separate run directory, named by the settings that differ between the jobs.
 
     Args:
         overrides: settings of the command line, which hold the values of all jobs.
