@@ -22,7 +22,7 @@ SHORT = ["name=demo_short", "train.max_updates=40", "train.valid_every=20", "dat
 
 
 def main() -> int:
-    """Train in a separate process, as a user would, then translate."""
+    """Train in a separate process with the command of a user, then translate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="only a few updates")
     short = parser.parse_args().short

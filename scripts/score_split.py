@@ -1,4 +1,4 @@
-"""Score a trained run, or the lead baseline, on a split of the data of the run.
+"""Score the model of a run, or the lead baseline, on a split of the data of the run.
 
 python scripts/score_split.py runs/aeslc --metric rouge --metric summary
 python scripts/score_split.py runs/aeslc --lead --metric rouge      the first sentence, cut to the mean target length
@@ -9,6 +9,7 @@ Meant for records (JSONL, TSV); ``seq2seq evaluate`` scores parallel files too.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from seq2seq.commands.streams import check_output, output_stream
 from seq2seq.config import Config, from_container
 from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
@@ -25,7 +27,7 @@ from seq2seq.translator import Translator
 
 
 def lead(pairs: Sequence[Pair], train: Sequence[Pair]) -> list[str]:
-    """The first sentence of every source, cut to the mean length of the training targets in words."""
+    """Return the first sentence of every source, cut to the mean length of the training targets in words."""
     length = round(statistics.mean(len(words(pair.tgt)) for pair in train))
     leads = []
     for pair in pairs:
@@ -53,9 +55,12 @@ def main() -> None:
     metrics = arguments.metric or ["bleu"]
     evaluate.check_names(metrics)
     if arguments.lead and arguments.beam_size is not None:
-        raise ValueError("--beam-size has no effect with --lead, which uses no model; leave one of them out")
+        raise ValueError("--beam-size has no effect with --lead, which uses no model; remove one of them")
     config: Config = from_container(Config, yaml.safe_load((arguments.run / "config.yaml").read_text(encoding="utf-8")))
     pairs = corpus.read_split(config.data, arguments.split)
+    if arguments.output:
+        sources = corpus.sources(getattr(config.data, arguments.split), config.data, arguments.split)
+        check_output(arguments.output, itertools.chain.from_iterable(sources))
     if arguments.lead:
         hypotheses = lead(pairs, corpus.read_split(config.data, "train"))
     else:
@@ -63,7 +68,8 @@ def main() -> None:
         translator.warns = False  # training has already reported the sources that are too long
         hypotheses = translator.translate([pair.src for pair in pairs])
     if arguments.output:
-        arguments.output.write_bytes(b"".join(map(corpus.as_line, hypotheses)))
+        with output_stream(arguments.output) as stream:
+            stream.writelines(map(corpus.as_line, hypotheses))
     scores = evaluate.score(
         hypotheses,
         [[pair.tgt for pair in pairs]],

@@ -1,4 +1,4 @@
-"""From the YAML files under conf/ and some settings to a checked configuration."""
+"""Compose a checked configuration from the YAML files under conf/ and settings of the command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compose(settings: Sequence[str]) -> Config:
     2
 
     Raises:
-        ValueError: a mistyped key (the nearest one is named), an unknown recipe, or a value that is not possible.
+        ValueError: a mistyped key (the message names the nearest one), an unknown recipe, or an impossible value.
     """
     register_schema()
     overrides = for_hydra(settings)
@@ -53,7 +53,7 @@ def register_schema() -> None:
 
 
 def conf_folder() -> str:
-    """The folder of the YAML files."""
+    """Return the folder of the YAML files."""
     return str(_bundled("conf", "conf"))
 
 
@@ -73,7 +73,7 @@ def to_config(composed: DictConfig) -> Config:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error of Hydra or OmegaConf without the details that only their developers need."""
+    """Join the message of an error of Hydra or OmegaConf into one line, without details for their developers."""
     parts = [str(error), str(error.__cause__)] if error.__cause__ else [str(error)]
     lines = [line.strip() for part in dict.fromkeys(parts) for line in part.splitlines()]
     lines = [re.sub("^In '.*?': ", "", line) for line in lines]  # the file of conf/ that names the group
@@ -81,6 +81,6 @@ def one_line(error: Exception) -> str:
 
 
 def _bundled(checkout_name: str, installed_name: str) -> Path:
-    """A folder inside the installed package, or at the top of a checkout."""
+    """Return a folder inside the installed package, or else at the top of a checkout."""
     installed = PACKAGE / installed_name
     return installed if installed.is_dir() else PACKAGE.parent / checkout_name

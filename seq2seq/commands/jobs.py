@@ -1,4 +1,4 @@
-"""Training jobs run by Hydra: one for a plain command line, several for a sweep (--multirun)."""
+"""Run training jobs with Hydra: one for a plain command line, several for a sweep (--multirun)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from seq2seq.config import Config
 
 
 def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
-    """Run Hydra, which answers flags such as --help itself and trains otherwise.
+    """Run Hydra, which handles flags such as --help itself and trains otherwise.
 
     Args:
-        flags: the values of flags by their long names; empty for a flag without value.
-        settings: KEY=VALUE.
+        flags: the values of flags by their long names; an empty value for a flag without one.
+        settings: arguments of the form KEY=VALUE.
 
     Raises:
-        ValueError: a mistake in the settings, in one line.
+        ValueError: a mistake in the settings.
     """
     flags = dict(flags)
     if "--config-path" in flags:  # Hydra would start at the folder of this file
@@ -40,7 +40,11 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
         if not _completes_train():
             return
     else:
-        overrides = for_hydra(settings, own_config=not flags.keys().isdisjoint({"--config-path", "--config-name"}))
+        overrides = for_hydra(
+            settings,
+            own_config=not flags.keys().isdisjoint({"--config-path", "--config-name"}),
+            sweeps="--multirun" in flags,
+        )
     register_schema()
     written = [f"{name}={value}" if value else name for name, value in flags.items()]
     started = False
@@ -62,9 +66,9 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
 
 
 def _completes_train() -> bool:
-    """Whether the command line that a shell wants to complete is one of train; Hydra gets it without this word."""
+    """Return whether a shell completes a command line of train; remove the word train from it for Hydra."""
     line = os.environ.get("COMP_LINE")
-    if line is None:  # the shell asks for its script
+    if line is None:  # the shell loads the completion script
         return True
     program, _, rest = line.partition(" ")
     command, space, rest = rest.lstrip().partition(" ")
@@ -86,10 +90,10 @@ def _train(composed: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def in_sweep(config: Config, overrides: Sequence[str]) -> Config:
-    """Give a job of a sweep its own run directory, named by the settings that differ between the jobs.
+    """Give a job of a sweep a separate run directory, named by the settings that differ between the jobs.
 
     Args:
-        overrides: those of the command line, which hold the values of all jobs.
+        overrides: settings of the command line, which hold the values of all jobs.
     """
     job = HydraConfig.get()
     if job.mode is not RunMode.MULTIRUN:
@@ -101,9 +105,9 @@ def in_sweep(config: Config, overrides: Sequence[str]) -> Config:
 
 @contextmanager
 def _hydra_process(arguments: Sequence[str]) -> Iterator[None]:
-    """Set what ``hydra.main`` reads from the process.
+    """Set the arguments and the environment variable that ``hydra.main`` reads.
 
-    With HYDRA_FULL_ERROR=1 it raises its errors instead of printing several lines.
+    With HYDRA_FULL_ERROR=1, Hydra raises its errors instead of printing several lines.
     """
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = ["seq2seq", *arguments]

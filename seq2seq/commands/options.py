@@ -1,7 +1,8 @@
-"""Arguments that several commands take, and how they load a model."""
+"""Arguments of commands, their limits, and loading a model for a command."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,65 @@ class ReportFormat(str, Enum):
     JSON = "json"
 
 
+MAX_THREADS = 1024
+MAX_BEAM = 1000
+MAX_BATCH_TOKENS = 10_000_000
+MAX_PIECES = 1_000_000
+
+
+def at_most(limit: int, reason: str) -> Callable[[int | None], int | None]:
+    """Make the check of an option that must not exceed a limit, for ``typer.Option(callback=...)``."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value > limit:
+            raise typer.BadParameter(f"it must be at most {limit:,}, but is {value}: {reason}")
+        return value
+
+    return check
+
+
 Model = Annotated[str, typer.Argument(help="A model directory or a run directory.", metavar="MODEL")]
 DeviceOption = Annotated[Device, typer.Option(help="Device of the model; auto uses a GPU if there is one.")]
-ThreadsOption = Annotated[int, typer.Option(min=0, help="Number of CPU threads; 0 leaves the choice to PyTorch.")]
-BeamSize = Annotated[int | None, typer.Option(min=1, help="Number of hypotheses in the beam; 1 is greedy search.")]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        callback=at_most(MAX_THREADS, "more threads than CPU cores make a program slower"),
+        help="Number of CPU threads; 0 leaves the choice to PyTorch.",
+    ),
+]
+BeamSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        callback=at_most(MAX_BEAM, "time and memory grow with the beam, and beams above 100 give worse translations"),
+        help="Number of hypotheses in the beam; 1 is greedy search.",
+    ),
+]
+NBest = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        callback=at_most(MAX_BEAM, "a search finds at most as many translations as its beam holds"),
+        help="Translations per line; above 1 requires --format jsonl.",
+    ),
+]
+MinLength = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        callback=at_most(MAX_PIECES, "no translation is as long"),
+        help="Minimum length of a translation, in pieces.",
+    ),
+]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        callback=at_most(MAX_BATCH_TOKENS, "a larger batch does not fit into memory"),
+        help="Source pieces in a batch, padding included; lower it to save memory.",
+    ),
+]
 
 
 def load_translator(model: str, device: Device, threads: int) -> Translator:

@@ -1,4 +1,4 @@
-"""The settings of a command line, checked and written as Hydra reads them.
+"""Check the settings of a command line and write them as Hydra reads them.
 
 Hydra calls them overrides: ``KEY=VALUE`` changes a setting, ``GROUP=NAME`` chooses a file of ``conf/GROUP``, and
 ``~GROUP`` removes a group.
@@ -6,8 +6,10 @@ Hydra calls them overrides: ``KEY=VALUE`` changes a setting, ``GROUP=NAME`` choo
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -15,17 +17,20 @@ from hydra.errors import HydraException
 from seq2seq.config import keys, unknown_key
 
 GROUPS = ("data", "model", "experiment")
+FILE_KEYS = tuple(f"data.{split}.{side}" for split in ("train", "valid", "test") for side in ("src", "tgt", "file"))
 NO_TEST_FILES = ("data.test.src=null", "data.test.tgt=null", "data.test.file=null")
 
 
-def for_hydra(settings: Sequence[str], *, own_config: bool = False) -> list[str]:
+def for_hydra(settings: Sequence[str], *, own_config: bool = False, sweeps: bool = False) -> list[str]:
     """Check settings and write them as Hydra reads them.
 
     Args:
         own_config: whether --config-path or --config-name replaces ``conf/train.yaml``.
+        sweeps: whether --multirun is given, so that a comma separates the values of a sweep.
 
     Raises:
-        ValueError: a mistyped key (the nearest one is named), or an argument that is not KEY=VALUE.
+        ValueError: a mistyped key (the message names the nearest one), an argument that is not KEY=VALUE, or a comma in a file name
+            if there is no such file.
     """
     expanded = [part for setting in settings for part in _expanded(setting)]
     check_keys(expanded)
@@ -36,14 +41,14 @@ def for_hydra(settings: Sequence[str], *, own_config: bool = False) -> list[str]
         choices.append("data=files")
     if {"model", "experiment"} <= chosen and not own_config:
         choices.append("order=model_last")
-    return [*choices, *map(_quoted, expanded)]
+    return [*choices, *(_quoted(setting) for setting in _with_commas_quoted(expanded, sweeps))]
 
 
 def check_keys(settings: Sequence[str]) -> None:
-    """Refuse settings that do not exist.
+    """Check that all settings exist.
 
     Raises:
-        ValueError: with the nearest setting.
+        ValueError: a setting does not exist; the message names the nearest one.
     """
     known = [*keys(), *GROUPS]
     for setting in settings:
@@ -63,10 +68,33 @@ def check_keys(settings: Sequence[str]) -> None:
 
 
 def _expanded(setting: str) -> tuple[str, ...]:
-    """The settings that a shorter one stands for."""
+    """Replace a short form by the settings that it stands for."""
     if setting in ("~data.test", "data.test=null"):
         return NO_TEST_FILES
     return (re.sub(rf"^\+({'|'.join(GROUPS)})=", r"\1=", setting),)  # + would choose from the group a second time
+
+
+def _with_commas_quoted(settings: Sequence[str], sweeps: bool) -> list[str]:
+    """Quote names of files that have a comma, which Hydra would read as several values of a sweep."""
+    roots = [setting.partition("=")[2] for setting in settings if setting.lstrip("+").startswith("data.root=")]
+    written = []
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key.lstrip("+") in FILE_KEYS and "," in value and value[0] not in "[{'\"$":
+            if any(Path(*map(os.path.expanduser, (root, value))).is_file() for root in ("", *roots)):
+                setting = f"{key}={_in_quotes(value)}"
+            elif not sweeps and "(" not in value:
+                raise ValueError(
+                    f"{key.lstrip('+')} must name a file, but there is no file {value}; write several files as "
+                    f"{key.lstrip('+')}=[{value}], or add --multirun to train once per value"
+                )
+        written.append(setting)
+    return written
+
+
+def _in_quotes(value: str) -> str:
+    """Write a value as a string of Hydra's grammar."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value) + "'"
 
 
 def _quoted(setting: str) -> str:
@@ -83,7 +111,4 @@ def _quoted(setting: str) -> str:
         if value[:1] in ("[", "{", "'", '"', "$"):
             raise ValueError(f"can't read {setting}; write a list as KEY=['a','b'], in quotes") from None
         quotes = True
-    if quotes:
-        value = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + (r"\'" if found[2] else ""), value)
-        return f"{key}='{value}'"
-    return setting
+    return f"{key}={_in_quotes(value)}" if quotes else setting

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, cast
+
+STANDARD_STREAM = Path("-")  # as a file name: standard input or standard output
+
+
+def named_file(path: Path | None) -> Path | None:
+    """Return a file name given by the user, or None for the standard stream: no name, or ``-``."""
+    return None if path == STANDARD_STREAM else path
 
 
 def standard_input() -> BinaryIO:
@@ -26,7 +35,7 @@ def standard_input() -> BinaryIO:
 
 @contextmanager
 def output_stream(path: Path | None) -> Iterator[BinaryIO]:
-    """Open a file for writing; None is standard output.
+    """Open a file for writing, compressed if its name ends in .gz; None is standard output.
 
     Raises:
         ValueError: the file can't be written, or standard output is closed.
@@ -41,7 +50,48 @@ def output_stream(path: Path | None) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ValueError(f"{path} can't be written: {error.strerror}") from error
     with stream:
-        yield stream
+        if path.suffix.lower() == ".gz":
+            with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as compressed:
+                yield cast(BinaryIO, compressed)
+        else:
+            yield stream
+
+
+class _FileId(NamedTuple):
+    """The identity of a file, which hard links and symbolic links share."""
+
+    device: int
+    inode: int
+
+
+def check_output(output: Path | None, inputs: Iterable[Path | None]) -> None:
+    """Refuse an output that is the same file as an input, whatever the names are; nothing is opened.
+
+    Args:
+        output: the file to write; None is standard output.
+        inputs: the files to read; None is standard input.
+
+    Raises:
+        ValueError: the output is one of the inputs.
+    """
+    written = _file_id(output, sys.stdout)
+    if written is None:
+        return
+    for path in inputs:
+        if _file_id(path, sys.stdin) == written:
+            raise ValueError(
+                f"the output must not be a file that is read, but {output or 'standard output'} is the same file as "
+                f"{path or 'standard input'}; write to another file"
+            )
+
+
+def _file_id(path: Path | None, standard: object) -> _FileId | None:
+    """Identify a regular file; None if there is none, or if it is a pipe, a terminal or a device."""
+    try:
+        found = os.stat(path) if path else os.fstat(standard.fileno())  # type: ignore[attr-defined]
+    except (OSError, ValueError, AttributeError):  # no such file, a closed stream, or not a real stream
+        return None
+    return _FileId(found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def check_line_counts(first: Path, lines: list[str], second: Path, others: list[str]) -> None:

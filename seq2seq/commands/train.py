@@ -1,4 +1,4 @@
-"""The train command: flags and settings are told apart here, and Hydra runs the training."""
+"""The train command, which separates flags from settings and runs the training with Hydra."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Flag(NamedTuple):
     name: str
     short: str = ""
     value: Value = Value.NONE
-    choices: tuple[str, ...] = ()  # the values it may have; empty: any
+    choices: tuple[str, ...] = ()  # possible values; empty: any value
 
     def __str__(self) -> str:
         return f"{self.name} ({self.short})" if self.short else self.name
@@ -50,10 +50,10 @@ FLAGS = (
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Split the arguments of train into flags and settings, which may stand in any order.
+    """Split the arguments of train into flags and settings, which may be in any order.
 
     Returns:
-        The values of the flags, by their long names (empty for a flag without value); and the settings.
+        The values of the flags by their long names (an empty value for a flag without one), and the settings.
 
     Raises:
         ValueError: an unknown flag, or a flag without its value.

@@ -1,9 +1,11 @@
-"""The translate command: source lines in, as many translated lines out, in the same order."""
+"""The translate command, which writes one output line for every source line, in the same order."""
 
 from __future__ import annotations
 
 import itertools
 import json
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -11,11 +13,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seq2seq.commands.options import BeamSize, Device, DeviceOption, Model, ThreadsOption, load_translator
-from seq2seq.commands.streams import output_stream, standard_input
+from seq2seq.commands.options import (
+    BatchTokens,
+    BeamSize,
+    Device,
+    DeviceOption,
+    MinLength,
+    Model,
+    NBest,
+    ThreadsOption,
+    load_translator,
+)
+from seq2seq.commands.streams import check_output, named_file, output_stream, standard_input
 
 if TYPE_CHECKING:
     from seq2seq.translator import Translator
+
+log = logging.getLogger(__name__)
+
+_NAMED_LINES = 3  # invalid lines that are named in the warning
 
 
 class TooLong(str, Enum):
@@ -34,22 +50,31 @@ class Format(str, Enum):
 
 def translate(
     model: Model,
-    input: Annotated[Path | None, typer.Option(help="File of source lines. Default: standard input.")] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write. Default: standard output.")] = None,
+    input: Annotated[
+        Path | None, typer.Option(help="File of source lines, also gzip-compressed. Default, and -: standard input.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="File to write, compressed if its name ends in .gz. Default, and -: standard output."),
+    ] = None,
     beam_size: BeamSize = None,
-    n_best: Annotated[int, typer.Option(min=1, help="Translations per line; above 1 requires --format jsonl.")] = 1,
+    n_best: NBest = 1,
     length_penalty: Annotated[float | None, typer.Option(min=0, help="The a of score = log P / |Y|^a.")] = None,
     max_length_ratio: Annotated[
         float | None, typer.Option(min=0, help="Maximum length of a translation, in pieces per source piece.")
     ] = None,
-    min_length: Annotated[int | None, typer.Option(min=0, help="Minimum length of a translation, in pieces.")] = None,
+    min_length: MinLength = None,
     too_long: Annotated[TooLong | None, typer.Option(help="Cut or split sources above the model's limit.")] = None,
-    batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Source pieces in a batch, padding included; lower it to save memory.")
-    ] = None,
+    batch_tokens: BatchTokens = None,
     format: Annotated[
         Format, typer.Option(help="text, or jsonl with scores, pieces and alignment (a list per line with --n-best).")
     ] = Format.TEXT,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Stop at a line that is not valid UTF-8. Default: replace its invalid bytes by U+FFFD."
+        ),
+    ] = False,
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
@@ -62,6 +87,8 @@ def translate(
     from seq2seq.data.corpus import as_line, read_lines
     from seq2seq.data.stream import chunks
 
+    input, output = named_file(input), named_file(output)
+    check_output(output, [input, *_model_files(model)])
     translator = load_translator(model, device, threads).with_search(
         beam_size=beam_size,
         length_penalty=length_penalty,
@@ -71,28 +98,83 @@ def translate(
         batch_tokens=batch_tokens,
     )
     translator.check_n_best(n_best)
-    if input and output and input.resolve() == output.resolve():
-        raise ValueError(f"--input and --output are both {input}; write to another file")
-    lines = read_lines(input) if input else read_lines(standard_input(), "standard input")
-    remaining = chunks(lines)
+    invalid = InvalidLines()
+    on_invalid = None if strict else invalid.add
+    source, name = (input, str(input)) if input else (standard_input(), "standard input")
+    remaining = chunks(read_lines(source, name, on_invalid=on_invalid))
     first_chunk = next(remaining, [])  # read before the output is opened: an unreadable input must not erase it
-    with output_stream(output) as stream:
-        for texts in _translated(translator, itertools.chain([first_chunk], remaining), format, n_best):
-            for text in texts:
-                stream.write(as_line(text))
-            stream.flush()
+    try:
+        with output_stream(output) as stream:
+            for texts in _translated(translator, itertools.chain([first_chunk], remaining), format, n_best, invalid):
+                for text in texts:
+                    stream.write(as_line(text))
+                stream.flush()
+    finally:
+        invalid.warn(name)
+
+
+class InvalidLines:
+    """The numbers of the lines that are not valid UTF-8."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[int] = []
+        self._unused: set[int] = set()  # not yet passed to ``pop``
+
+    def add(self, number: int) -> None:
+        """Add a line; the thread that reads calls this before the line is available."""
+        self.count += 1
+        if len(self._first) < _NAMED_LINES:
+            self._first.append(number)
+        self._unused.add(number)
+
+    def pop(self, number: int) -> bool:
+        """Return whether a line is invalid, and forget it."""
+        if number not in self._unused:
+            return False
+        self._unused.remove(number)
+        return True
+
+    def warn(self, name: str) -> None:
+        """Print how many lines are invalid and which are the first ones."""
+        if not self.count:
+            return
+        some = ", ".join(map(str, self._first)) + ", ..." * (self.count > len(self._first))
+        log.warning(
+            "%s: %d line%s not valid UTF-8 (line%s %s); the invalid bytes were replaced by U+FFFD; convert the file to "
+            "UTF-8, or give --strict to stop at such a line",
+            name,
+            self.count,
+            " is" if self.count == 1 else "s are",
+            "" if self.count == 1 else "s",
+            some,
+        )
+
+
+def _model_files(model: str) -> list[Path]:
+    """List the files of a model directory or of the model of a run directory."""
+    folder = os.path.expanduser(model)
+    folders = (Path(folder), Path(folder, "model"))
+    try:
+        return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    except OSError:  # loading the model reports it
+        return []
 
 
 def _translated(
-    translator: Translator, line_chunks: Iterator[list[str]], format: Format, n_best: int
+    translator: Translator, line_chunks: Iterator[list[str]], format: Format, n_best: int, invalid: InvalidLines
 ) -> Iterator[Sequence[str]]:
     """Yield the output lines of every chunk."""
     first_line = 1
     for chunk in line_chunks:
+        marks = [invalid.pop(number) for number in range(first_line, first_line + len(chunk))]
         if format is Format.TEXT:
             yield translator.translate(chunk, first_line=first_line)
         else:
             found = translator.search(chunk, n_best=n_best, first_line=first_line)
-            records = [[translation.as_dict() for translation in best] for best in found]
+            records = [
+                [translation.as_dict() | {"invalid_utf8": mark} for translation in best]
+                for best, mark in zip(found, marks, strict=True)
+            ]
             yield [json.dumps(best if n_best > 1 else best[0], ensure_ascii=False) for best in records]
         first_line += len(chunk)

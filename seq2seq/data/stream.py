@@ -2,45 +2,81 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 CHUNK = 2000  # maximum lines per chunk: enough to sort them by length, few enough that output appears steadily
+CHUNK_CHARACTERS = 2_000_000  # maximum characters per chunk: their pieces take about 200 MB
+_PAUSE = 0.02  # seconds; a chunk is returned if no line arrives for this time
 
 
-def chunks(lines: Iterator[str], size: int = CHUNK) -> Iterator[list[str]]:
-    """Group lines into chunks of at most ``size``.
+class _ReadAhead:
+    """Lines that a thread reads before they are taken, at most two chunks of them."""
+
+    def __init__(self, lines: Iterator[str], size: int, characters: int) -> None:
+        self._lines = lines
+        self._size, self._characters = size, characters  # of a chunk
+        self._waiting: deque[str] = deque()
+        self._waiting_characters = 0
+        self._exhausted = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        error: BaseException | None = None
+        try:
+            for line in self._lines:
+                with self._changed:
+                    while not self._has_place(len(line)):
+                        self._changed.wait()
+                    self._waiting.append(line)
+                    self._waiting_characters += len(line)
+                    self._changed.notify_all()
+        except BaseException as caught:
+            error = caught
+        with self._changed:
+            self._exhausted, self._error = True, error
+            self._changed.notify_all()
+
+    def _has_place(self, length: int) -> bool:
+        if not self._waiting:
+            return True
+        return len(self._waiting) < 2 * self._size and self._waiting_characters + length <= 2 * self._characters
+
+    def take_chunk(self) -> list[str]:
+        """Wait for a line, and return it with the lines that can be read without waiting; empty at the end.
+
+        Raises:
+            BaseException: the exception that ended the reading, after all lines before it were taken.
+        """
+        chunk: list[str] = []
+        characters = 0
+        with self._changed:
+            while len(chunk) < self._size:
+                ready = self._changed.wait_for(
+                    lambda: self._waiting or self._exhausted, timeout=_PAUSE if chunk else None
+                )
+                if not ready or not self._waiting or (chunk and characters + len(self._waiting[0]) > self._characters):
+                    break
+                line = self._waiting.popleft()
+                chunk.append(line)
+                characters += len(line)
+                self._waiting_characters -= len(line)
+                self._changed.notify_all()
+            if not chunk and self._error:
+                raise self._error
+        return chunk
+
+
+def chunks(lines: Iterator[str], size: int = CHUNK, *, characters: int = CHUNK_CHARACTERS) -> Iterator[list[str]]:
+    """Group lines into chunks of at most ``size`` lines and ``characters`` characters; a longer line is a chunk itself.
 
     A chunk starts with the next line, as soon as it is available, and includes the lines that can be read without
     waiting. A thread reads ahead by at most two chunks. An exception raised while reading is raised here, after the lines
     before it.
     """
-    lines_read: queue.Queue[list[str] | BaseException | None] = queue.Queue(maxsize=2 * size)
-
-    def read() -> None:
-        try:
-            for line in lines:
-                lines_read.put([line])
-            lines_read.put(None)
-        except BaseException as error:
-            lines_read.put(error)
-
-    threading.Thread(target=read, daemon=True).start()
-    end: BaseException | None = None
-    more_to_come = True
-    while more_to_come:
-        chunk: list[str] = []
-        while len(chunk) < size:
-            try:
-                item = lines_read.get(timeout=0.02 if chunk else None)
-            except queue.Empty:
-                break
-            if not isinstance(item, list):
-                end, more_to_come = item, False
-                break
-            chunk += item
-        if chunk:
-            yield chunk
-    if end is not None:
-        raise end
+    ahead = _ReadAhead(lines, size, characters)
+    while chunk := ahead.take_chunk():
+        yield chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -164,6 +165,7 @@ def test_jsonl_holds_all_fields(model: str, translator: Translator) -> None:
             "p_gen",
             "copied_from",
             "copied_share",
+            "invalid_utf8",
         }
         assert set(record) == fields
         assert record["log_prob"] == pytest.approx(sum(record["token_log_probs"]), abs=1e-4)
@@ -222,13 +224,100 @@ def test_a_flag_is_checked_like_the_setting_it_stands_for(model: str) -> None:
     assert "search.length_penalty must be" in refused("translate", model, "--length-penalty", "1000")
 
 
-def test_bad_bytes_are_reported_after_the_lines_before_them(model: str, tmp_path: Path) -> None:
+def test_invalid_utf8_is_replaced_and_counted(
+    model: str, translator: Translator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "in", b"a dog\n\xff\n\na\xff\n\xc3(\nthe \xf0\x9f\nruns")
+    lines = ["a dog", "\ufffd", "", "a\ufffd", "\ufffd(", "the \ufffd", "runs"]
+    result = run("translate", model, "--input", path)
+    assert (result.exit_code, result.stdout.splitlines()) == (0, translator.translate(lines))
+    advice = "convert the file to UTF-8, or give --strict to stop at such a line"
+    replaced = "the invalid bytes were replaced by U+FFFD"
+    expected = f"{path}: 4 lines are not valid UTF-8 (lines 2, 4, 5, ...); {replaced}; {advice}"
+    assert caplog.messages == [expected]
+    as_json = run("translate", model, "--format", "jsonl", text=path.read_bytes())
+    assert [json.loads(line)["invalid_utf8"] for line in as_json.stdout.splitlines()] == [
+        line_number in (2, 4, 5, 6) for line_number in range(1, 8)
+    ]
+    assert caplog.messages[1] == expected.replace(str(path), "standard input")
+    assert run("translate", model, text=b"\xff\n").exit_code == 0
+    assert caplog.messages[2] == f"standard input: 1 line is not valid UTF-8 (line 1); {replaced}; {advice}"
+
+
+def test_strict_stops_at_invalid_utf8_after_the_lines_before_it(model: str, tmp_path: Path) -> None:
     message = "line 3: byte 0xff at position 2 is not valid UTF-8; convert the file to UTF-8"
-    result = run("translate", model, text=b"a dog\nruns\na\xff\nthe\n")
+    result = run("translate", model, "--strict", text=b"a dog\nruns\na\xff\nthe\n")
     assert (result.exit_code, result.stdout.count("\n")) == (2, 2)
     assert result.stderr == f"error: standard input, {message}\n"
     path = write(tmp_path / "in", b"a\nb\na\xff\n")
-    assert refused("translate", model, "--input", path) == f"{path}, {message}"
+    assert refused("translate", model, "--strict", "--input", path) == f"{path}, {message}"
+
+
+# ---- files
+
+
+def test_a_dash_is_a_standard_stream(model: str, translator: Translator, tmp_path: Path) -> None:
+    (expected,) = translator.translate(["a dog"])
+    path = write(tmp_path / "in", "a dog\n")
+    assert run("translate", model, "--input", "-", "--output", "-", text="a dog\n").stdout == expected + "\n"
+    assert run("translate", model, "--input", path, "--output", "-").stdout == expected + "\n"
+
+
+def test_compression_by_content_and_ending(model: str, translator: Translator, tmp_path: Path) -> None:
+    expected = translator.translate(["a dog", "runs"])
+    path = write(tmp_path / "in", gzip.compress(b"a dog\nruns\n"))
+    out = tmp_path / "out.GZ"
+    assert run("translate", model, "--input", path, "--output", out).exit_code == 0
+    assert gzip.decompress(out.read_bytes()).decode().splitlines() == expected
+    assert run("translate", model, text=path.read_bytes()).stdout.splitlines() == expected
+
+
+def test_an_output_that_is_its_input_is_refused_and_kept(model: str, tmp_path: Path) -> None:
+    lines = write(tmp_path / "lines", "a b\n" * 3)
+    os.link(lines, tmp_path / "hard")
+    (tmp_path / "soft").symlink_to(lines)
+    (tmp_path / "folder").symlink_to(tmp_path)
+    for output in (lines, tmp_path / "hard", tmp_path / "soft", tmp_path / "folder" / "hard"):
+        message = refused("translate", model, "--input", lines, "--output", output)
+        assert message == (
+            f"the output must not be a file that is read, but {output} is the same file as {lines}; "
+            "write to another file"
+        )
+    weights = Path(model, "model.safetensors")
+    assert f"but {weights} is the same file as" in refused("translate", model, "--output", weights, text=b"a\n")
+    before = weights.read_bytes()
+    for command in (
+        "--input hard >>lines",
+        "<hard >>lines",
+        "--output hard <lines",
+        "--output /dev/stdout <hard >>lines",
+    ):
+        line = f"{sys.executable} -m seq2seq translate {model} {command}"
+        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert re.fullmatch(
+            r"error: the output must not be a file that is read, but .* write to another file\n", done.stderr
+        )
+    assert lines.read_text() == "a b\n" * 3
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "limit", "reason"),
+    [
+        ("--threads", "1,024", "more threads than CPU cores make a program slower"),
+        ("--beam-size", "1,000", "time and memory grow with the beam, and beams above 100 give worse translations"),
+        ("--n-best", "1,000", "a search finds at most as many translations as its beam holds"),
+        ("--min-length", "1,000,000", "no translation is as long"),
+        ("--batch-tokens", "10,000,000", "a larger batch does not fit into memory"),
+    ],
+)
+def test_numbers_beyond_sense_are_refused_with_the_reason(model: str, option: str, limit: str, reason: str) -> None:
+    for value in (10_000_001, 10**30):
+        assert refused("translate", model, option, value, text=b"a\n") == (
+            f"Invalid value for '{option}': it must be at most {limit}, but is {value}: {reason}; "
+            "see seq2seq translate --help"
+        )
 
 
 def test_a_full_disk_is_one_line(model: str) -> None:
@@ -594,6 +683,38 @@ def test_an_error_while_the_pipe_stays_open_ends_the_command(model: str) -> None
         lines = process.stderr.read().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(b"error: n-best must be from 1 to the beam size")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_memory_does_not_grow_with_the_number_of_lines(tmp_path: Path) -> None:
+    def resident(process: subprocess.Popen[bytes]) -> float:
+        pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("no /proc here")
+    lines = b"".join(b"%d %d %d\n" % (n % 10, n // 10 % 10, n // 100 % 10) for n in range(20_000))
+    out = tmp_path / "out"
+    options = ("--beam-size", "1", "--max-length-ratio", "0", "--output", out)
+    with start("-m", "seq2seq", "translate", ROOT / "tests" / "fixtures" / "model", *options) as process:
+        assert process.stdin is not None
+        for part in range(10):
+            process.stdin.write(lines)  # waits while the pipe is full
+            if part == 1:
+                early = resident(process)
+        late = resident(process)
+        process.stdin.close()
+        assert process.wait(600) == 0
+    assert out.read_bytes().count(b"\n") == 200_000
+    assert late - early < 100, f"{early:.0f} MiB after 40,000 lines, {late:.0f} MiB after 200,000"
+
+
+@pytest.mark.parametrize(
+    "options", [["--length-penalty", "nan"], ["--max-length-ratio", "nan"], ["--length-penalty", "1e999"]]
+)
+def test_numbers_that_are_not_finite_are_refused(model: str, options: list[str]) -> None:
+    assert options[0][2:].replace("-", "_") in refused("translate", model, *options, text=b"a\n").replace("-", "_")
 
 
 def test_a_reader_that_leaves_is_no_error(model: str) -> None:

@@ -185,6 +185,32 @@ def test_too_little_memory_names_the_setting_of_training(folder: Path, monkeypat
     assert message == "a batch does not fit into memory; lower train.batch_tokens"
 
 
+# ---- names of files
+
+
+@pytest.mark.parametrize("flags", [[], ["-m"]])
+def test_a_comma_in_a_file_name_is_no_sweep(folder: Path, flags: list[str]) -> None:
+    (folder / "corpus").mkdir()
+    for name in ("a,b.src", "a,it's.tgt"):
+        write(folder / "corpus" / name, TEXT)
+    names = {"src": "a,b.src", "tgt": "a,it's.tgt"}
+    settings = [f"data.{split}.{side}={name}" for split in ("train", "valid") for side, name in names.items()]
+    result = run("train", *settings, "data.root=corpus", "name=q", *SMALL, *flags)
+    assert result.exit_code == 0, result.output
+    (config,) = (folder / "runs" / "q").rglob("config.yaml")
+    saved = yaml.safe_load(config.read_text())["data"]["train"]
+    assert (saved["src"], saved["tgt"]) == ("a,b.src", "a,it's.tgt")
+
+
+def test_a_comma_without_such_a_file_names_the_two_ways(folder: Path) -> None:
+    message = refused("train", "data.train.src=a,b.en", "data.train.tgt=text.tgt")
+    assert message == (
+        "data.train.src must name a file, but there is no file a,b.en; write several files as data.train.src=[a,b.en], or "
+        "add --multirun to train once per value"
+    )
+    assert printed("data.train.src=[a,b.en]", "data.train.tgt=x")["data"]["train"]["src"] == ["a", "b.en"]
+
+
 # ---- recipes of a user
 
 

@@ -142,9 +142,6 @@ def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"cannot be read: Is a directory$"):
         list(read_lines(tmp_path))
     plain = tmp_path / "plain.gz"
-    plain.write_bytes(b"plain text\n")
-    with pytest.raises(CorpusError, match=r"plain\.gz cannot be read: Not a gzipped file"):
-        list(read_lines(plain))
     whole = gzip.compress(b"".join(b"%d\n" % (n * n) for n in range(20000)))
     plain.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorpusError, match=r"plain\.gz cannot be read after line \d+: Compressed file ended"):
@@ -208,6 +205,15 @@ def test_settings_are_checked_before_the_first_pair(tmp_path: Path) -> None:
         read_pairs(data.test, data, "test")
 
 
+def test_a_home_that_does_not_exist_is_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = DataConfig(root="~nobodyhere", train=FilesConfig(src="~nobodyhere/a", tgt="b"))
+    fails(data, "~nobodyhere/~nobodyhere/a cannot be read: No such file or directory")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a", "x\n")
+    assert train_pairs(DataConfig(root="~", train=FilesConfig(src="~/a", tgt="a"))) == [("x", "x")]
+
+
 def test_given() -> None:
     assert not split_given(FilesConfig())
     assert not split_given(FilesConfig(src=[], tgt="", file=None))
@@ -242,7 +248,7 @@ def test_jsonl(name: str, tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("{oops", "not valid JSON (Expecting property name enclosed in double quotes)"),
-        ("", "not valid JSON (the line is empty)"),
+        ("{", "not valid JSON (Expecting property name enclosed in double quotes)"),
         (
             "[" * 100000,
             "not valid JSON (nested too deeply)",
@@ -263,7 +269,7 @@ def test_bad_jsonl(line: str, message: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x.tsv", "x.tsv.gz"])
 def test_tsv_by_number_and_by_name(name: str, tmp_path: Path) -> None:
-    write(tmp_path / name, 'id\tde\ten\r\n1\t"A\ta\'\t\r\n2\t\t "b" \n')
+    write(tmp_path / name, 'id\tde\ten\r\n1\t"A\ta\'\r\n2\t\t "b" \n')
     assert train_pairs(records(tmp_path, name, src_field="en", tgt_field="de")) == [("a'", '"A'), (' "b" ', "")]
     assert train_pairs(records(tmp_path, name, src_field="en", tgt_field="0")) == [("a'", "1"), (' "b" ', "2")]
     numbers: Any = {"src_field": 2, "tgt_field": 1}  # as Hydra parses them
@@ -292,11 +298,131 @@ def test_bad_tsv(tmp_path: Path) -> None:
         " set data.tgt_field to a name there or to a column number from 0",
     )
     write(path, "")
+    fails(data, f"{path}: the first line must be a header with the columns en and de, but the file is empty")
+
+
+@pytest.mark.parametrize(("src_field", "subject"), [("en", "the header"), ("0", "line 1")])
+@pytest.mark.parametrize(("row", "count"), [("a\tb\tc", "3 columns"), ("a\tb\t", "3 columns"), ("a", "1 column")])
+def test_rows_of_another_width_are_refused(row: str, count: str, src_field: str, subject: str, tmp_path: Path) -> None:
+    first = "en\tde" if src_field == "en" else "A\tB"
+    path = write(tmp_path / "x.tsv", f"{first}\na\tb\n{row}\n")
+    data = records(tmp_path, "x.tsv", src_field=src_field, tgt_field="de" if src_field == "en" else "1")
+    if count == "1 column":
+        message = "data.src_field is column 0 and data.tgt_field is column 1, counted from 0"
+    else:
+        message = f"{subject} has 2; the usual cause is a tab inside a text, which must be replaced by a space"
+    fails(data, f"{path}, line 3: has {count}, but {message}")
+
+
+def test_a_missing_column_that_is_not_read_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.tsv", "a\tb\tc\nd\te\n")
     fails(
-        data,
-        f"{path}, line 1: the header has no column en, only: ;"
-        " set data.src_field to a name there or to a column number from 0",
+        records(tmp_path, "x.tsv", src_field="0", tgt_field="1"),
+        f"{path}, line 2: has 2 columns, but line 1 has 3; the usual cause is a tab inside a text, which must be replaced "
+        "by a space",
     )
+
+
+ROWS = {".tsv": ("a\tb\n", "src\ttgt\n"), ".jsonl": ('{"src": "a", "tgt": "b"}\n', "")}
+
+
+@pytest.mark.parametrize("ending", ROWS)
+@pytest.mark.parametrize("blank", ["\n", "\r\n", "\n\n \n", " "])
+def test_blank_lines_at_the_end_are_skipped(ending: str, blank: str, tmp_path: Path) -> None:
+    row, header = ROWS[ending]
+    write(tmp_path / f"x{ending}", header + row + row + blank)
+    assert train_pairs(records(tmp_path, f"x{ending}")) == [("a", "b")] * 2
+
+
+@pytest.mark.parametrize("ending", ROWS)
+@pytest.mark.parametrize("blank", ["\n", " \r\n", "\n\n"])
+def test_blank_lines_before_a_record_are_refused(ending: str, blank: str, tmp_path: Path) -> None:
+    row, header = ROWS[ending]
+    path = write(tmp_path / f"x{ending}", header + row + blank + row)
+    fails(
+        records(tmp_path, f"x{ending}"),
+        f"{path}, line {2 + bool(header)}: a line must hold a record, but is blank; remove it (blank lines are skipped at "
+        "the end of a file only)",
+    )
+
+
+def test_a_row_of_empty_columns_is_not_blank(tmp_path: Path) -> None:
+    write(tmp_path / "x.tsv", "src\ttgt\na\tb\n\t\n")
+    assert train_pairs(records(tmp_path, "x.tsv")) == [("a", "b"), ("", "")]
+
+
+@pytest.mark.parametrize(
+    ("first", "warns"),
+    [
+        ("src\ttgt", True),
+        ("EN\tDE", True),
+        ("source_text\ttarget_text", True),
+        ("English\tGerman sentence", True),
+        ("a man\tein Mann", False),
+        ("1\t2", False),
+        ("no\tno", False),
+        ("the source of the river\tthe target", False),
+    ],
+)
+def test_a_header_that_is_read_as_a_pair_is_reported_once(
+    first: str, warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "x.tsv", f"{first}\na\tb\n")
+    data = records(tmp_path, "x.tsv", src_field="0", tgt_field="1")
+    assert train_pairs(data) == train_pairs(data) == [tuple(first.split("\t")), ("a", "b")]
+    shown = first.replace("\t", " | ")
+    message = (
+        f"{path}, line 1, looks like a header ({shown}) but is read as a pair, because data.src_field and data.tgt_field "
+        "are column numbers; set them to the names of the columns, or ignore this if line 1 is a pair"
+    )
+    assert caplog.messages == [message] * warns
+
+
+@pytest.mark.parametrize("name", ["X.TSV", "x.Tsv.GZ", "x.TSV.gz"])
+def test_endings_ignore_case(name: str, tmp_path: Path) -> None:
+    content = b"src\ttgt\na\tb\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.lower().endswith("gz") else content)
+    assert train_pairs(records(tmp_path, name)) == [("a", "b")]
+
+
+@pytest.mark.parametrize("name", ["x", "x.txt", "x.GZ"])
+def test_compressed_files_are_known_by_their_content(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n"))
+    assert list(read_lines(tmp_path / name)) == ["one", "two"]
+    with (tmp_path / name).open("rb") as stream:
+        assert list(read_lines(stream)) == ["one", "two"]
+        assert not stream.closed
+    assert list(read_lines(io.BytesIO(gzip.compress(b"one\n")))) == ["one"]
+
+
+def test_a_plain_file_may_end_in_gz(tmp_path: Path) -> None:
+    (tmp_path / "x.gz").write_bytes(b"plain text\n")
+    assert list(read_lines(tmp_path / "x.gz")) == ["plain text"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("key", ["src", "tgt", "file"])
+def test_special_files_are_refused_without_opening_them(key: str, tmp_path: Path) -> None:
+    write(tmp_path / "text", "a\n")
+    os.mkfifo(tmp_path / "pipe.tsv")
+    (tmp_path / "folder.tsv").mkdir()
+    (tmp_path / "null.tsv").symlink_to("/dev/null")
+    for name, kind in (("pipe", "a pipe"), ("folder", "a folder"), ("null", "a device")):
+        path = tmp_path / f"{name}.tsv"
+        files = {"file": path} if key == "file" else {"src": tmp_path / "text", "tgt": tmp_path / "text", key: path}
+        data = DataConfig(train=FilesConfig(**{side: str(file) for side, file in files.items()}))
+        fails(
+            data,
+            f"data.train.{key} must name regular files, because they are read more than once, but {path} is {kind}; "
+            "write the text to a file first",
+        )
+
+
+def test_invalid_bytes_can_be_replaced_and_reported(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", BOM + b"a\xff\ngood\n\xc3(\r\n\xf0\x9f\x98")
+    numbers: list[int] = []
+    assert list(read_lines(path, on_invalid=numbers.append)) == ["a\ufffd", "good", "\ufffd(", "\ufffd"]
+    assert numbers == [1, 3, 4]
 
 
 def test_messages_stay_short_and_on_one_line(tmp_path: Path) -> None:
@@ -567,7 +693,7 @@ def test_errors_of_the_files_are_raised_unchanged(tmp_path: Path) -> None:
         training_set(data, tokenizer, tokenizer)
     write(tmp_path / "a.src", "a\nb\n")
     (tmp_path / "a.tgt").mkdir()
-    with pytest.raises(CorpusError, match=r"a\.tgt cannot be read: Is a directory$"):
+    with pytest.raises(CorpusError, match=r"^data\.train\.tgt must name regular files, .*/a\.tgt is a folder"):
         training_set(data, tokenizer, tokenizer)
     (tmp_path / "a.tgt").rmdir()
     write(tmp_path / "a.tgt", "A\n")

@@ -80,3 +80,25 @@ def test_reading_ahead_is_bounded() -> None:
         time.sleep(0.01)
     time.sleep(0.05)
     assert 10 <= taken <= 5 + 2 * 5 + 1, "at most two chunks wait in the queue, and one line waits for a place in it"
+
+
+def test_long_lines_come_in_smaller_chunks() -> None:
+    lines = ["a" * 40, "b" * 40, "c" * 40, "d" * 250, "e", "f" * 99, "g"]
+    found = list(chunks(iter(lines), characters=100))
+    assert [[line[0] for line in chunk] for chunk in found] == [["a", "b"], ["c"], ["d"], ["e", "f"], ["g"]]
+    assert [line for chunk in found for line in chunk] == lines
+
+
+def test_reading_ahead_is_bounded_by_characters() -> None:
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield "x" * 60
+
+    stream = chunks(endless(), characters=100)
+    assert next(stream) == ["x" * 60]
+    time.sleep(0.2)
+    assert taken <= 1 + 3 + 1, "three lines fit into two chunks, and one line waits for a place"
