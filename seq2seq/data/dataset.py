@@ -18,13 +18,14 @@ import numpy as np
 from seq2seq.config import DataConfig
 from seq2seq.data.copy_ids import extended_target_ids, source_copies
 from seq2seq.data.corpus import Pair, given, read_pairs, sources, unreadable
+from seq2seq.data.limits import learn_limit
 from seq2seq.data.report import Lengths, Repeats, Report
 from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
 
 if TYPE_CHECKING:
     import datasets
 
-_CACHE_VERSION = 2  # increase it when a change of the code gives other rows for the same files and settings
+_CACHE_VERSION = 3  # increase it when a change of the code gives other rows or another report
 
 
 def training_set(
@@ -201,6 +202,8 @@ class _Tokenize:
         if len(rows):
             src, tgt = (rows.data.column(name).to_numpy() for name in ("src_length", "tgt_length"))
             report.src_lengths, report.tgt_lengths = Lengths.of(src), Lengths.of(tgt)
+            report.length_limit = learn_limit(src, tgt)
+            report.uncovered = report.length_limit.uncovered(src, tgt)
             report.src_unknown = self._unknown[0] / int(src.sum())
             report.tgt_unknown = self._unknown[1] / int(tgt.sum())
         return report
