@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig, from_container
+from seq2seq.data.limits import LengthLimit
 from seq2seq.model import Seq2Seq
 from seq2seq.text.factory import load_tokenizer
 from seq2seq.text.tokenizer import Tokenizer
@@ -43,11 +44,12 @@ class Settings(NamedTuple):
     tokenizer: TokenizerConfig
     search: SearchConfig
     max_source_length: int  # pieces
+    length_limit: LengthLimit | None = None  # of translations, learned in training; None in models of older versions
 
 
-def settings_of(config: Config) -> Settings:
+def settings_of(config: Config, length_limit: LengthLimit | None = None) -> Settings:
     """Return the settings of a run that are saved with its model."""
-    return Settings(config.model, config.tokenizer, config.search, config.data.max_source_length)
+    return Settings(config.model, config.tokenizer, config.search, config.data.max_source_length, length_limit)
 
 
 def build_model(settings: Settings, tokenizers: Tokenizers) -> Seq2Seq:
@@ -73,6 +75,8 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
         "search": dataclasses.asdict(settings.search),
         "data": {"max_source_length": settings.max_source_length},
     }
+    if settings.length_limit is not None:
+        content["length_limit"] = dataclasses.asdict(settings.length_limit)
     write(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -124,6 +128,7 @@ def load_settings(folder: Path) -> tuple[Settings, Tokenizers]:
             from_container(TokenizerConfig, content["tokenizer"], "tokenizer."),
             from_container(SearchConfig, content["search"], "search."),
             from_container(DataConfig, content["data"], "data.").max_source_length,
+            LengthLimit.from_dict(content["length_limit"]) if "length_limit" in content else None,
         )
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} is not a complete model directory: {error!r}") from error

@@ -16,6 +16,7 @@ from seq2seq import model_dir
 from seq2seq.config import SearchConfig, check_search, from_container
 from seq2seq.data.batching import Batch, collate, split_by_tokens
 from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
+from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.penalties import Penalties
@@ -85,6 +86,10 @@ class Translator:
 
     >>> Translator.load("runs/mine").translate(["A man sleeps."])  # doctest: +SKIP
     ['Un homme dort.']
+
+    Args:
+        length_limit: the limit of the length of a translation that was learned in training; None: 2 * source + 10.
+        warns: whether lines that are too long are named in the log.
     """
 
     def __init__(
@@ -93,11 +98,13 @@ class Translator:
         tokenizers: Tokenizers,
         search: SearchConfig,
         *,
+        length_limit: LengthLimit | None = None,
         warns: bool = True,
     ) -> None:
         self.model = model
         self.tokenizers = tokenizers
         self.search_config = search
+        self.length_limit = length_limit
         self.warns = warns  # about every source that is too long
         check_search(search, has_attention=model.has_attention)
 
@@ -109,7 +116,7 @@ class Translator:
             device: auto (a GPU if there is one), cpu or cuda.
         """
         model, settings, tokenizers = model_dir.load(path, find_device(device))
-        return cls(model, tokenizers, settings.search)
+        return cls(model, tokenizers, settings.search, length_limit=settings.length_limit)
 
     def with_search(self, **changes: Any) -> Translator:
         """Copy the translator with other search settings; model and tokenizers are the same objects.
@@ -124,7 +131,7 @@ class Translator:
         """
         changed = asdict(self.search_config) | {name: value for name, value in changes.items() if value is not None}
         search = from_container(SearchConfig, changed, "search.")
-        return Translator(self.model, self.tokenizers, search, warns=self.warns)
+        return Translator(self.model, self.tokenizers, search, length_limit=self.length_limit, warns=self.warns)
 
     def translate(self, lines: Sequence[str], *, first_line: int = 1) -> list[str]:
         """Translate lines; a blank line gives an empty line."""
@@ -247,9 +254,18 @@ class Translator:
         return Hypothesis([*ids, EOS], log_prob, score, log_probs.tolist(), cut=False)
 
     def max_length(self, source_length: int) -> int:
-        """Return the maximum length of a translation, in pieces with the end of sentence."""
-        config = self.search_config
-        return max(int(config.max_length_ratio * source_length) + config.max_length_extra, 1)
+        """Return the maximum length of a translation, in pieces with the end of sentence.
+
+        It is ``max_length_ratio * source_length + max_length_extra`` if one of these search settings is given, and
+        otherwise the limit that was learned in training. Models of older versions have the limit 2 * source_length + 10.
+        """
+        ratio, extra = self.search_config.max_length_ratio, self.search_config.max_length_extra
+        limit = self.length_limit or STANDARD_LIMIT
+        if ratio is not None or extra is not None:
+            limit = LengthLimit(
+                STANDARD_LIMIT.ratio if ratio is None else ratio, STANDARD_LIMIT.extra if extra is None else extra
+            )
+        return limit.max_length(source_length)
 
     def _read(self, lines: Sequence[str], first_line: int, too_long: str) -> list[_Source]:
         """Segment lines into pieces; cut or split lines that are too long, and warn about them."""

@@ -14,6 +14,7 @@ from untrained import spread
 
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
+from seq2seq.data.limits import LengthLimit
 from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, save_weights
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
@@ -211,6 +212,23 @@ def test_the_maximum_length_follows_the_source():
             limit = translator.max_length(len(found.source_pieces))
             assert len(found.token_log_probs) == limit  # with the end of sentence
             assert found.status == "max_length"
+
+
+@pytest.mark.parametrize(
+    ("learned", "options", "lengths"),
+    [
+        (None, {}, [12, 14, 210]),
+        (LengthLimit(6.0, 5, 100), {}, [11, 17, 100]),
+        (LengthLimit(6.0, 5, 100), {"max_length_ratio": 3.0}, [13, 16, 310]),
+        (LengthLimit(6.0, 5, 100), {"max_length_extra": 20}, [22, 24, 220]),
+        (LengthLimit(6.0, 5, 100), {"max_length_ratio": 0.0, "max_length_extra": 4}, [4, 4, 4]),
+    ],
+)
+def test_the_length_limit_is_the_given_one_or_the_learned_one_or_that_of_older_models(learned, options, lengths):
+    original = make()
+    search = dataclasses.replace(SEARCH, max_length_ratio=None, max_length_extra=None)
+    translator = Translator(original.model, original.tokenizers, search, length_limit=learned).with_search(**options)
+    assert [translator.max_length(length) for length in (1, 2, 100)] == lengths
 
 
 @pytest.mark.parametrize(("ending", "status"), [(2.0, "source_cut"), (-1.0, "max_length")])
@@ -601,7 +619,7 @@ def test_with_search_changes_only_the_search_settings_that_are_given(translator)
     changed = translator.with_search(beam_size=1, length_penalty=None, too_long="split")
     assert changed.search_config == dataclasses.replace(translator.search_config, beam_size=1, too_long="split")
     assert translator.search_config.beam_size != 1, "the first translator is unchanged"
-    for name in ("model", "tokenizers", "warns"):
+    for name in ("model", "tokenizers", "length_limit", "warns"):
         assert getattr(changed, name) is getattr(translator, name)
     assert translator.with_search().translate(LINES) == translator.translate(LINES)
 

@@ -24,6 +24,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.metrics_log import MetricsLog
+from seq2seq.training.older_runs import with_saved_limit
 from seq2seq.training.precision import Precision
 from seq2seq.training.reporting import signatures
 from seq2seq.training.run_dir import find_run
@@ -48,7 +49,7 @@ def train(config: Config) -> float:
         ValueError: settings or data that cannot work, a run directory that cannot be continued, a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
-    config = checked(config)
+    config = with_saved_limit(checked(config))
     _check(config)
     device = find_device(config.train.device)
     precision = Precision(config.train.precision, device)
@@ -66,7 +67,7 @@ def train(config: Config) -> float:
     rows = _read_rows(config, tokenizers, display)
     _report_cut_sources(valid, tokenizers, config, display)
 
-    settings = model_dir.settings_of(config)
+    settings = model_dir.settings_of(config, rows.length_limit)
     torch.manual_seed(config.train.seed)
     model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
     trainer = Trainer(
@@ -113,7 +114,12 @@ def _read_rows(config: Config, tokenizers: Tokenizers, display: Display) -> Rows
             config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=dropout, seed=seed, epoch=epoch
         )
 
-    return Rows(dataset, copies=copies, sample=sample if config.tokenizer.dropout else None)
+    return Rows(
+        dataset,
+        copies=copies,
+        sample=sample if config.tokenizer.dropout else None,
+        length_limit=report.length_limit,
+    )
 
 
 def _count_too_long(pairs: Sequence[Pair], tokenizers: Tokenizers, limit: int) -> int:

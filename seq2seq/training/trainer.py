@@ -98,6 +98,7 @@ class Trainer:
             model=self.updater.eval_model,
             tokenizers=tokenizers,
             pairs=valid,
+            length_limit=rows.length_limit,
         )
         self.saved_update = self.progress.update
         self.pending: PendingUpdate | None = None

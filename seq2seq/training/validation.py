@@ -10,6 +10,7 @@ from typing import NamedTuple
 from seq2seq import model_dir
 from seq2seq.config import Config
 from seq2seq.data.corpus import Pair
+from seq2seq.data.limits import LengthLimit
 from seq2seq.metrics import scores
 from seq2seq.metrics.scores import Score
 from seq2seq.model import Seq2Seq
@@ -39,6 +40,8 @@ class Validator:
         tokenizers: of the model.
         run: the run directory; the best model is saved in its folder ``model``.
         progress: of the run; ``record`` changes its best score, patience and plateaus.
+        pairs: the validation pairs.
+        length_limit: the learned limit of the length of a translation; it is saved with the model.
     """
 
     def __init__(
@@ -50,12 +53,13 @@ class Validator:
         model: Seq2Seq,
         tokenizers: Tokenizers,
         pairs: Sequence[Pair],
+        length_limit: LengthLimit | None = None,
     ) -> None:
         self.config = config
         self.model = model
         self.run = run
         self.progress = progress
-        self.translator = Translator(model, tokenizers, config.search, warns=False)
+        self.translator = Translator(model, tokenizers, config.search, length_limit=length_limit, warns=False)
         self.sources = [pair.src for pair in pairs]
         self.references = [pair.tgt for pair in pairs]
 
@@ -104,5 +108,6 @@ class Validator:
 
     def _save_model(self) -> None:
         folder = self.run / "model"
-        model_dir.save_settings(folder, model_dir.settings_of(self.config), self.translator.tokenizers)
+        settings = model_dir.settings_of(self.config, self.translator.length_limit)
+        model_dir.save_settings(folder, settings, self.translator.tokenizers)
         model_dir.save_weights(folder, self.model)
