@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2seq.config import DataConfig
+from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.copy_ids import extended_target_ids, source_copies
 from seq2seq.data.corpus import Pair, given, read_pairs, sources, unreadable
 from seq2seq.data.limits import learn_limit
@@ -159,7 +160,8 @@ class _Tokenize:
         src_tokenizer, tgt_tokenizer = self._tokenizers
         columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         if self._sampling is None:
-            sources, targets = src_tokenizer.segment(texts["src"]), tgt_tokenizer.segment(texts["tgt"])
+            sources = _first_pieces(src_tokenizer, texts["src"], self._limits[0])
+            targets = _first_pieces(tgt_tokenizer, texts["tgt"], self._limits[1])
         else:
             dropout, seed, epoch = self._sampling
             seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
@@ -207,6 +209,11 @@ class _Tokenize:
             report.src_unknown = self._unknown[0] / int(src.sum())
             report.tgt_unknown = self._unknown[1] / int(tgt.sum())
         return report
+
+
+def _first_pieces(tokenizer: Tokenizer, texts: list[str], max_length: int) -> list[Segments]:
+    """Segment texts up to one piece more than ``max_length``, which shows that a text is too long."""
+    return [beginning.segments for beginning in segment_beginnings(tokenizer, texts, max_length + 1)]
 
 
 def _sample(tokenizer: Tokenizer, texts: list[str], dropout: float, seed: int, *, max_length: int) -> list[Segments]:
