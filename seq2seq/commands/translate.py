@@ -81,6 +81,7 @@ def translate(
             for text in texts:
                 stream.write(as_line(text))
             stream.flush()
+    translator.log_notices()
 
 
 def _translated(

@@ -61,13 +61,16 @@ class Reporter:
             {
                 "update": update,
                 **{f"valid_{name}": number for name, number in result.values().items()},
+                "valid_cut": result.cut,
                 "best": is_best,
                 **signatures([result.bleu, result.chrf]),
             }
         )
         self.display.print(
             f"update {update:,}  validation: BLEU {result.bleu.score:.2f}  chrF {result.chrf.score:.2f}  "
-            f"loss {result.loss:.3f}" + ("  (best)" if is_best else "")
+            f"loss {result.loss:.3f}"
+            + (f"  {result.cut:,} cut at the maximum length" if result.cut else "")
+            + ("  (best)" if is_best else "")
         )
 
     def coverage_starts(self, update: int) -> None:

@@ -155,6 +155,8 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, log: 
         treatment = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
         display.print(f"{too_long:,} of the test sources are {treatment} data.max_source_length={limit}")
     hypotheses = translator.translate([pair.src for pair in pairs])
+    for line in translator.notices.cut_lines(advice="raise it with search.max_length_ratio"):
+        display.print(f"test: {line}")
     model_dir.write(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
     results = scores.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
     log.write({"test_" + result.name: result.score for result in results} | signatures(results))

@@ -11,6 +11,7 @@ from seq2seq import model_dir
 from seq2seq.config import Config
 from seq2seq.data.corpus import Pair
 from seq2seq.data.limits import LengthLimit
+from seq2seq.data.notices import Notices
 from seq2seq.metrics import scores
 from seq2seq.metrics.scores import Score
 from seq2seq.model import Seq2Seq
@@ -26,6 +27,7 @@ class ValidationResult(NamedTuple):
     bleu: Score
     chrf: Score
     loss: float  # mean negative log-probability of a target piece, in nats; without label smoothing and coverage
+    cut: int = 0  # translations that were ended by the maximum length
 
     def values(self) -> dict[str, float]:
         """The numbers by the names that train.metric takes."""
@@ -76,9 +78,10 @@ class Validator:
                 f"the validation loss after update {self.progress.update} must be finite, but is {loss}; "
                 f"{non_finite_advice(self.run, self.progress)}"
             )
+        self.translator.notices = Notices()
         hypotheses = self.translator.translate(self.sources)
         bleu, chrf = scores.score(hypotheses, [self.references], metrics=("bleu", "chrf"))
-        return ValidationResult(bleu, chrf, loss)
+        return ValidationResult(bleu, chrf, loss, self.translator.notices.cut)
 
     def is_better(self, result: ValidationResult) -> bool:
         """Return whether the result is better than the best so far in train.metric; the lower loss breaks ties."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_runs import config_of
+from small_runs import config_of, metrics_of
 
 from seq2seq.config import Config, SearchConfig
 from seq2seq.model_dir import load_settings
@@ -73,6 +73,8 @@ def test_a_run_validates_with_the_learned_limit_and_saves_it(folder: Path) -> No
     assert found[0] == found[1]
     assert limit.uncovered(*(_lengths(folder, side) for side in ("src", "tgt"))) <= 0.001
     assert Translator.load(config.run_dir, device="cpu").max_length(3) == limit.max_length(3)
+    valid = [line for line in metrics_of(config) if "valid_cut" in line]
+    assert valid
     train(dataclasses.replace(config, train=dataclasses.replace(config.train, max_updates=6)))
     assert json.loads((Path(config.run_dir) / "last" / "config.json").read_text())["search"]["max_length_ratio"] is None
 
