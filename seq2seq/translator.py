@@ -55,7 +55,7 @@ class _Source(NamedTuple):
 
 @dataclass
 class Translation:
-    """One translation of a line. Log-probabilities are natural; lists have one entry per target piece.
+    """One translation of a line. Log-probabilities are natural logarithms; lists have one entry per target piece.
 
     ``token_log_probs`` has one more entry than ``pieces``, for the end of the sentence (of each part if the line was
     split). ``alignment`` gives for each piece the number, from 0, of the source piece with the largest attention weight;
@@ -416,7 +416,7 @@ def split_places(source: Segments, most: int) -> list[int]:
 
     A part ends at the last end of a sentence in its second half; else at the last comma or similar mark there; else at
     the last white space there; else where the part is full. A mark must be followed by white space (unlike the one in
-    3.50), except in scripts that write none.
+    3.50), except in scripts that do not use it.
 
     Returns:
         The borders, from 0 to the number of pieces.

@@ -96,7 +96,7 @@ def sampled_set(
     """Tokenize the training pairs in memory with random segmentations; see ``Tokenizer.sample``.
 
     The result has the same pairs as ``training_set``: a text whose random segmentation exceeds the length limit keeps its
-    deterministic one. The result depends on the arguments alone.
+    deterministic one. The result depends only on the arguments.
     """
     tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
     key = _key(_stamps(data, "train"), dropout, seed, epoch)

@@ -68,10 +68,10 @@ class Reporter:
         )
         self.display.print(
             f"update {update:,}  validation: BLEU {result.bleu.score:.2f}  chrF {result.chrf.score:.2f}  "
-            f"loss {result.loss:.3f}"
-            + (f"  {result.cut:,} cut at the maximum length" if result.cut else "")
-            + ("  (best)" if is_best else "")
+            f"loss {result.loss:.3f}" + ("  (best)" if is_best else "")
         )
+        if result.cut:
+            self.display.print(f"  {result.cut:,} of the validation translations were cut at the maximum length")
 
     def coverage_starts(self, update: int) -> None:
         """Print that coverage starts."""

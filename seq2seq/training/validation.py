@@ -30,7 +30,7 @@ class ValidationResult(NamedTuple):
     cut: int = 0  # translations that were ended by the maximum length
 
     def values(self) -> dict[str, float]:
-        """The numbers by the names that train.metric takes."""
+        """Return the scores by their names in train.metric."""
         return {"bleu": self.bleu.score, "chrf": self.chrf.score, "loss": self.loss}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ import yaml
 from small_runs import config_of, metrics_of
 
 from seq2seq.config import Config, SearchConfig
+from seq2seq.metrics.scores import Score
 from seq2seq.model_dir import load_settings
 from seq2seq.training.older_runs import with_saved_limit
+from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import find_run
 from seq2seq.training.train import train
+from seq2seq.training.validation import ValidationResult
 from seq2seq.translator import Translator
 
 LEARNED: dict[str, Any] = {"search.max_length_ratio": None, "search.max_length_extra": None}
@@ -84,3 +88,15 @@ def _lengths(folder: Path, side: str) -> Any:
 
     lines = (folder / f"train.{side}").read_text().splitlines()
     return np.array([len(line.split()) for line in lines if line])
+
+
+@pytest.mark.parametrize("cut", [0, 4])
+def test_a_validation_reports_how_many_translations_were_cut(cut: int) -> None:
+    printed: list[str] = []
+    records: list[dict[str, Any]] = []
+    display: Any = SimpleNamespace(print=printed.append)
+    log: Any = SimpleNamespace(write=records.append)
+    score = Score("BLEU", 1.0, "signature", {})
+    Reporter(Config(), display=display, log=log).validation(3, ValidationResult(score, score, 2.0, cut), is_best=True)
+    assert records[0]["valid_cut"] == cut
+    assert printed[1:] == ["  4 of the validation translations were cut at the maximum length"] * (cut > 0)
