@@ -173,10 +173,12 @@ class SearchConfig:
 
     beam_size: int = _setting(5, least=1, most=_MOST_HYPOTHESES)  # hypotheses per sentence; 1: greedy search
     length_penalty: float = _setting(1.0, least=0, below=10)  # a in: score = log P / |Y|^a; |Y| with end of sentence
-    max_length_ratio: float = _setting(
-        2.0, least=0, below=1000
-    )  # a translation has at most this times its source pieces
-    max_length_extra: int = _setting(10, least=1)  # pieces added to that maximum
+    max_length_ratio: float | None = _setting(
+        None, least=0, below=1000
+    )  # maximum length of a translation, in pieces per source piece; default: learned from the training pairs
+    max_length_extra: int | None = _setting(
+        None, least=1
+    )  # pieces added to that; if only one of the two is set, the other is 2.0 or 10
     min_length: int = _setting(0, least=0)  # minimum length of a translation in pieces
     too_long: str = _setting("cut", choices=("cut", "split"))  # cut or split sources above data.max_source_length
     coverage_penalty: float = _setting(0.0, least=0)  # for source pieces with too little attention (Wu 2016)

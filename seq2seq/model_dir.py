@@ -19,6 +19,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig, from_container
+from seq2seq.data.limits import LengthLimit
 from seq2seq.files import check_readable, expand_home, make_folder, read_file, write_atomically
 from seq2seq.model import Seq2Seq
 from seq2seq.text.factory import load_tokenizer
@@ -45,11 +46,12 @@ class Settings(NamedTuple):
     tokenizer: TokenizerConfig
     search: SearchConfig
     max_source_length: int  # pieces
+    length_limit: LengthLimit | None = None  # of translations, learned in training; None in models of older versions
 
 
-def settings_of(config: Config) -> Settings:
+def settings_of(config: Config, length_limit: LengthLimit | None = None) -> Settings:
     """Return the settings of a run that are saved with its model."""
-    return Settings(config.model, config.tokenizer, config.search, config.data.max_source_length)
+    return Settings(config.model, config.tokenizer, config.search, config.data.max_source_length, length_limit)
 
 
 def build_model(settings: Settings, tokenizers: Tokenizers) -> Seq2Seq:
@@ -75,6 +77,8 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
         "search": dataclasses.asdict(settings.search),
         "data": {"max_source_length": settings.max_source_length},
     }
+    if settings.length_limit is not None:
+        content["length_limit"] = dataclasses.asdict(settings.length_limit)
     write_atomically(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -181,6 +185,7 @@ def _parse_settings(content: Any, path: Path) -> Settings:
             from_container(TokenizerConfig, content["tokenizer"], "tokenizer."),
             from_container(SearchConfig, content["search"], "search."),
             from_container(DataConfig, content["data"], "data.").max_source_length,
+            LengthLimit.from_dict(content["length_limit"]) if "length_limit" in content else None,
         )
     except (TypeError, ValueError) as error:  # TypeError: a value that cannot be compared with the possible ones
         raise ValueError(f"{path}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,10 @@ import torch
 from seq2seq import model_dir
 from seq2seq.config import SearchConfig, check_search, from_container
 from seq2seq.data.batching import Batch, collate, split_by_tokens
+from seq2seq.data.beginnings import Beginning, segment_beginnings
 from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
+from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
+from seq2seq.data.notices import Notices
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.penalties import Penalties
@@ -52,7 +55,7 @@ class _Source(NamedTuple):
 
 @dataclass
 class Translation:
-    """One translation of a line. Log-probabilities are natural; lists have one entry per target piece.
+    """One translation of a line. Log-probabilities are natural logarithms; lists have one entry per target piece.
 
     ``token_log_probs`` has one more entry than ``pieces``, for the end of the sentence (of each part if the line was
     split). ``alignment`` gives for each piece the number, from 0, of the source piece with the largest attention weight;
@@ -85,6 +88,13 @@ class Translator:
 
     >>> Translator.load("runs/mine").translate(["A man sleeps."])  # doctest: +SKIP
     ['Un homme dort.']
+
+    Args:
+        length_limit: the limit of the length of a translation that was learned in training; None: 2 * source + 10.
+        warns: whether the first three lines that are too long are named in the log.
+
+    Attributes:
+        notices: counts of the lines translated so far, and of those that were cut.
     """
 
     def __init__(
@@ -93,23 +103,26 @@ class Translator:
         tokenizers: Tokenizers,
         search: SearchConfig,
         *,
+        length_limit: LengthLimit | None = None,
         warns: bool = True,
     ) -> None:
         self.model = model
         self.tokenizers = tokenizers
         self.search_config = search
-        self.warns = warns  # about every source that is too long
+        self.length_limit = length_limit
+        self.warns = warns
+        self.notices = Notices()
         check_search(search, has_attention=model.has_attention)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto") -> Translator:
+    def load(cls, path: str | Path, *, device: str | torch.device = "auto") -> Translator:
         """Load a model directory or a run directory.
 
         Args:
-            device: auto (a GPU if there is one), cpu or cuda.
+            device: auto (a GPU if there is one), cpu, cuda, cuda:N, or a torch.device.
         """
         model, settings, tokenizers = model_dir.load(path, find_device(device))
-        return cls(model, tokenizers, settings.search)
+        return cls(model, tokenizers, settings.search, length_limit=settings.length_limit)
 
     def with_search(self, **changes: Any) -> Translator:
         """Copy the translator with other search settings; model and tokenizers are the same objects.
@@ -124,32 +137,48 @@ class Translator:
         """
         changed = asdict(self.search_config) | {name: value for name, value in changes.items() if value is not None}
         search = from_container(SearchConfig, changed, "search.")
-        return Translator(self.model, self.tokenizers, search, warns=self.warns)
+        return Translator(self.model, self.tokenizers, search, length_limit=self.length_limit, warns=self.warns)
 
-    def translate(self, lines: Sequence[str], *, first_line: int = 1) -> list[str]:
-        """Translate lines; a blank line gives an empty line."""
+    def translate(self, lines: Iterable[str], *, first_line: int = 1) -> list[str]:
+        """Translate lines; a blank line gives an empty line.
+
+        Args:
+            first_line: number of the first line, for messages.
+
+        Raises:
+            ValueError: ``lines`` is a single text, or a line is not a text.
+        """
+        lines = as_texts(lines, "the lines", first_line)
         sources = self._read(lines, first_line, self.search_config.too_long)
         texts = [""] * len(sources)
+        cut_lines: set[int] = set()
         for rows in self._batches(sources):
             batch = [sources[row] for row in rows]
             with self.model.evaluating():
                 found = self._search_batch(batch)
             for row, source, hypotheses in zip(rows, batch, found, strict=True):
                 texts[row] = self.tokenizers.tgt.decode(hypotheses[0].ids, source.oov)
+                if hypotheses[0].cut:
+                    cut_lines.add(source.row)
+        self._count({source.row for source in sources if source.ids}, cut_lines)
         parts: list[list[str]] = [[] for _ in lines]
         for source, text in zip(sources, texts, strict=True):
             parts[source.row].append(text)
         return [join_texts(some) for some in parts]
 
-    def search(self, lines: Sequence[str], *, n_best: int = 1, first_line: int = 1) -> list[list[Translation]]:
+    def search(self, lines: Iterable[str], *, n_best: int = 1, first_line: int = 1) -> list[list[Translation]]:
         """Find the best translations of every line.
 
         Args:
             n_best: translations per line, at most ``search.beam_size``. A line may get fewer, with a warning, if the
                 search finds no more. The i-th translation of a split line joins the i-th of each part.
-            first_line: number of the first line, for warnings.
+            first_line: number of the first line, for messages.
+
+        Raises:
+            ValueError: ``n_best`` is out of range, ``lines`` is a single text, or a line is not a text.
         """
         self.check_n_best(n_best)
+        lines = as_texts(lines, "the lines", first_line)
         sources = self._read(lines, first_line, self.search_config.too_long)
         found_by_row: dict[int, list[Translation]] = {}
         for rows in self._batches(sources):
@@ -162,8 +191,27 @@ class Translator:
             ranks = zip(*(found_by_row[number] for number in parts), strict=False)
             results[row] = [_merge(ranked, self.search_config.length_penalty) for ranked in ranks]
             if len(results[row]) < n_best:
-                log.warning("line %d: %d translations instead of %d", first_line + row, len(results[row]), n_best)
+                self.notices.warn(
+                    f"line {first_line + row}: {len(results[row])} translations instead of {n_best}",
+                    summary=f"have fewer than {n_best} translations",
+                )
+        translated = {row for row, best in enumerate(results) if best[0].status != "empty"}
+        self._count(translated, {row for row in translated if results[row][0].status == "max_length"})
         return results
+
+    def _count(self, translated: set[int], cut: set[int]) -> None:
+        """Count lines that were translated, and those whose translation was cut at the maximum length."""
+        self.notices.translated += len(translated)
+        self.notices.cut += len(cut)
+
+    def log_notices(self, *, advice: str = "raise it with --max-length-ratio") -> None:
+        """Log, after the last line, how many lines and translations were cut.
+
+        Args:
+            advice: how to raise the maximum length.
+        """
+        for line in self.notices.lines(advice=advice):
+            log.warning("%s", line)
 
     def check_n_best(self, n_best: int) -> None:
         """Check that ``n_best`` is at most the beam size.
@@ -177,14 +225,15 @@ class Translator:
                 "set the beam size higher"
             )
 
-    def score(self, src: Sequence[str], tgt: Sequence[str]) -> list[list[float]]:
+    def score(self, src: Iterable[str], tgt: Iterable[str]) -> list[list[float]]:
         """Return the natural log-probability of every target piece and of the end of the sentence, one list per line.
 
         Long sources are cut, targets never; a blank line is a sentence without pieces.
 
         Raises:
-            ValueError: the numbers of lines differ.
+            ValueError: the numbers of lines differ, or a line is not a text.
         """
+        src, tgt = as_texts(src, "the source lines"), as_texts(tgt, "the target lines")
         if len(src) != len(tgt):
             raise ValueError(
                 f"there are {len(src)} source lines but {len(tgt)} target lines; they must match line by line"
@@ -223,7 +272,7 @@ class Translator:
                 "the model has no attention (model.attention is none), so there are no attention weights to show; "
                 "choose a model trained with model.attention=additive, dot, general or scaled_dot"
             )
-        (source,) = self._read([line], 1, "cut")
+        (source,) = self._read(as_texts([line], "the source text"), 1, "cut")
         if not source.ids:
             raise ValueError("the source text is blank; give it at least one word")
         with self.model.evaluating():
@@ -247,30 +296,49 @@ class Translator:
         return Hypothesis([*ids, EOS], log_prob, score, log_probs.tolist(), cut=False)
 
     def max_length(self, source_length: int) -> int:
-        """Return the maximum length of a translation, in pieces with the end of sentence."""
-        config = self.search_config
-        return max(int(config.max_length_ratio * source_length) + config.max_length_extra, 1)
+        """Return the maximum length of a translation, in pieces with the end of sentence.
+
+        It is ``max_length_ratio * source_length + max_length_extra`` if one of these search settings is given, and
+        otherwise the limit that was learned in training. Models of older versions have the limit 2 * source_length + 10.
+        """
+        ratio, extra = self.search_config.max_length_ratio, self.search_config.max_length_extra
+        limit = self.length_limit or STANDARD_LIMIT
+        if ratio is not None or extra is not None:
+            limit = LengthLimit(
+                STANDARD_LIMIT.ratio if ratio is None else ratio, STANDARD_LIMIT.extra if extra is None else extra
+            )
+        return limit.max_length(source_length)
 
     def _read(self, lines: Sequence[str], first_line: int, too_long: str) -> list[_Source]:
         """Segment lines into pieces; cut or split lines that are too long, and warn about them."""
-        if isinstance(lines, str):
-            raise ValueError("the lines must be a list of texts, but are one text; put the text into a list")
         most = self.model.max_source_length
         sources = []
-        for row, segments in enumerate(self.tokenizers.src.segment(lines)):
-            length = len(segments.ids)
+        for row, (segments, length, exact) in enumerate(self._segment(lines, too_long)):
             places, status = [0, min(length, most)], "ok"
             if length > most:
                 places = split_places(segments, most) if too_long == "split" else places
                 status = f"source_{too_long}"
                 done = "is cut to" if too_long == "cut" else f"is split into {len(places) - 1} parts of at most"
-                message = "line %d has %d pieces and %s %d, the model's data.max_source_length"
-                log.log(logging.WARNING if self.warns else logging.DEBUG, message, first_line + row, length, done, most)
+                summary = "is cut to" if too_long == "cut" else "is split into parts of at most"
+                number = str(length) if exact else f"at least {length}"
+                limit = f"{most}, the model's data.max_source_length"
+                self.notices.warn(
+                    f"line {first_line + row} has {number} pieces and {done} {limit}",
+                    summary=f"are too long; each {summary} {limit}",
+                    shown=self.warns,
+                )
             for start, end in itertools.pairwise(places):
                 ids, pieces = segments.ids[start:end], segments.pieces[start:end]
                 copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
                 sources.append(_Source(row, ids, pieces, segments.spans[start:end], *copied, status=status))
         return sources
+
+    def _segment(self, lines: Sequence[str], too_long: str) -> Iterator[Beginning]:
+        """Segment lines: as a whole if long ones are split, and only their beginning if long ones are cut."""
+        tokenizer = self.tokenizers.src
+        if too_long == "cut":
+            return segment_beginnings(tokenizer, lines, self.model.max_source_length)
+        return (Beginning(segments, len(segments.ids), True) for segments in tokenizer.segment(lines))
 
     def _batches(self, sources: list[_Source]) -> list[list[int]]:
         """Group the rows that are not blank into batches of similar length."""
@@ -348,7 +416,7 @@ def split_places(source: Segments, most: int) -> list[int]:
 
     A part ends at the last end of a sentence in its second half; else at the last comma or similar mark there; else at
     the last white space there; else where the part is full. A mark must be followed by white space (unlike the one in
-    3.50), except in scripts that write none.
+    3.50), except in scripts that do not use it.
 
     Returns:
         The borders, from 0 to the number of pieces.
@@ -400,14 +468,46 @@ def _merge(parts: Sequence[Translation], length_penalty: float) -> Translation:
     return merged
 
 
-def find_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the GPU if there is one.
+def as_texts(texts: Iterable[str], name: str, first: int = 1) -> list[str]:
+    """Return texts as a list.
+
+    Args:
+        name: what the texts are, for messages.
+        first: number of the first one, for messages.
 
     Raises:
-        ValueError: an unknown name, or cuda without a GPU.
+        ValueError: ``texts`` is a single text or not iterable, or one of them is not a string.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"the device must be one of auto, cpu, cuda, but is {name}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("the device is cuda, but torch finds no GPU here; choose cpu or auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    if isinstance(texts, str | bytes):
+        raise ValueError(f"{name} must be a list of texts, but are one text; put the text into a list")
+    if not isinstance(texts, Iterable):
+        raise ValueError(f"{name} must be a list of texts, but are of type {type(texts).__name__}")
+    found = list(texts)
+    for number, text in enumerate(found, start=first):
+        if not isinstance(text, str):
+            raise ValueError(f"{name} must be of type str, but number {number} is of type {type(text).__name__}")
+    return found
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """Return the device of that name; ``auto`` is the GPU if there is one.
+
+    Args:
+        name: auto, cpu, cuda, cuda:N, or a torch.device of one of these types.
+
+    Raises:
+        ValueError: an unknown name, or a GPU that does not exist.
+    """
+    if isinstance(name, str) and name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name) if isinstance(name, str | torch.device) else None
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"the device must be one of auto, cpu, cuda and cuda:N, but is {name}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"the device is {name}, but torch finds no GPU here; choose cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"the device is {name}, but the last GPU is cuda:{torch.cuda.device_count() - 1}")
+    return device

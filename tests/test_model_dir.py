@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from seq2seq.config import CELL_NAMES, TIE_NAMES, Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
+from seq2seq.data.limits import LengthLimit
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import (
     Settings,
@@ -148,6 +149,23 @@ def test_a_model_takes_this_part_of_a_configuration():
     config = Config(data=DataConfig(max_source_length=12), model=ModelConfig(cell="gru"))
     settings = settings_of(config)
     assert settings == Settings(config.model, config.tokenizer, config.search, 12)
+    limit = LengthLimit(1.5, 7, 90)
+    assert settings_of(config, limit) == Settings(config.model, config.tokenizer, config.search, 12, limit)
+
+
+def test_the_length_limit_is_saved_and_a_damaged_one_is_refused(tmp_path):
+    _, settings, tokenizers = save(tmp_path)
+    assert "length_limit" not in json.loads((tmp_path / "config.json").read_text())
+    assert load_settings(tmp_path)[0].length_limit is None
+    limited = settings._replace(length_limit=LengthLimit(1.5, 7, 90))
+    save_settings(tmp_path, limited, tokenizers)
+    content = json.loads((tmp_path / "config.json").read_text())
+    assert content["length_limit"] == {"ratio": 1.5, "extra": 7, "maximum": 90}
+    assert load_settings(tmp_path)[0] == limited
+    content["length_limit"]["extra"] = 0
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"^length_limit\.extra must be a whole number of at least 1, but is 0$"):
+        load_settings(tmp_path)
 
 
 # What is wrong

@@ -14,6 +14,7 @@ from untrained import spread
 
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
+from seq2seq.data.limits import LengthLimit
 from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, save_weights
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
@@ -67,10 +68,81 @@ def test_one_line_out_for_every_line_in_and_in_order(translator):
 
 def test_a_text_is_no_list_of_lines(translator):
     for method in (translator.translate, translator.search):
-        with pytest.raises(
-            ValueError, match="the lines must be a list of texts, but are one text; put the text into a list"
-        ):
-            method("a b")
+        for text in ("a b", b"a b"):
+            with pytest.raises(
+                ValueError, match=r"^the lines must be a list of texts, but are one text; put the text into a list$"
+            ):
+                method(text)
+        with pytest.raises(ValueError, match=r"^the lines must be a list of texts, but are of type NoneType$"):
+            method(None)
+    with pytest.raises(
+        ValueError, match=r"^the source lines must be a list of texts, but are one text; put the text into a list$"
+    ):
+        translator.score("a b", ["a b"])
+
+
+@pytest.mark.parametrize(("wrong", "kind"), [(None, "NoneType"), (3, "int"), (b"a", "bytes"), (["a"], "list")])
+def test_a_line_that_is_no_text_is_refused_with_its_number(translator, wrong, kind):
+    for method in (translator.translate, translator.search):
+        with pytest.raises(ValueError, match=f"^the lines must be of type str, but number 9 is of type {kind}$"):
+            method(["a dog", "", wrong], first_line=7)
+    with pytest.raises(ValueError, match=f"^the target lines must be of type str, but number 2 is of type {kind}$"):
+        translator.score(["a", "b"], ["a", wrong])
+    with pytest.raises(ValueError, match=f"^the source text must be of type str, but number 1 is of type {kind}$"):
+        translator.trace(wrong)
+
+
+def test_lines_may_come_from_any_iterable(translator):
+    expected = translator.translate(LINES)
+    for lines in (tuple(LINES), (line for line in LINES), dict.fromkeys(LINES), map(str, LINES)):
+        assert translator.translate(lines) == expected
+    assert translator.search(line for line in LINES) == translator.search(LINES)
+    assert translator.score(iter(LINES), iter(LINES)) == translator.score(LINES, LINES)
+    assert translator.translate(iter(())) == []
+
+
+def test_translations_that_are_cut_are_counted():
+    translator = make(ending=-1e4, max_length_ratio=0.0, max_length_extra=4)
+    translator.translate(LINES)
+    assert (translator.notices.translated, translator.notices.cut) == (len(FILLED), len(FILLED))
+    translator.search(LINES, n_best=2)
+    assert (translator.notices.translated, translator.notices.cut) == (2 * len(FILLED), 2 * len(FILLED))
+    some = make(ending=0.5)
+    some.search(LINES)
+    statuses = [found[0].status for found in make(ending=0.5).search(LINES)]
+    assert some.notices.cut == statuses.count("max_length")
+    split = make(3, ending=-1e4, too_long="split")
+    split.translate(LINES)
+    assert (split.notices.translated, split.notices.cut) == (len(FILLED), len(FILLED)), "a line counts once"
+
+
+@pytest.mark.parametrize("n_best", [1, 2])
+def test_three_long_lines_are_named_and_the_others_counted(n_best, caplog):
+    translator = make(max_source_length=3, ending=2.0)
+    with caplog.at_level(logging.WARNING):
+        translator.search(LINES * 2, n_best=n_best, first_line=1)
+        translator.translate(LINES, first_line=15)
+        assert [message.split(" has ")[0] for message in caplog.messages] == ["line 1", "line 4", "line 7"]
+        caplog.clear()
+        translator.log_notices()
+    assert caplog.messages == ["9 lines are too long; each is cut to 3, the model's data.max_source_length"]
+
+
+def test_a_very_long_line_is_cut_before_it_is_segmented(monkeypatch, caplog):
+    translator = make(max_source_length=3)
+    longest = []
+    segment = translator.tokenizers.src.segment
+    monkeypatch.setattr(
+        translator.tokenizers.src,
+        "segment",
+        lambda texts: longest.append(max(map(len, texts))) or segment(texts),
+    )
+    text = "the dog sleeps . " * 300_000
+    with caplog.at_level(logging.WARNING):
+        assert translator.translate([text, text]) == make(max_source_length=3).translate(["the dog sleeps"] * 2)
+    assert max(longest) < 10_000
+    assert "line 1 has at least " in caplog.messages[0]
+    assert "pieces and is cut to 3, the model's data.max_source_length" in caplog.messages[0]
 
 
 def test_blank_lines_give_empty_lines_and_the_model_is_not_asked(translator, monkeypatch):
@@ -211,6 +283,23 @@ def test_the_maximum_length_follows_the_source():
             limit = translator.max_length(len(found.source_pieces))
             assert len(found.token_log_probs) == limit  # with the end of sentence
             assert found.status == "max_length"
+
+
+@pytest.mark.parametrize(
+    ("learned", "options", "lengths"),
+    [
+        (None, {}, [12, 14, 210]),
+        (LengthLimit(6.0, 5, 100), {}, [11, 17, 100]),
+        (LengthLimit(6.0, 5, 100), {"max_length_ratio": 3.0}, [13, 16, 310]),
+        (LengthLimit(6.0, 5, 100), {"max_length_extra": 20}, [22, 24, 220]),
+        (LengthLimit(6.0, 5, 100), {"max_length_ratio": 0.0, "max_length_extra": 4}, [4, 4, 4]),
+    ],
+)
+def test_the_length_limit_is_the_given_one_or_the_learned_one_or_that_of_older_models(learned, options, lengths):
+    original = make()
+    search = dataclasses.replace(SEARCH, max_length_ratio=None, max_length_extra=None)
+    translator = Translator(original.model, original.tokenizers, search, length_limit=learned).with_search(**options)
+    assert [translator.max_length(length) for length in (1, 2, 100)] == lengths
 
 
 @pytest.mark.parametrize(("ending", "status"), [(2.0, "source_cut"), (-1.0, "max_length")])
@@ -579,15 +668,28 @@ def test_a_saved_translator_translates_alike(options, tmp_path):
 
 
 def test_devices():
-    assert find_device("cpu") == torch.device("cpu")
-    with pytest.raises(ValueError, match="the device must be one of auto, cpu, cuda, but is tpu"):
-        find_device("tpu")
+    assert find_device("cpu") == find_device(torch.device("cpu")) == torch.device("cpu")
+    for name in ("tpu", "mps", torch.device("meta"), "cuda:x", "", None, 0):
+        with pytest.raises(ValueError, match=f"^the device must be one of auto, cpu, cuda and cuda:N, but is {name}$"):
+            find_device(name)
+
+
+def test_devices_of_torch_are_taken(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert find_device("auto") == find_device("cuda") == torch.device("cuda")
+    assert find_device("cuda:1") == find_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match=r"^the device is cuda:2, but the last GPU is cuda:1$"):
+        find_device("cuda:2")
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="the device is cuda, but torch finds no GPU here; choose cpu or auto"):
-        find_device("cuda")
+    for name in ("cuda", "cuda:0", torch.device("cuda")):
+        with pytest.raises(
+            ValueError, match=f"^the device is {name}, but torch finds no GPU here; choose cpu or auto$"
+        ):
+            find_device(name)
     assert find_device("auto") == torch.device("cpu")
 
 
@@ -601,7 +703,7 @@ def test_with_search_changes_only_the_search_settings_that_are_given(translator)
     changed = translator.with_search(beam_size=1, length_penalty=None, too_long="split")
     assert changed.search_config == dataclasses.replace(translator.search_config, beam_size=1, too_long="split")
     assert translator.search_config.beam_size != 1, "the first translator is unchanged"
-    for name in ("model", "tokenizers", "warns"):
+    for name in ("model", "tokenizers", "length_limit", "warns"):
         assert getattr(changed, name) is getattr(translator, name)
     assert translator.with_search().translate(LINES) == translator.translate(LINES)
 

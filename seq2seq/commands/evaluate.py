@@ -76,7 +76,11 @@ def evaluate(
         found = significance.compare(named, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase)
         typer.echo(significance.report_comparisons(found, format.value))
         return
-    hypotheses = systems[0] if model is None else load_translator(model, device, threads).translate(systems[0])
+    hypotheses = systems[0]
+    if model is not None:
+        translator = load_translator(model, device, threads)
+        hypotheses = translator.translate(systems[0])
+        translator.log_notices(advice="translate with a higher --max-length-ratio and evaluate with --hyp")
     scores = scoring.score(
         hypotheses, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase, sources=sources, intervals=True
     )

@@ -26,5 +26,7 @@ def score(
 
     sources, targets = list(read_lines(src)), list(read_lines(tgt))
     check_line_counts(src, sources, tgt, targets)
-    for token_log_probs in load_translator(model, device, threads).score(sources, targets):
+    translator = load_translator(model, device, threads)
+    for token_log_probs in translator.score(sources, targets):
         typer.echo(f"{sum(token_log_probs):.6f}")
+    translator.log_notices()

@@ -111,6 +111,7 @@ def translate(
                 stream.flush()
     finally:
         invalid.warn(name)
+    translator.log_notices()
 
 
 class InvalidLines:

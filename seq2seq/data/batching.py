@@ -1,6 +1,6 @@
 """Batches of padded ids, and the plan of an epoch: which rows form a batch, and in which order.
 
-The plan depends on (seed, epoch) alone, so one number is enough to store a position in it.
+The plan depends only on (seed, epoch), so one number is enough to store a position in it.
 
 Shapes: B sentence pairs, S source length, T target length, R target tokens of the batch (padding not counted).
 """
@@ -76,8 +76,8 @@ def collate(
 def split_by_tokens(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     """Split a sequence of rows into batches of at most ``batch_tokens`` tokens, padding included.
 
-    The tokens of a batch are its rows times its longest row. A row that is longer than ``batch_tokens`` forms a batch
-    alone.
+    The tokens of a batch are its rows times its longest row. A row that is longer than ``batch_tokens`` becomes a
+    batch of one row.
 
     Args:
         order: row numbers; neighbours should have similar lengths.
@@ -94,7 +94,7 @@ def split_by_tokens(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -
     return batches
 
 
-WINDOW_BATCHES = 300  # all rows are shuffled, then sorted by length inside windows of about so many batches
+WINDOW_BATCHES = 300  # all rows are shuffled, then sorted by length in windows of about this many batches
 
 
 def plan_epoch(
@@ -108,7 +108,7 @@ def plan_epoch(
 
     Returns:
         The row numbers of each batch. Every row is in exactly one batch, and the longest source of a batch comes first,
-        as cuDNN requires. The result depends on the arguments alone.
+        as cuDNN requires. The result depends only on the arguments.
     """
     random = np.random.Generator(np.random.PCG64([seed, epoch]))
     longer = np.maximum(src_lengths, tgt_lengths)
@@ -129,7 +129,7 @@ def _least_padded(
 
     Rows are sorted by their longer side and split into groups; a group is sorted by target length, ascending and
     descending in turn. The best number of groups depends on how source and target lengths are correlated. With as many
-    groups as there are batches in each group, both sides count alike; half, two and four times as many are tried too, and
+    groups as there are batches in each group, both sides have the same weight; half, two and four times as many are tried too, and
     the plan with the least padding is returned.
     """
     rows = rows[np.lexsort((src_lengths[rows], tgt_lengths[rows], longer[rows]))]

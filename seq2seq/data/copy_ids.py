@@ -1,8 +1,8 @@
 """The extended vocabulary of copying: the target vocabulary plus the out-of-vocabulary pieces of one source.
 
 See et al. 2017, section 2.2. Pieces are compared as strings, so subwords, words, a shared vocabulary and two separate
-vocabularies are treated alike. An out-of-vocabulary ("oov") piece gets an id from V, the size of the target vocabulary,
-on; the id means something only together with its source.
+vocabularies are treated in the same way. The out-of-vocabulary ("oov") pieces of a source get the ids V, V + 1, ..., where V is
+the size of the target vocabulary. Such an id is valid only for this source.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class SourceCopies(NamedTuple):
     """The pieces of one source, as ids that a decoder can copy."""
 
     copy_ids: list[int]  # the target id of every source piece; V + k stands for oov[k]
-    oov: list[str]  # the source pieces that the target vocabulary lacks, each once, in source order
+    oov: list[str]  # the source pieces that are not in the target vocabulary, each once, in source order
 
 
 def source_copies(pieces: Sequence[str], tgt: Tokenizer) -> SourceCopies:
-    """Look up the target ids of the pieces of a source, and number the pieces that have none."""
+    """Look up the target ids of the pieces of a source, and number the out-of-vocabulary pieces."""
     oov: dict[str, int] = {}
     ids = []
     for piece in pieces:

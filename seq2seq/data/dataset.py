@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2seq.config import DataConfig
+from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.copy_ids import extended_target_ids, source_copies
 from seq2seq.data.corpus import Pair, given, read_pairs, sources, unreadable
+from seq2seq.data.limits import learn_limit
 from seq2seq.data.report import Lengths, Repeats, Report
 from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
 
 if TYPE_CHECKING:
     import datasets
 
-_CACHE_VERSION = 2  # increase it when a change of the code gives other rows for the same files and settings
+_CACHE_VERSION = 3  # increase it when a change of the code gives other rows or another report
 
 
 def training_set(
@@ -94,7 +96,7 @@ def sampled_set(
     """Tokenize the training pairs in memory with random segmentations; see ``Tokenizer.sample``.
 
     The result has the same pairs as ``training_set``: a text whose random segmentation exceeds the length limit keeps its
-    deterministic one. The result depends on the arguments alone.
+    deterministic one. The result depends only on the arguments.
     """
     tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
     key = _key(_stamps(data, "train"), dropout, seed, epoch)
@@ -158,7 +160,8 @@ class _Tokenize:
         src_tokenizer, tgt_tokenizer = self._tokenizers
         columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         if self._sampling is None:
-            sources, targets = src_tokenizer.segment(texts["src"]), tgt_tokenizer.segment(texts["tgt"])
+            sources = _first_pieces(src_tokenizer, texts["src"], self._limits[0])
+            targets = _first_pieces(tgt_tokenizer, texts["tgt"], self._limits[1])
         else:
             dropout, seed, epoch = self._sampling
             seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
@@ -201,9 +204,16 @@ class _Tokenize:
         if len(rows):
             src, tgt = (rows.data.column(name).to_numpy() for name in ("src_length", "tgt_length"))
             report.src_lengths, report.tgt_lengths = Lengths.of(src), Lengths.of(tgt)
+            report.length_limit = learn_limit(src, tgt)
+            report.uncovered = report.length_limit.uncovered(src, tgt)
             report.src_unknown = self._unknown[0] / int(src.sum())
             report.tgt_unknown = self._unknown[1] / int(tgt.sum())
         return report
+
+
+def _first_pieces(tokenizer: Tokenizer, texts: list[str], max_length: int) -> list[Segments]:
+    """Segment texts up to one piece more than ``max_length``, which shows that a text is too long."""
+    return [beginning.segments for beginning in segment_beginnings(tokenizer, texts, max_length + 1)]
 
 
 def _sample(tokenizer: Tokenizer, texts: list[str], dropout: float, seed: int, *, max_length: int) -> list[Segments]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from seq2seq.config import DataConfig
 from seq2seq.data.corpus import Pair, given, read_pairs
+from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Report:
     src_unknown: float = 0.0  # share of unknown pieces, 0 to 1
     tgt_unknown: float = 0.0
     overlap: dict[str, int] = field(default_factory=dict)  # see ``Repeats.overlap``
+    length_limit: LengthLimit = STANDARD_LIMIT  # the limit learned from the kept pairs, see ``learn_limit``
+    uncovered: float = 0.0  # share of the kept pairs whose target is longer than this limit, 0 to 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -56,7 +59,8 @@ class Report:
     def from_dict(cls, values: dict[str, Any]) -> Report:
         """Restore a report from the result of ``as_dict``."""
         lengths = {side: Lengths(**values[side]) for side in ("src_lengths", "tgt_lengths")}
-        return cls(**{**values, **lengths})
+        limit = LengthLimit.from_dict(values["length_limit"])
+        return cls(**{**values, **lengths, "length_limit": limit})
 
     def lines(self) -> list[str]:
         """Format the report as lines of text."""
@@ -79,6 +83,12 @@ class Report:
                 f"  {side} length in pieces: mean {lengths.mean:.1f}, median {lengths.median},"
                 f" 95th percentile {lengths.p95}, maximum {lengths.max}; {unknown:.2%} of the pieces are unknown"
             )
+        limit = self.length_limit
+        lines.append(
+            f"  learned length limit: a translation has at most {limit.ratio:g} * source + {limit.extra} pieces"
+            + (f", and at most {limit.maximum}" if limit.maximum is not None else "")
+            + f"; {self.uncovered:.2%} of the kept pairs have a longer target"
+        )
         for split in ("valid", "test"):
             if f"{split}_pairs" in self.overlap:
                 pairs, same, sources = (self.overlap[f"{split}_{count}"] for count in _OVERLAPS)

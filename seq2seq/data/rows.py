@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2seq.data.batching import Batch, collate
+from seq2seq.data.limits import LengthLimit
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 if TYPE_CHECKING:
@@ -22,12 +23,19 @@ class Rows:
         dataset: the rows that ``training_set`` returns.
         copies: whether batches hold copy ids.
         sample: returns the rows of an epoch, given its number, for random segmentations; these are held in memory.
+        length_limit: the limit that was learned from the pairs, see ``learn_limit``.
     """
 
     def __init__(
-        self, dataset: Any, *, copies: bool = False, sample: Callable[[int], datasets.Dataset] | None = None
+        self,
+        dataset: Any,
+        *,
+        copies: bool = False,
+        sample: Callable[[int], datasets.Dataset] | None = None,
+        length_limit: LengthLimit | None = None,
     ) -> None:
         self.copies = copies
+        self.length_limit = length_limit
         self._sample, self._epoch = sample, -1
         self._use(dataset)
         digest = hashlib.sha256()

@@ -60,6 +60,7 @@ class Reporter:
             {
                 "update": update,
                 **{f"valid_{name}": _as_json(number) for name, number in result.values().items()},
+                "valid_cut": result.cut,
                 "best": is_best,
                 **signatures(result.scores()),
             }
@@ -69,6 +70,8 @@ class Reporter:
             f"update {update:,}  validation: BLEU {result.bleu.score:.2f}  chrF {result.chrf.score:.2f}{chosen}  "
             f"loss {result.loss:.3f}" + ("  (best)" if is_best else "")
         )
+        if result.cut:
+            self.display.print(f"  {result.cut:,} of the validation translations were cut at the maximum length")
 
     def coverage_starts(self, update: int) -> None:
         """Print that coverage starts."""

@@ -28,6 +28,7 @@ from seq2seq.threads import set_threads
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.metrics_log import MetricsLog
+from seq2seq.training.older_runs import with_saved_limit
 from seq2seq.training.precision import Precision
 from seq2seq.training.reporting import signatures
 from seq2seq.training.run_dir import find_run
@@ -52,7 +53,7 @@ def train(config: Config) -> float:
         ValueError: unusable settings or data, a run directory that cannot be continued, or a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
-    config = checked(config)
+    config = with_saved_limit(checked(config))
     _check(config)
     device = find_device(config.train.device)
     precision = Precision(config.train.precision, device)
@@ -69,7 +70,7 @@ def train(config: Config) -> float:
     rows = _read_rows(config, tokenizers, display)
     _report_cut_sources(valid, tokenizers, config, display)
 
-    settings = model_dir.settings_of(config)
+    settings = model_dir.settings_of(config, rows.length_limit)
     torch.manual_seed(config.train.seed)
     model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
     trainer = Trainer(
@@ -115,7 +116,12 @@ def _read_rows(config: Config, tokenizers: Tokenizers, display: Display) -> Rows
             config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=dropout, seed=seed, epoch=epoch
         )
 
-    return Rows(dataset, copies=copies, sample=sample if config.tokenizer.dropout else None)
+    return Rows(
+        dataset,
+        copies=copies,
+        sample=sample if config.tokenizer.dropout else None,
+        length_limit=report.length_limit,
+    )
 
 
 def _count_too_long(pairs: Sequence[Pair], tokenizers: Tokenizers, limit: int) -> int:
@@ -160,6 +166,8 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, log: 
         treatment = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
         display.print(f"{too_long:,} of the test sources are {treatment} data.max_source_length={limit}")
     hypotheses = translator.translate([pair.src for pair in pairs])
+    for line in translator.notices.cut_lines(advice="raise it with search.max_length_ratio"):
+        display.print(f"test: {line}")
     write_atomically(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
     results = scores.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
     log.write({"test_" + result.name: result.score for result in results} | signatures(results))

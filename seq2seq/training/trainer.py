@@ -101,6 +101,7 @@ class Trainer:
             model=self.updater.eval_model,
             tokenizers=tokenizers,
             pairs=valid,
+            length_limit=rows.length_limit,
         )
         self.saved_update = self.progress.update
         self.gradient_norm = math.nan  # of the last checked update

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from seq2seq import model_dir
 from seq2seq.config import Config
 from seq2seq.data.corpus import Pair
+from seq2seq.data.limits import LengthLimit
+from seq2seq.data.notices import Notices
 from seq2seq.metrics import scores
 from seq2seq.metrics.scores import Score
 from seq2seq.model import Seq2Seq
@@ -26,6 +28,7 @@ class ValidationResult(NamedTuple):
     chrf: Score
     loss: float  # mean negative log-probability of a target piece, in nats; without label smoothing and coverage
     chosen: tuple[str, Score] | None = None  # train.metric and its score, unless it is one of the above
+    cut: int = 0  # translations that were ended by the maximum length
 
     def values(self) -> dict[str, float]:
         """Return the scores by the names that train.metric takes."""
@@ -45,6 +48,8 @@ class Validator:
         tokenizers: of the model.
         run: the run directory; the best model is saved in its folder ``model``.
         progress: of the run; ``record`` changes its best score, patience and plateaus.
+        pairs: the validation pairs.
+        length_limit: the learned limit of the length of a translation; it is saved with the model.
     """
 
     def __init__(
@@ -56,12 +61,13 @@ class Validator:
         model: Seq2Seq,
         tokenizers: Tokenizers,
         pairs: Sequence[Pair],
+        length_limit: LengthLimit | None = None,
     ) -> None:
         self.config = config
         self.model = model
         self.run = run
         self.progress = progress
-        self.translator = Translator(model, tokenizers, config.search, warns=False)
+        self.translator = Translator(model, tokenizers, config.search, length_limit=length_limit, warns=False)
         self.sources = [pair.src for pair in pairs]
         self.references = [pair.tgt for pair in pairs]
 
@@ -78,13 +84,14 @@ class Validator:
                 f"the validation loss after update {self.progress.update} must be finite, but is {loss}; "
                 f"{non_finite_advice(self.run, self.progress)}"
             )
+        self.translator.notices = Notices()
         hypotheses = self.translator.translate(self.sources)
         metric = self.config.train.metric
         others = [] if metric in ("bleu", "chrf", "loss") else [metric]
         bleu, chrf, *chosen = scores.score(
             hypotheses, [self.references], metrics=("bleu", "chrf", *others), sources=self.sources
         )
-        return ValidationResult(bleu, chrf, loss, (metric, chosen[0]) if chosen else None)
+        return ValidationResult(bleu, chrf, loss, (metric, chosen[0]) if chosen else None, self.translator.notices.cut)
 
     def is_better(self, result: ValidationResult) -> bool:
         """Return whether the result is better than the best so far in train.metric; the lower loss breaks ties.
@@ -119,5 +126,6 @@ class Validator:
 
     def _save_model(self) -> None:
         folder = self.run / "model"
-        model_dir.save_settings(folder, model_dir.settings_of(self.config), self.translator.tokenizers)
+        settings = model_dir.settings_of(self.config, self.translator.length_limit)
+        model_dir.save_settings(folder, settings, self.translator.tokenizers)
         model_dir.save_weights(folder, self.model)

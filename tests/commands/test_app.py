@@ -108,6 +108,36 @@ def test_a_long_source_is_cut_with_its_line_named(model: str, caplog: pytest.Log
     assert any("line 2 has" in message and "is cut to 40" in message for message in caplog.messages)
 
 
+def test_cut_translations_are_counted_once_at_the_end(model: str, caplog: pytest.LogCaptureFixture) -> None:
+    text = "a dog\n\n" + "the dog runs\n" * 3
+    for flags in ([], ["--format", "jsonl"]):
+        caplog.clear()
+        result = run("translate", model, "--max-length-ratio", "0", "--min-length", "9", *flags, text=text)
+        assert result.exit_code == 0
+        assert caplog.messages == [
+            "4 of 4 translations were cut at the maximum length; raise it with --max-length-ratio"
+        ]
+
+
+def test_many_long_sources_give_four_warnings(model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "lines"
+    path.write_text(("the dog runs " * 20 + "\n") * 9)
+    for command in (
+        ["translate", model, "--input", str(path)],
+        ["evaluate", model, "--src", str(path), "--ref", str(path)],
+        ["score", model, "--src", str(path), "--tgt", str(path)],
+    ):
+        caplog.clear()
+        assert run(*command).exit_code == 0
+        assert [message for message in caplog.messages if "data.max_source_length" in message] == [
+            *(
+                f"line {number} has 260 pieces and is cut to 40, the model's data.max_source_length"
+                for number in (1, 2, 3)
+            ),
+            "9 lines are too long; each is cut to 40, the model's data.max_source_length",
+        ]
+
+
 def test_a_long_source_is_split_if_asked(model: str, caplog: pytest.LogCaptureFixture) -> None:
     text = "a dog\n" + "the dog runs " * 10 + "\n"
     result = run("translate", model, "--too-long", "split", text=text)

@@ -478,6 +478,8 @@ def test_training_set_drops_and_reports(tmp_path: Path) -> None:
         "src_unknown": 1 / 9,
         "tgt_unknown": 0.0,
         "overlap": {"valid_pairs": 4, "valid_pairs_in_train": 1, "valid_sources_in_train": 2},
+        "length_limit": {"ratio": 0.6, "extra": 7, "maximum": 9},
+        "uncovered": 0.0,
     }
     assert Report.from_dict(json.loads(json.dumps(values))) == report
     assert report.lines() == [
@@ -488,6 +490,8 @@ def test_training_set_drops_and_reports(tmp_path: Path) -> None:
         "  1 repeat an earlier pair (kept)",
         "  source length in pieces: mean 2.2, median 2, 95th percentile 3, maximum 3; 11.11% of the pieces are unknown",
         "  target length in pieces: mean 1.5, median 1, 95th percentile 2, maximum 2; 0.00% of the pieces are unknown",
+        "  learned length limit: a translation has at most 0.6 * source + 7 pieces, and at most 9;"
+        " 0.00% of the kept pairs have a longer target",
         "valid: 4 pairs; 1 of these pairs and 2 of their sources also occur in train",
     ]
 

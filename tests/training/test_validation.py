@@ -133,6 +133,21 @@ def test_a_costly_metric_is_computed_only_if_it_is_chosen(tmp_path: Path, monkey
     assert calls == ["rouge2"]
 
 
+def test_the_translations_that_are_cut_are_counted_anew_in_each_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validator = make_validator(tmp_path, "bleu", Progress())
+
+    def translate(lines: Any) -> list[str]:
+        validator.translator.notices.cut += 2
+        return ["x"]
+
+    validator.references = ["x"]
+    monkeypatch.setattr(validator.translator, "score", lambda src, tgt: [[-1.0]])
+    monkeypatch.setattr(validator.translator, "translate", translate)
+    assert [validator.score().cut for _ in range(2)] == [2, 2]
+
+
 def test_the_first_result_is_the_best(tmp_path: Path) -> None:
     assert make_validator(tmp_path, "bleu", Progress()).is_better(make_result(0.0, 0.0, 9.0))
 

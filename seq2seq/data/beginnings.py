@@ -1,0 +1,62 @@
+"""Segment the beginning of long texts, so that memory and time are bounded by the pieces that are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from seq2seq.text.tokenizer import Segments, Tokenizer
+
+CHARACTERS_PER_PIECE = 64  # characters read per piece at first; text of usual languages has 1 to 10
+GROUP_CHARACTERS = 2**18  # characters segmented at once
+MORE_PIECES = 32  # pieces after the used ones, since the pieces next to the end of a part can differ
+
+
+class Beginning(NamedTuple):
+    """The first pieces of a text."""
+
+    segments: Segments
+    length: int  # number of pieces of the text, or a lower bound
+    whole: bool  # whether length is exact
+
+
+def segment_beginnings(tokenizer: Tokenizer, texts: Sequence[str], most: int) -> Iterator[Beginning]:
+    """Return the first ``most`` pieces of each text, without segmenting a long text as a whole.
+
+    At first 64 characters per piece are segmented, up to the last white space among them. If these give too few pieces,
+    four times as many characters are segmented, until there are enough pieces or the text ends. So the result is the
+    beginning of the segmentation of the whole text, except in a text without white space, where a piece can depend on
+    characters after it.
+    """
+    bound = CHARACTERS_PER_PIECE * (most + MORE_PIECES)
+    for group in _groups(texts, bound):
+        parts = [_cut(text, bound) for text in group]
+        for text, part, segments in zip(group, parts, tokenizer.segment(parts), strict=True):
+            while len(part) < len(text) and len(segments.ids) < most + MORE_PIECES:
+                part = _cut(text, 4 * max(len(part), bound))
+                (segments,) = tokenizer.segment([part])
+            first = Segments(segments.ids[:most], segments.pieces[:most], segments.spans[:most])
+            yield Beginning(first, len(segments.ids), len(part) == len(text))
+
+
+def _groups(texts: Sequence[str], bound: int) -> Iterator[list[str]]:
+    """Group texts so that a group has at most ``GROUP_CHARACTERS`` characters to segment, or one text."""
+    group: list[str] = []
+    characters = 0
+    for text in texts:
+        size = min(len(text), bound)
+        if group and characters + size > GROUP_CHARACTERS:
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += size
+    if group:
+        yield group
+
+
+def _cut(text: str, bound: int) -> str:
+    """Cut a text to at most ``bound`` characters, at the last white space in the last quarter of these if there is one."""
+    if len(text) <= bound:
+        return text
+    places = range(bound, bound - bound // 4, -1)
+    return text[: next((place for place in places if text[place].isspace()), bound)]

@@ -1,0 +1,37 @@
+"""Settings of a run of an older version that are kept when the run continues."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seq2seq.config import Config
+from seq2seq.data.limits import STANDARD_LIMIT
+from seq2seq.training.run_dir import RUN_CONFIG
+from seq2seq.training.state import has_state
+
+
+def with_saved_limit(config: Config) -> Config:
+    """Return a configuration with the length limit of the run that it continues, if that was an older default.
+
+    Older versions saved ``search.max_length_ratio`` = 2.0 and ``search.max_length_extra`` = 10 with every run. They are
+    None by default now, and such a run continues with the saved values. Another saved value is not taken, and
+    ``find_run`` compares it.
+    """
+    run = Path(config.run_dir).expanduser()
+    if not has_state(run / "last"):
+        return config
+    try:
+        saved: Any = yaml.safe_load((run / RUN_CONFIG).read_text(encoding="utf-8"))
+        search = dict(saved["search"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return config  # find_run reports a missing or damaged file
+    kept = config.search
+    if kept.max_length_ratio is None and search.get("max_length_ratio") == STANDARD_LIMIT.ratio:
+        kept = dataclasses.replace(kept, max_length_ratio=STANDARD_LIMIT.ratio)
+    if kept.max_length_extra is None and search.get("max_length_extra") == STANDARD_LIMIT.extra:
+        kept = dataclasses.replace(kept, max_length_extra=STANDARD_LIMIT.extra)
+    return dataclasses.replace(config, search=kept)
