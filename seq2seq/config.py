@@ -33,7 +33,6 @@ VALIDATION_METRICS = (
 _MOST_WIDTH = (2**16, "a weight matrix of 65536 x 65536 takes 16 GiB")
 _MOST_LAYERS = (2**10, "every layer adds weights and time")
 _MOST_ENTRIES = (10**7, "every entry has a row in the embeddings")
-_MOST_THREADS = (2**10, "PyTorch crashes if the system cannot start its threads")
 _MOST_HYPOTHESES = (1000, "memory and time grow with the number of hypotheses")
 
 
@@ -162,7 +161,7 @@ class TrainConfig:
     seed: int = _setting(1, least=0, below=2**63)
     precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and loss stay fp32
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))  # auto: a GPU if there is one
-    threads: int = _setting(0, least=0, most=_MOST_THREADS)  # CPU threads; 0: PyTorch's choice
+    threads: int = _setting(0, least=0)  # CPU threads; 0: PyTorch's choice
     init_from: str | None = None  # start from the weights of this model; copying and coverage may be added to it
     resume: str = _setting("auto", choices=("auto", "never"))  # auto: continue a run that the run directory holds
 

@@ -195,7 +195,7 @@ def test_sizes_have_a_largest_number() -> None:
         "encoder_layers",
         "decoder_layers",
     )
-    assert {f"model.{name}" for name in sizes} | {"search.beam_size", "train.threads", "tokenizer.vocab_size"} <= dict(
+    assert {f"model.{name}" for name in sizes} | {"search.beam_size", "tokenizer.vocab_size"} <= dict(
         limited("most")
     ).keys()
 

@@ -103,7 +103,7 @@ def test_a_list_of_files() -> None:
     assert config_of("data.train.src=[a,b]", "data.train.tgt=[c,d]").data.train.src == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["数据.en", "été.en", "my dir/t(1).en", "t=v,2.fr", "it's (one).en", "end(\\"])
+@pytest.mark.parametrize("name", ["数据.en", "été.en", "my dir/t(1).en", "it's (one).en", "end(\\"])
 def test_a_file_name_needs_no_quotes(name: str) -> None:
     assert config_of(f"data.train.src={name}", "data.train.tgt=b").data.train.src == name
 

@@ -164,7 +164,9 @@ def test_the_length_limit_is_saved_and_a_damaged_one_is_refused(tmp_path):
     assert load_settings(tmp_path)[0] == limited
     content["length_limit"]["extra"] = 0
     (tmp_path / "config.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"^length_limit\.extra must be a whole number of at least 1, but is 0$"):
+    with pytest.raises(
+        ValueError, match=r"config\.json: length_limit\.extra must be a whole number of at least 1, but is 0$"
+    ):
         load_settings(tmp_path)
 
 
@@ -230,12 +232,12 @@ def test_weights_of_another_model(tmp_path, change):
         load(tmp_path, CPU)
 
 
-@pytest.mark.parametrize("size", [10**9, 10**30])
+@pytest.mark.parametrize("size", [60_000, 10**9, 10**30])
 @pytest.mark.parametrize("key", ["hidden_size", "embedding_size", "attention_size", "encoder_hidden_size"])
 def test_absurd_sizes_are_refused_before_memory_is_allocated(tmp_path, key, size):
     save(tmp_path)
     edit(tmp_path, lambda content: content["model"].update({key: size}))
-    with pytest.raises(ValueError, match=r"does not fit .*config.json or is damaged: ") as caught:
+    with pytest.raises(ValueError, match=r"config\.json(: | or is damaged: )") as caught:
         load(tmp_path, CPU)
     assert len(str(caught.value).splitlines()) == 1
 

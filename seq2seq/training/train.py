@@ -148,7 +148,7 @@ def step_by_step_message(config: ModelConfig) -> str:
     """Say which settings prevent the fast unroll of the decoder, and which values allow it."""
     allowed = {
         "decoder_layers": ["1"],
-        "attention": list(FAST_ATTENTIONS),
+        "attention": sorted(FAST_ATTENTIONS),
         "cell": list(FAST_CELLS),
     }
     reasons = [name for name, values in allowed.items() if str(getattr(config, name)) not in values]

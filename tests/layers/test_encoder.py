@@ -71,9 +71,7 @@ def test_padding_changes_nothing(cell, num_layers, bidirectional):
 
 
 @EVERY_SHAPE
-def test_each_sentence_equals_itself_alone_and_the_final_state_follows_its_last_real_step(
-    cell, num_layers, bidirectional
-):
+def test_each_sentence_equals_torchs_layer_without_padding_in_values_and_final_state(cell, num_layers, bidirectional):
     encoder = make(cell, num_layers, bidirectional).eval()
     embedded = torch.randn(B, S, E)
     encoded = encoder(embedded, SOURCE)

@@ -97,6 +97,8 @@ def test_a_validation_reports_how_many_translations_were_cut(cut: int) -> None:
     display: Any = SimpleNamespace(print=printed.append)
     log: Any = SimpleNamespace(write=records.append)
     score = Score("BLEU", 1.0, "signature", {})
-    Reporter(Config(), display=display, log=log).validation(3, ValidationResult(score, score, 2.0, cut), is_best=True)
+    Reporter(Config(), display=display, log=log).validation(
+        3, ValidationResult(score, score, 2.0, cut=cut), is_best=True
+    )
     assert records[0]["valid_cut"] == cut
     assert printed[1:] == ["  4 of the validation translations were cut at the maximum length"] * (cut > 0)

@@ -984,7 +984,7 @@ def test_threads_reach_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert requested == [1]
 
 
-@pytest.mark.parametrize("number", [max_threads() + 1, 1_000_000, 10**30])
+@pytest.mark.parametrize("number", [max_threads() + 1, 1_000_000])
 def test_too_many_threads_are_refused(folder: Path, number: int) -> None:
     message = (
         f"train.threads must be at most {max_threads()} on this machine with {os.cpu_count()} cores, but is {number}: "

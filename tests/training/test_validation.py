@@ -142,7 +142,7 @@ def test_the_translations_that_are_cut_are_counted_anew_in_each_validation(
         validator.translator.notices.cut += 2
         return ["x"]
 
-    validator.references = ["x"]
+    validator.sources = validator.references = ["x"]
     monkeypatch.setattr(validator.translator, "score", lambda src, tgt: [[-1.0]])
     monkeypatch.setattr(validator.translator, "translate", translate)
     assert [validator.score().cut for _ in range(2)] == [2, 2]
