@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     tgt_in: Tensor  # (B, T), bos + y
     tgt_out: Tensor  # (B, T), y + eos
     target_positions: Tensor  # (R,), indices into the flattened tgt_out (B * T,) that are not padding
-    copy_ids: Tensor  # (B, S), target ids of the source pieces, see ``copy_ids``; (B, 0) without copying
+    copy_ids: Tensor  # (B, S), target ids of the source pieces, see ``seq2seq.data.copy_ids``; (B, 0) without copying
 
     @property
     def target_tokens(self) -> int:

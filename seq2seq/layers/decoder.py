@@ -98,9 +98,9 @@ class RecurrentDecoder(nn.Module):
         """Advance by one step; ``gates`` (N, G*H) are the projected embeddings."""
         gates = gates + self.context_gates(state.context)
         output, hidden = self.stack(gates, state.hidden, constants)
-        queries = (len(memory.mask), -1)  # (N, ...) -> (B, K, ...)
-        coverage = state.coverage.unflatten(0, queries)
-        log_weights = self.attention.log_weights(output.unflatten(0, queries), memory.keys, memory.mask, coverage)
+        per_sentence = (len(memory.mask), -1)  # (N, ...) -> (B, K, ...)
+        coverage = state.coverage.unflatten(0, per_sentence)
+        log_weights = self.attention.log_weights(output.unflatten(0, per_sentence), memory.keys, memory.mask, coverage)
         context = self.attention.context(log_weights, memory)
         if self.attention.coverage != "none":
             coverage = coverage + log_weights.exp() / memory.fertility.unsqueeze(1)

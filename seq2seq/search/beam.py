@@ -30,19 +30,19 @@ class SearchState(Protocol):
     def mask(self) -> Tensor:
         """Source positions that penalties count (B, S), True = counted; only penalties read it."""
 
-    def reorder(self: S, rows: Tensor) -> S:
+    def reorder(self: State, rows: Tensor) -> State:
         """Return the state whose row i is row ``rows[i]`` of this state, which belongs to the same sentence.
 
         Every sentence has the same number of rows in ``rows``.
         """
 
-    def keep(self: S, sentences: Tensor) -> S:
+    def keep(self: State, sentences: Tensor) -> State:
         """Return the state of the given sentences with all their rows, in the given order."""
 
 
-S = TypeVar("S", bound=SearchState)
+State = TypeVar("State", bound=SearchState)
 StepFunction = Callable[
-    [Tensor, S], tuple[NextToken, S]
+    [Tensor, State], tuple[NextToken, State]
 ]  # previous tokens (N,), state -> next token of N rows, next state
 
 
@@ -98,7 +98,7 @@ class _Candidates(NamedTuple):
 
 @torch.no_grad()
 def beam_search(
-    step: StepFunction[S], state: S, max_lengths: Sequence[int], options: SearchOptions
+    step: StepFunction[State], state: State, max_lengths: Sequence[int], options: SearchOptions
 ) -> list[list[Hypothesis]]:
     """Search the translations of a batch of sentences.
 
@@ -125,18 +125,18 @@ def beam_search(
         if beams is None:
             positions = 0 if mask is None else mask.shape[1]
             beams = _Beams.start(len(found), positions, candidates.log_probs.device)
-        rows, width = beams.log_prob_sums.shape
+        count, slots = beams.log_prob_sums.shape
         if mask is not None:
-            beams = beams._replace(attended=beams.attended + state.weights.view(rows, width, -1))
+            beams = beams._replace(attended=beams.attended + state.weights.view(count, slots, -1))
         beams, parents = _advance(beams, candidates, free)
         ended = _finish(beams, mask, sentences, found, candidates.forced.gather(1, parents), options)
         beams = beams._replace(log_prob_sums=beams.log_prob_sums.masked_fill(ended, -inf))
         alive = [row for row, some in enumerate((beams.log_prob_sums > -inf).any(dim=1).tolist()) if some]
         if not alive:
             break
-        first_rows = width * torch.arange(rows, device=parents.device).unsqueeze(1)
+        first_rows = slots * torch.arange(count, device=parents.device).unsqueeze(1)
         state = state.reorder((first_rows + parents).flatten())
-        if len(alive) < rows:
+        if len(alive) < count:
             kept = torch.tensor(alive, device=parents.device)
             state = state.keep(kept)
             beams = _Beams(*(tensor[kept] for tensor in beams))
@@ -186,12 +186,12 @@ def _advance(beams: _Beams, candidates: _Candidates, free: Sequence[int]) -> tup
     Returns:
         The beams with one more id, with K slots; and the previous slot of each new slot (B, K).
     """
-    width = candidates.ids.shape[2]
+    per_slot = candidates.ids.shape[2]
     totals = (beams.log_prob_sums.unsqueeze(2) + candidates.log_probs).flatten(1)  # (B, K, C) -> (B, K*C)
     sums, chosen = totals.topk(min(max(free), totals.shape[1]), dim=1)
     ranks = torch.arange(sums.shape[1], device=sums.device)
     sums = sums.masked_fill(ranks >= torch.tensor(free, device=sums.device).unsqueeze(1), -inf)
-    parents = chosen // width
+    parents = chosen // per_slot
     sentences = torch.arange(len(sums), device=sums.device).unsqueeze(1)
     old = beams.select(sentences, parents)
     ids = candidates.ids.flatten(1).gather(1, chosen).unsqueeze(2)
