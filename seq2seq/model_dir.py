@@ -175,7 +175,7 @@ def _parse_settings(content: Any, path: Path) -> Settings:
         if key not in content:
             raise ValueError(f"{path} is damaged: {key} is missing; {_RESTORE}")
     number = content["format"]
-    if not isinstance(number, int):
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ValueError(f"{path} is damaged: format must be a whole number, but is {number}; {_RESTORE}")
     if number > FORMAT:
         raise ValueError(f"{path} has format {number}, newer than {FORMAT}; update seq2seq")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seq2seq.commands.options import BeamSize, Device, DeviceOption, Model, ThreadsOption, load_translator
-from seq2seq.commands.streams import output_stream
+from seq2seq.commands.streams import check_output, model_files, output_stream
 
 if TYPE_CHECKING:
     from seq2seq.plot import Picture
@@ -36,6 +36,7 @@ def plot(
         ) from error
 
     kind = check_format(output)
+    check_output(output, model_files(model))
     if target is not None and beam_size is not None:
         raise ValueError("--beam-size has no effect on a given --target; remove one of them")
     if target is not None and not target.strip():

@@ -49,12 +49,32 @@ def output_stream(path: Path | None) -> Iterator[BinaryIO]:
         stream = path.open("wb")
     except OSError as error:
         raise ValueError(f"{path} can't be written: {error.strerror}") from error
-    with stream:
-        if path.suffix.lower() == ".gz":
-            with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as compressed:
-                yield cast(BinaryIO, compressed)
-        else:
-            yield stream
+    try:
+        with stream:
+            if path.suffix.lower() == ".gz":
+                with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as compressed:
+                    yield cast(BinaryIO, compressed)
+            else:
+                yield stream
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk, for example
+
+
+def model_files(model: str) -> list[Path]:
+    """List the files of a model directory and of the run that it belongs to, which no output may overwrite.
+
+    Args:
+        model: a model directory or a run directory.
+    """
+    folder = Path(os.path.expanduser(model))
+    run = folder.parent if (folder.parent / "last").is_dir() else folder
+    try:
+        folders = [each for each in {folder, run, run / "model", run / "last"} if each.is_dir()]
+        return [path for each in folders for path in each.iterdir() if path.is_file()]
+    except OSError:  # loading the model reports it
+        return []
 
 
 class _FileId(NamedTuple):

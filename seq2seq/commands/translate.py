@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
@@ -24,7 +23,7 @@ from seq2seq.commands.options import (
     ThreadsOption,
     load_translator,
 )
-from seq2seq.commands.streams import check_output, named_file, output_stream, standard_input
+from seq2seq.commands.streams import check_output, model_files, named_file, output_stream, standard_input
 
 if TYPE_CHECKING:
     from seq2seq.translator import Translator
@@ -88,7 +87,7 @@ def translate(
     from seq2seq.data.stream import chunks
 
     input, output = named_file(input), named_file(output)
-    check_output(output, [input, *_model_files(model)])
+    check_output(output, [input, *model_files(model)])
     translator = load_translator(model, device, threads).with_search(
         beam_size=beam_size,
         length_penalty=length_penalty,
@@ -150,16 +149,6 @@ class InvalidLines:
             "" if self.count == 1 else "s",
             some,
         )
-
-
-def _model_files(model: str) -> list[Path]:
-    """List the files of a model directory or of the model of a run directory."""
-    folder = os.path.expanduser(model)
-    folders = (Path(folder), Path(folder, "model"))
-    try:
-        return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    except OSError:  # loading the model reports it
-        return []
 
 
 def _translated(

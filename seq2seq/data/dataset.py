@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from seq2seq.data.copy_ids import extended_target_ids, source_copies
 from seq2seq.data.corpus import Pair, given, read_pairs, sources, unreadable
 from seq2seq.data.limits import learn_limit
 from seq2seq.data.report import Lengths, Repeats, Report
+from seq2seq.files import write_atomically
 from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
 
 if TYPE_CHECKING:
@@ -54,8 +55,15 @@ def training_set(
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
-    try:
+    with _cache_errors():
         return _find_or_make(data, src_tokenizer, tgt_tokenizer, copies)
+
+
+@contextmanager
+def _cache_errors() -> Iterator[None]:
+    """Name the cache in errors of its files."""
+    try:
+        yield
     except OSError as error:
         raise ValueError(
             f"the cache of tokenized text can't be written: {error}; set the environment variable HF_HOME to another folder"
@@ -76,7 +84,7 @@ def _find_or_make(
     # cached rows are used only together with their report
     rows = _map(texts, tokenize, key, load_from_cache_file=stored.exists())
     if not stored.exists():
-        _write(stored, json.dumps(tokenize.report(rows).as_dict()))
+        write_atomically(stored, json.dumps(tokenize.report(rows).as_dict()).encode())
     report = Report.from_dict(json.loads(stored.read_text()))
     if not report.pairs_kept:
         raise ValueError(_no_pair_left(report))
@@ -100,7 +108,8 @@ def sampled_set(
     """
     tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
     key = _key(_stamps(data, "train"), dropout, seed, epoch)
-    return _map(_text_set(data), tokenize, key, keep_in_memory=True, load_from_cache_file=False)
+    with _cache_errors():
+        return _map(_text_set(data), tokenize, key, keep_in_memory=True, load_from_cache_file=False)
 
 
 def _map(texts: datasets.Dataset, tokenize: _Tokenize, key: str, **cache: bool) -> datasets.Dataset:
@@ -243,8 +252,11 @@ def _text_set(data: DataConfig) -> datasets.Dataset:
     try:
         return datasets.Dataset.from_generator(rows, features=datasets.Features(src=text, tgt=text), fingerprint=key)
     except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, ValueError):
-            raise error.__cause__ from None
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ValueError | OSError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:  # an error of the corpus, or a full disk
+            raise cause from None
         raise
 
 
@@ -265,13 +277,6 @@ def _stamps(data: DataConfig, split: str) -> list[tuple[str, int, int]]:
 
 def _key(*values: Any) -> str:
     return hashlib.sha256(json.dumps([_CACHE_VERSION, *values]).encode()).hexdigest()[:32]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file atomically: to a temporary name first, then rename it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def _no_pair_left(report: Report) -> str:

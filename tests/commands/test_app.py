@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -770,3 +771,28 @@ def test_the_other_scripts_are_the_same_commands(files: Path) -> None:
         _, error = process.communicate()
     assert process.returncode == 2
     assert error == b"error: there is no setting train.sed; the nearest is train.seed\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_names_the_output(model: str) -> None:
+    message = refused("translate", model, "--output", "/dev/full", text=b"a dog\n")
+    assert message == "/dev/full can't be used: No space left on device"
+
+
+def test_no_output_overwrites_a_model_or_its_run(model: str, tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(model, run_folder / "model")
+    (run_folder / "last").mkdir()
+    for name in ("config.yaml", "last/state.pt", "last/config.json", "model/config.json"):
+        path = run_folder / name
+        if not path.exists():
+            path.write_text("state")
+        before = path.read_bytes()
+        for given in (run_folder, run_folder / "model"):
+            refused("translate", given, "--output", path, text=b"a dog\n")
+            assert path.read_bytes() == before
+    picture = tmp_path / "x.png"
+    os.link(run_folder / "model" / "model.safetensors", picture)
+    before = picture.read_bytes()
+    refused("plot", run_folder, "--text", "a dog", "--output", picture)
+    assert picture.read_bytes() == before
