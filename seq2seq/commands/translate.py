@@ -24,13 +24,12 @@ from seq2seq.commands.options import (
     load_translator,
 )
 from seq2seq.commands.streams import check_output, model_files, named_file, output_stream, standard_input
+from seq2seq.data.notices import MAX_NAMED
 
 if TYPE_CHECKING:
     from seq2seq.translator import Translator
 
 log = logging.getLogger(__name__)
-
-_NAMED_LINES = 3  # invalid lines that are named in the warning
 
 
 class TooLong(str, Enum):
@@ -124,7 +123,7 @@ class InvalidLines:
     def add(self, number: int) -> None:
         """Add a line; the thread that reads calls this before the line is available."""
         self.count += 1
-        if len(self._first) < _NAMED_LINES:
+        if len(self._first) < MAX_NAMED:
             self._first.append(number)
         self._unused.add(number)
 

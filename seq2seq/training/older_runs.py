@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from seq2seq.config import Config
 from seq2seq.data.limits import STANDARD_LIMIT
+from seq2seq.files import expand_home
 from seq2seq.training.run_dir import RUN_CONFIG
 from seq2seq.training.state import has_state
 
@@ -21,7 +21,7 @@ def with_saved_limit(config: Config) -> Config:
     None by default now, and such a run continues with the saved values. Another saved value is not taken, and
     ``find_run`` compares it.
     """
-    run = Path(config.run_dir).expanduser()
+    run = expand_home(config.run_dir)
     if not has_state(run / "last"):
         return config
     try:

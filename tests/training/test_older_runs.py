@@ -102,3 +102,10 @@ def test_a_validation_reports_how_many_translations_were_cut(cut: int) -> None:
     )
     assert records[0]["valid_cut"] == cut
     assert printed[1:] == ["  4 of the validation translations were cut at the maximum length"] * (cut > 0)
+
+
+def test_a_run_directory_of_an_unknown_user_is_one_sentence() -> None:
+    with pytest.raises(
+        ValueError, match=r"^~nobodyhere/run must start with the home folder of a user, but ~nobodyhere has"
+    ):
+        with_saved_limit(Config(run_dir="~nobodyhere/run"))
