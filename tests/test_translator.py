@@ -715,3 +715,24 @@ def test_with_search_refuses_the_values_that_a_configuration_refuses(translator)
         translator.with_search(beam=3)
     with pytest.raises(ValueError, match=r"require an attention, but model.attention is none; set them to 0$"):
         make(attention="none").with_search(coverage_penalty=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"copy": "pointer", "coverage": "sum", "coverage_penalty": 0.3},
+        {"copy": "copynet", "coverage": "fertility", "min_length": 3},
+        {"attention": "none", "cell": "lstm", "beam_size": 1},
+        {"attention": "general", "cell": "rnn_tanh", "copy": "pointer", "copy_attention": "separate"},
+    ],
+    ids=str,
+)
+def test_a_gpu_translates_like_a_cpu(options):
+    translator = make(**options)
+    expected = [best for (best,) in translator.search(LINES + ODD)]
+    translator.model.cuda()
+    found = [best for (best,) in translator.search(LINES + ODD)]
+    assert [best.translation for best in found] == [best.translation for best in expected]
+    assert [best.score for best in found] == pytest.approx([best.score for best in expected], abs=1e-4)

@@ -14,6 +14,7 @@ speed if all operations ran as fast as a matrix product of the output layer's sh
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -98,7 +99,7 @@ def measure(name: str, kind: str, arguments: argparse.Namespace) -> dict[str, ob
     found: dict[str, list[float]] = {way: [] for way in ("fused", "steps", "peer", "floor")}
     count = sum(operations(size, batch) for batch in batches)
     tokens, source = (sum(of(batch) for batch in batches) for of in (_target_tokens, _source_tokens))
-    updates.make(batches[:2])  # warm up
+    updates.make(batches)  # the first update of each shape allocates memory
     for _ in range(arguments.runs):
         for title, way in ways.items():
             found[title].append(way())
@@ -127,6 +128,17 @@ def _source_tokens(batch: Batch) -> int:
     return int(batch.src_lengths.sum())
 
 
+def print_row(row: dict[str, object]) -> None:
+    """Print a row of the table."""
+    parts = [f"fused {row['fused']} {row['fused_spread']}"] + [
+        f"{name} {row[name]} {row[f'{name}_spread']} ratio {row[f'to_{name}']}"
+        for name in ("steps", "peer", "floor")
+        if name in row
+    ]
+    parts += [f"{name} {row[name]}" for name in ("computing", "source_and_target") if name in row]
+    print(f"{row['size']} {row['kind']:<6} " + "  ".join(parts), flush=True)
+
+
 def main() -> None:
     """Measure all rows and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,16 +154,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    rows = [measure(size, kind, arguments) for size in arguments.sizes for kind in arguments.kinds]
-    print(f"target tokens per second, median of {arguments.runs} runs, {torch.get_num_threads()} threads")
-    for row in rows:
-        parts = [f"fused {row['fused']} {row['fused_spread']}"] + [
-            f"{name} {row[name]} {row[f'{name}_spread']} ratio {row[f'to_{name}']}"
-            for name in ("steps", "peer", "floor")
-            if name in row
-        ]
-        parts += [f"{name} {row[name]}" for name in ("computing", "source_and_target") if name in row]
-        print(f"{row['size']} {row['kind']:<6} " + "  ".join(parts))
+    print(f"target tokens per second, median of {arguments.runs} runs, {torch.get_num_threads()} threads", flush=True)
+    rows = []
+    for size, kind in itertools.product(arguments.sizes, arguments.kinds):
+        rows.append(measure(size, kind, arguments))
+        print_row(rows[-1])
     print(json.dumps({**machine(), "rows": rows}))
 
 

@@ -67,9 +67,12 @@ class Updates:
         started = self._now()
         for batch in batches:
             self.optimizer.zero_grad(set_to_none=True)
-            with self.precision.autocast():
-                loss = self.model(batch.to(self.model.device), smoothing=0.1, coverage_weight=1.0 if covers else 0.0)
-            scaler.scale(loss.total / loss.tokens).backward()
+            with self.precision.tf32():
+                with self.precision.autocast():
+                    loss = self.model(
+                        batch.to(self.model.device), smoothing=0.1, coverage_weight=1.0 if covers else 0.0
+                    )
+                scaler.scale(loss.total / loss.tokens).backward()
             scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
             scaler.step(self.optimizer)

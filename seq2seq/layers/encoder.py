@@ -10,10 +10,13 @@ Letters: D directions, I input width of a layer; in a layer, H = M/D is the widt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.backends import cudnn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.layers import fast
@@ -136,9 +139,8 @@ class RecurrentEncoder(nn.Module):
         if self.training and self.weight_drop > 0:
             names = [f"weight_hh_l0{suffix}" for suffix in self._suffixes]
             dropped = {name: drop_weight(getattr(layer, name), self.weight_drop, True) for name in names}
-        with torch.autocast(
-            sequence.device.type, enabled=False
-        ):  # autocast runs cuDNN's layers in fp16, also if it is set to bf16
+        # autocast runs cuDNN's layers in fp16, also if it is set to bf16
+        with torch.autocast(sequence.device.type, enabled=False), nullcontext() if self.training else _without_tf32():
             sequence = sequence.to(next(layer.parameters()).dtype)
             packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=is_sorted)
             output, state = torch.func.functional_call(layer, dropped, (packed,)) if dropped else layer(packed)
@@ -177,3 +179,14 @@ class RecurrentEncoder(nn.Module):
             values.append(torch.stack(outputs, dim=1))
             final.append(state)
         return torch.cat(values, dim=2), torch.stack(final, dim=1)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Let cuDNN's layers compute in fp32; by default, torch lets them use TF32, whose error is about 1e-3."""
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before

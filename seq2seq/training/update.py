@@ -75,7 +75,8 @@ class Updater:
         """
         self.model.train()
         devices = [self.model.device] if self.model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), advice_when_out_of_memory(self.config.train, batch):
+        advice = advice_when_out_of_memory(self.config.train, batch)
+        with torch.random.fork_rng(devices), advice, self.precision.tf32():
             self._loss(batch.to(self.model.device), coverage_weight=1.0).total.backward()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -118,7 +119,7 @@ class Updater:
         losses = []
         self.optimizer.zero_grad(set_to_none=True)
         for batch in batches:
-            with advice_when_out_of_memory(self.config.train, batch):
+            with advice_when_out_of_memory(self.config.train, batch), self.precision.tf32():
                 loss = self._loss(batch, coverage_weight=coverage_weight)
                 self._end_part("output layer")
                 self.precision.scaler.scale(loss.total / tokens).backward()

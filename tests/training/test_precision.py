@@ -84,7 +84,20 @@ def test_a_skipped_update_differs_from_a_failure() -> None:
         assert precision.can_skip() is skips
 
 
+def test_tf32_is_restricted_to_the_updates_of_a_gpu() -> None:
+    assert torch.get_float32_matmul_precision() == "highest"
+    with Precision("fp32", CPU).tf32():
+        assert torch.get_float32_matmul_precision() == "highest"
+    gpu = Precision("fp32", torch.device("cuda"))
+    assert torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(KeyError), gpu.tf32():
+        assert torch.get_float32_matmul_precision() == "high"
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 @pytest.mark.parametrize("settings", MODELS, ids=lambda settings: f"{settings['cell']}-{settings['attention']}")
 def test_nothing_inside_an_update_waits_for_the_gpu(settings: dict[str, str]) -> None:
     config = ModelConfig(embedding_size=32, hidden_size=32, **settings)  # type: ignore[arg-type]

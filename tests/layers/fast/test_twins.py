@@ -227,3 +227,24 @@ def test_additive_energies_are_not_saved_for_every_step():
     assert kept() <= 1  # the keys
     with plain_layers():
         assert kept() >= 31
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("cell", "attention", "coverage"), EVERY_TWIN)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"copy": "pointer"}, {"copy": "copynet", "bidirectional": False, "encoder_layers": 2}],
+    ids=["plain", "pointer", "copynet"],
+)
+def test_a_gpu_gives_the_loss_and_gradients_of_a_cpu_in_float64(cell, attention, coverage, options, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert torch.get_float32_matmul_precision() == "highest", "no earlier test of a training left TF32 on"
+    model = make(cell=cell, attention=attention, coverage=coverage, **options)
+    with plain_layers():
+        expected, others = outcome(model.double(), batch())
+    loss, gradients = outcome(model.float().cuda(), batch().to(torch.device("cuda")))
+    torch.testing.assert_close(loss.cpu().double(), expected, rtol=1e-5, atol=0)
+    assert gradients.keys() == others.keys()
+    for name in others:
+        scale = max(1.0, float(others[name].abs().max()))
+        torch.testing.assert_close(gradients[name].cpu().double(), others[name], rtol=1e-4, atol=scale * 1e-4, msg=name)
