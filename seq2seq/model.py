@@ -21,11 +21,12 @@ from seq2seq.layers.decoder import DecoderState, RecurrentDecoder, Unrolled
 from seq2seq.layers.distribution import MAX_LOGITS, Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import RecurrentEncoder
+from seq2seq.layers.fast.next_token import FastNextToken
 from seq2seq.layers.fast.output import output_loss
-from seq2seq.layers.pointer import POINTERS, CopyNet, Pointer
+from seq2seq.layers.pointer import POINTERS, CopyNet, Pointer, first_positions
 from seq2seq.layers.readout import Readout
 from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
-from seq2seq.search.next_token import LogProbs
+from seq2seq.search.next_token import LogProbs, NextToken
 from seq2seq.searchable import Provenance
 from seq2seq.text.tokenizer import BOS, PAD, UNK
 
@@ -228,7 +229,7 @@ class Seq2Seq(nn.Module):
         copied = torch.where((route.copied > -math.inf).unsqueeze(1), share * energies.softmax(dim=1), 0.0)
         return Provenance(weights, torch.sigmoid(route.gate), copied)
 
-    def step(self, tokens: Tensor, decoding: Decoding) -> tuple[LogProbs, Decoding]:
+    def step(self, tokens: Tensor, decoding: Decoding) -> tuple[NextToken, Decoding]:
         """Advance every hypothesis by its previous token (N,).
 
         Returns:
@@ -238,7 +239,7 @@ class Seq2Seq(nn.Module):
         tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
         embedded = self._embed_target(tokens)
         output, state = self.decoder.step(embedded, state, memory)
-        copying = None
+        copying = first = None
         if self.pointer is not None:
             # (N, ...) -> (B, K, ...)
             queries = (
@@ -247,10 +248,16 @@ class Seq2Seq(nn.Module):
             gate, energies = self.pointer(*queries, memory)
             beam = energies.shape[1]
             ids = memory.copy_ids.repeat_interleave(beam, dim=0)  # (N, S)
+            first = memory.copy_first.repeat_interleave(beam, dim=0)
             copying = Copying(None if gate is None else gate.flatten(0, 1), energies.flatten(0, 1), ids)
-        logits = self.readout(self.readout.features(output, state.context))
-        log_probs = Distribution(logits, self.readout.banned, copying).log_probs(size)
-        return LogProbs(log_probs), Decoding(memory, state, size)
+        features, banned = self.readout.features(output, state.context), self.readout.banned
+        next_token: NextToken
+        if fast.enabled() and not torch.is_grad_enabled():
+            layer = self.readout.logits
+            next_token = FastNextToken(layer, features, banned=banned, copying=copying, first=first, size=size)
+        else:
+            next_token = LogProbs(Distribution(self.readout(features), banned, copying).log_probs(size))
+        return next_token, Decoding(memory, state, size)
 
     def _start(self, batch: Batch) -> tuple[Memory, DecoderState]:
         """Encode the sources; return the memory and the initial state of the decoder."""
@@ -269,6 +276,7 @@ class Seq2Seq(nn.Module):
             fertility=attention.fertility(values),
             copy_keys=copy_keys,
             copy_ids=batch.copy_ids,
+            copy_first=first_positions(batch.copy_ids),
         )
         return memory, self.decoder.start(encoded, memory)
 

@@ -242,8 +242,9 @@ def test_a_step_that_differs_from_training_fails(monkeypatch):
 
     def step(tokens, decoding):
         next_token, decoding = original(tokens, decoding)
-        next_token.table[:, EOS + 1] += 0.01
-        return LogProbs(next_token.table.log_softmax(dim=-1)), decoding
+        log_probs = next_token.log_probs()
+        log_probs[:, EOS + 1] += 0.01
+        return LogProbs(log_probs.log_softmax(dim=-1)), decoding
 
     monkeypatch.setattr(translator.model, "step", step)
     assert failed(run_checks(translator)) == {"forced"}
@@ -255,8 +256,9 @@ def test_a_step_that_depends_on_the_batch_size_fails(monkeypatch):
 
     def step(tokens, decoding):
         next_token, decoding = original(tokens, decoding)
-        next_token.table[:, EOS] += 0.01 * len(tokens)
-        return next_token, decoding
+        log_probs = next_token.log_probs()
+        log_probs[:, EOS] += 0.01 * len(tokens)
+        return LogProbs(log_probs), decoding
 
     monkeypatch.setattr(translator.model, "step", step)
     assert "batch" in failed(run_checks(translator))

@@ -81,4 +81,11 @@ class CopyNet(nn.Module):
         return None, energies.masked_fill(~memory.mask.unsqueeze(1), MASKED)
 
 
+def first_positions(copy_ids: Tensor) -> Tensor:
+    """Return for each position the first position of the source with the same id: (B, S) -> (B, S), also for S = 0."""
+    if copy_ids.shape[1] == 0:
+        return copy_ids
+    return (copy_ids.unsqueeze(2) == copy_ids.unsqueeze(1)).byte().argmax(dim=2)
+
+
 POINTERS: dict[str, Callable[..., Pointer | CopyNet]] = {"pointer": Pointer, "copynet": CopyNet}

@@ -40,7 +40,7 @@ def remember(attention, values: torch.Tensor, mask: torch.Tensor | None = None) 
     mask = torch.ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
     nothing = torch.zeros(len(values), 0, dtype=torch.long)
     fertility = attention.fertility(values)
-    return Memory(values, attention.keys(values), mask, values[:, -1], fertility, values[:, :, :0], nothing)
+    return Memory(values, attention.keys(values), mask, values[:, -1], fertility, values[:, :, :0], nothing, nothing)
 
 
 def attend(attention, query: torch.Tensor, memory: Memory, coverage: torch.Tensor | None = None):

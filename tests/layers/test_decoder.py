@@ -50,7 +50,9 @@ def remember(decoder: RecurrentDecoder) -> Memory:
     values = torch.randn(B, S, M) * mask.unsqueeze(2)
     attention, nothing = decoder.attention, torch.zeros(B, 0, dtype=torch.long)
     summary = torch.randn(B, M)
-    return Memory(values, attention.keys(values), mask, summary, attention.fertility(values), values[:, :, :0], nothing)
+    return Memory(
+        values, attention.keys(values), mask, summary, attention.fertility(values), values[:, :, :0], nothing, nothing
+    )
 
 
 @EVERY_CELL

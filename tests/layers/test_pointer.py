@@ -41,7 +41,16 @@ def remember(made: Pointer | CopyNet) -> Memory:
     mask = torch.arange(S) < LENGTHS.unsqueeze(1)
     values = torch.randn(B, S, M) * mask.unsqueeze(2)
     nothing = values[:, :, :0]
-    return Memory(values, nothing, mask, values[:, 0], nothing[:, 0], made.keys(values), torch.zeros(B, S).long())
+    return Memory(
+        values,
+        nothing,
+        mask,
+        values[:, 0],
+        nothing[:, 0],
+        made.keys(values),
+        torch.zeros(B, S).long(),
+        torch.zeros(B, S).long(),
+    )
 
 
 def steps() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -90,9 +90,10 @@ def test_tf32_is_restricted_to_the_updates_of_a_gpu() -> None:
         assert torch.get_float32_matmul_precision() == "highest"
     gpu = Precision("fp32", torch.device("cuda"))
     assert torch.get_float32_matmul_precision() == "highest"
+    inside = []
     with pytest.raises(KeyError), gpu.tf32():
-        assert torch.get_float32_matmul_precision() == "high"
-        raise KeyError
+        {}[inside.append(torch.get_float32_matmul_precision())]
+    assert inside == ["high"]
     assert torch.get_float32_matmul_precision() == "highest"
 
 
