@@ -53,7 +53,10 @@ def translate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write, compressed if its name ends in .gz. Default, and -: standard output."),
+        typer.Option(
+            help="File to write, compressed if its name ends in .gz. Default, and -: standard output. FILE is written as "
+            "FILE.partial and renamed when it is complete; if translate fails, the lines translated until then stay there."
+        ),
     ] = None,
     beam_size: BeamSize = None,
     n_best: NBest = 1,
@@ -104,9 +107,7 @@ def translate(
     try:
         with output_stream(output) as stream:
             for texts in _translated(translator, itertools.chain([first_chunk], remaining), format, n_best, invalid):
-                for text in texts:
-                    stream.write(as_line(text))
-                stream.flush()
+                stream.write(b"".join(map(as_line, texts)))
     finally:
         invalid.warn(name)
     translator.log_notices()
