@@ -147,6 +147,7 @@ def _keep_complete(partial: Path, output: Output, path: Path) -> None:
     """Keep the complete writes of a partial file after a failure; remove a file without any."""
     if not output.complete:
         partial.unlink(missing_ok=True)
+    if not partial.exists():  # also if Ctrl-C came after the partial file was renamed
         return
     os.truncate(partial, output.complete)
     log.warning("%s was not written, because it is not complete; its first lines are in %s", path, partial)
@@ -158,7 +159,9 @@ def model_files(model: str) -> list[Path]:
     Args:
         model: a model directory or a run directory.
     """
-    folder = Path(os.path.expanduser(model))
+    if not model.strip():
+        return []
+    folder = Path(os.path.expanduser(model))  # loading the model reports a home that does not exist
     run = folder.parent if (folder.parent / "last").is_dir() else folder
     try:
         folders = [each for each in {folder, run, run / "model", run / "last"} if each.is_dir()]
