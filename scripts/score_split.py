@@ -69,7 +69,7 @@ def main() -> None:
         hypotheses = translator.translate([pair.src for pair in pairs])
     if arguments.output:
         with output_stream(arguments.output) as stream:
-            stream.writelines(map(corpus.as_line, hypotheses))
+            stream.write(b"".join(map(corpus.as_line, hypotheses)))
     scores = evaluate.score(
         hypotheses,
         [[pair.tgt for pair in pairs]],

@@ -6,15 +6,18 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-_KINDS = (
+_SPECIAL_KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
+    (stat.S_ISLNK, "a symbolic link"),
 )
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # file systems that cannot sync a folder
 
@@ -36,13 +39,24 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
             try:
                 _write_all(descriptor, content)
-                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            os.replace(temporary, path)
+            publish(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Rename a complete file to ``path`` in the same folder, after its content has reached the disk.
+
+    Raises:
+        OSError: the disk reports an error, or the file cannot be renamed; ``filename`` is ``path``.
+    """
+    with _naming(path):
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
         _sync_folder(path.parent)
 
 
@@ -100,12 +114,37 @@ def check_readable(path: Path) -> None:
         ValueError: it is not a regular file.
         OSError: the file cannot be opened; ``filename`` is ``path``.
     """
+    if kind := special_kind(path):
+        raise ValueError(f"{path} must be a regular file, but is {kind}")
     with _naming(path):
-        mode = path.stat().st_mode
-        for is_kind, kind in _KINDS:
-            if is_kind(mode):
-                raise ValueError(f"{path} must be a regular file, but is {kind}")
         path.open("rb").close()
+
+
+def special_kind(path: Path, *, follow_links: bool = True) -> str | None:
+    """Name the kind of a path that is not a regular file; None for a regular file, and if the path cannot be examined."""
+    try:
+        mode = path.stat(follow_symlinks=follow_links).st_mode
+    except OSError:
+        return None
+    return next((kind for is_kind, kind in _SPECIAL_KINDS if is_kind(mode)), None)
+
+
+def lock(file: BinaryIO) -> bool:
+    """Lock an open file until it is closed or the process ends; return False if another process has locked it.
+
+    Returns True without a lock on Windows and on file systems without locks.
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 def expand_home(path: str | Path) -> Path:

@@ -1,19 +1,22 @@
-"""A model directory: config.json, model.safetensors and the tokenizer files.
+"""A model directory: config.json, model.safetensors and the tokenizer files, with checksums.
 
-The directory is self-contained and contains nothing executable; ``config.json`` contains only plain settings. Every file is written
-atomically, see ``seq2seq.files``.
+The directory is self-contained and contains nothing executable; ``config.json`` contains only plain settings. Every file is
+written atomically, see ``seq2seq.files``. ``config.json`` holds the SHA-256 of the tokenizer files, and the metadata of
+``model.safetensors`` holds that of its numbers: the two are saved at different times in a run, and a crash between them must
+leave a model. Directories of older versions have no checksums and are loaded without this check.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -29,6 +32,9 @@ FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _RESTORE = "copy the model directory again"
+_CHECKSUM = "sha256"  # key in config.json and in the metadata of model.safetensors
+_NO_CHECKSUM = "0" * 64  # its place until it is known
+_CHANGED = "is damaged or of another model: its SHA-256 is not the one that was saved with it"
 RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of version 0.1.0: current names
 
 
@@ -68,14 +74,16 @@ def build_model(settings: Settings, tokenizers: Tokenizers) -> Seq2Seq:
 def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> None:
     """Write config.json and the tokenizers."""
     make_folder(folder)
-    for name, tokenizer in _tokenizer_files(settings.tokenizer, tokenizers).items():
-        write_atomically(folder / name, tokenizer.to_bytes())
-    content = {
+    files = dict(zip(_tokenizer_names(settings.tokenizer), (each.to_bytes() for each in tokenizers), strict=False))
+    for name, file in files.items():
+        write_atomically(folder / name, file)
+    content: dict[str, Any] = {
         "format": FORMAT,
         "model": dataclasses.asdict(settings.model),
         "tokenizer": dataclasses.asdict(settings.tokenizer),
         "search": dataclasses.asdict(settings.search),
         "data": {"max_source_length": settings.max_source_length},
+        _CHECKSUM: {name: hashlib.sha256(file).hexdigest() for name, file in files.items()},
     }
     if settings.length_limit is not None:
         content["length_limit"] = dataclasses.asdict(settings.length_limit)
@@ -83,12 +91,16 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
 
 
 def save_weights(folder: Path, model: Seq2Seq) -> None:
-    """Write model.safetensors; tied weights are stored once.
+    """Write model.safetensors with its checksum; tied weights are stored once.
 
     The weights are copied first: on a GPU those of a recurrent layer share one storage, which safetensors refuses.
     """
     weights = {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in model.named_parameters()}
-    write_atomically(folder / WEIGHTS, serialize(weights))
+    content = bytearray(serialize(weights, {_CHECKSUM: _NO_CHECKSUM}))
+    numbers = hashlib.sha256(memoryview(content)[_header_size(content) :]).hexdigest()
+    place = content.index(_NO_CHECKSUM.encode())
+    content[place : place + len(_NO_CHECKSUM)] = numbers.encode()
+    write_atomically(folder / WEIGHTS, memoryview(content))
 
 
 def find(path: str | Path) -> Path:
@@ -97,6 +109,8 @@ def find(path: str | Path) -> Path:
     Raises:
         ValueError: there is no model directory.
     """
+    if not str(path).strip():
+        raise ValueError("the path of a model must name a model or run directory, but is empty")
     path = expand_home(path)
     for folder in (path, path / "model"):
         if (folder / CONFIG).exists() and (folder / WEIGHTS).exists():
@@ -106,22 +120,31 @@ def find(path: str | Path) -> Path:
     raise ValueError(f"{path} holds no model: {CONFIG} and {WEIGHTS} are neither in it nor in {path / 'model'}")
 
 
-def load_settings(folder: Path) -> tuple[Settings, Tokenizers]:
+def load_settings(folder: Path, *, restore: str = _RESTORE) -> tuple[Settings, Tokenizers]:
     """Read config.json and the tokenizers.
 
+    Args:
+        restore: advice for a missing or damaged file.
+
     Raises:
-        ValueError: a file is missing or damaged, or of a newer format.
+        ValueError: a file is missing or damaged, differs from its checksum, or is of a newer format.
     """
     path = folder / CONFIG
     try:
         content = json.loads(read_file(path))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, restore) from error
     except (RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}; {_RESTORE}") from error
-    settings = _parse_settings(content, path)
+        raise ValueError(f"{path} is damaged: {error}; {restore}") from error
+    settings = _parse_settings(content, path, restore)
+    checksums = content.get(_CHECKSUM, {})
+    if not isinstance(checksums, dict):
+        raise ValueError(f"{path} is damaged: {_CHECKSUM} must hold the checksums of files; {restore}")
     kind = settings.tokenizer.type
-    made = [_read_tokenizer(kind, folder / name) for name in _tokenizer_names(settings.tokenizer)]
+    made = [
+        _read_tokenizer(kind, folder / name, checksum=checksums.get(name), restore=restore)
+        for name in _tokenizer_names(settings.tokenizer)
+    ]
     return settings, Tokenizers(made[0], made[-1])
 
 
@@ -134,13 +157,13 @@ def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tok
     folder = find(path)
     settings, tokenizers = load_settings(folder)
     try:
-        check_readable(folder / WEIGHTS)
+        _check_numbers(folder / WEIGHTS)
         weights = current_names(load_file(folder / WEIGHTS))
         _check_shapes(settings, tokenizers, weights)
         model = build_model(settings, tokenizers)
         _load_weights(model, weights)
     except OSError as error:
-        raise _unreadable(folder / WEIGHTS, error) from error
+        raise _unreadable(folder / WEIGHTS, error, _RESTORE) from error
     except (SafetensorError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise ValueError(f"{folder / WEIGHTS} does not fit {folder / CONFIG} or is damaged: {first}") from error
@@ -163,20 +186,20 @@ def current_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return current
 
 
-def _parse_settings(content: Any, path: Path) -> Settings:
+def _parse_settings(content: Any, path: Path, restore: str) -> Settings:
     """Convert the content of config.json.
 
     Raises:
         ValueError: it lacks settings, has wrong ones, or is of a newer format.
     """
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it must hold an object with settings; {_RESTORE}")
+        raise ValueError(f"{path} is damaged: it must hold an object with settings; {restore}")
     for key in ("format", "model", "tokenizer", "search", "data"):
         if key not in content:
-            raise ValueError(f"{path} is damaged: {key} is missing; {_RESTORE}")
+            raise ValueError(f"{path} is damaged: {key} is missing; {restore}")
     number = content["format"]
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"{path} is damaged: format must be a whole number, but is {number}; {_RESTORE}")
+        raise ValueError(f"{path} is damaged: format must be a whole number, but is {number}; {restore}")
     if number > FORMAT:
         raise ValueError(f"{path} has format {number}, newer than {FORMAT}; update seq2seq")
     try:
@@ -227,21 +250,50 @@ def _load_weights(model: Seq2Seq, weights: Mapping[str, Tensor]) -> None:
         raise RuntimeError(f"missing {', '.join(absent) or 'nothing'}, unexpected {', '.join(unexpected) or 'nothing'}")
 
 
-def _read_tokenizer(kind: str, path: Path) -> Tokenizer:
+def _check_numbers(path: Path) -> None:
+    """Compare the numbers of model.safetensors with their checksum, if it has one.
+
+    Raises:
+        ValueError: they differ, or it is not a regular file.
+        SafetensorError: it is no safetensors file.
+        OSError: it cannot be read.
+    """
+    check_readable(path)
+    with safe_open(path, "pt") as weights:
+        saved = (weights.metadata() or {}).get(_CHECKSUM)
+    if saved is None:
+        return
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(_header_size(file.read(8)))
+        while part := file.read(2**20):
+            found.update(part)
+    if found.hexdigest() != saved:
+        raise ValueError(f"{path} {_CHANGED}; {_RESTORE}")
+
+
+def _header_size(start: bytes | bytearray) -> int:
+    """Return the size of all that precedes the numbers in a safetensors file, from its first 8 bytes."""
+    return 8 + int.from_bytes(start[:8], "little")
+
+
+def _read_tokenizer(kind: str, path: Path, *, checksum: object, restore: str) -> Tokenizer:
     try:
         content = read_file(path)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, restore) from error
+    if checksum is not None and hashlib.sha256(content).hexdigest() != checksum:
+        raise ValueError(f"{path} {_CHANGED}; {restore}")
     try:
         return load_tokenizer(kind, content)
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; {_RESTORE}") from error
+        raise ValueError(f"{path} is damaged: {error}; {restore}") from error
 
 
-def _unreadable(path: Path, error: OSError) -> ValueError:
+def _unreadable(path: Path, error: OSError, restore: str) -> ValueError:
     """Make the error for a file of a model directory that is missing or cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return ValueError(f"{path.parent} is not a complete model directory: {path.name} is missing; {_RESTORE}")
+        return ValueError(f"{path.parent} is not a complete model directory: {path.name} is missing; {restore}")
     return ValueError(f"{path} cannot be read: {error.strerror or error}")
 
 
@@ -249,7 +301,3 @@ def _tokenizer_names(config: TokenizerConfig) -> list[str]:
     """File names: one tokenizer, or source then target."""
     ending = "json" if config.type == "word" else "model"
     return [f"tokenizer.{ending}"] if config.shared else [f"tokenizer.src.{ending}", f"tokenizer.tgt.{ending}"]
-
-
-def _tokenizer_files(config: TokenizerConfig, tokenizers: Tokenizers) -> dict[str, Tokenizer]:
-    return dict(zip(_tokenizer_names(config), tokenizers, strict=False))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import torch
-
 THREADS_PER_CORE = 4
 
 
@@ -14,8 +12,8 @@ def max_threads() -> int:
     return max(64, THREADS_PER_CORE * (os.cpu_count() or 1))
 
 
-def set_threads(number: int, *, name: str) -> None:
-    """Set the number of CPU threads of PyTorch; 0 leaves the choice to PyTorch.
+def check_threads(number: int, *, name: str) -> None:
+    """Check a number of CPU threads.
 
     Args:
         name: of the setting or flag, for the message.
@@ -29,5 +27,16 @@ def set_threads(number: int, *, name: str) -> None:
             f"{name} must be at most {max_threads()} on this machine with {os.cpu_count()} cores, but is {number}: "
             "more threads than cores are slower, and too many crash the process"
         )
+
+
+def set_threads(number: int, *, name: str) -> None:
+    """Set the number of CPU threads of PyTorch; 0 leaves the choice to PyTorch.
+
+    Raises:
+        ValueError: as in ``check_threads``.
+    """
+    check_threads(number, name=name)
     if number:
+        import torch  # late, because the command line checks numbers without torch
+
         torch.set_num_threads(number)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from seq2seq.config import CELL_NAMES, TIE_NAMES, Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
@@ -39,7 +39,8 @@ ENGLISH, GERMAN = ["the man sees a dog", "a dog runs"], ["der Mann sieht einen H
 
 def save(folder: Path, *, shared: bool = True, kind: str = "word", **options) -> tuple[Seq2Seq, Settings, Tokenizers]:
     torch.manual_seed(1)
-    config = TokenizerConfig(type=kind, vocab_size=60, shared=shared)
+    size = 60 if kind in ("word", "char") else 300  # subword models hold 256 bytes
+    config = TokenizerConfig(type=kind, vocab_size=size, shared=shared)
     src = train_tokenizer(ENGLISH + GERMAN if shared else ENGLISH, config)
     tokenizers = Tokenizers(src, src if shared else train_tokenizer(GERMAN, config))
     model_config = ModelConfig(**({"embedding_size": 6, "hidden_size": 8} | options))
@@ -206,8 +207,73 @@ def test_a_damaged_tokenizer(tmp_path, kind):
     save(tmp_path, kind=kind)
     name = "tokenizer.json" if kind == "word" else "tokenizer.model"
     (tmp_path / name).write_bytes(b"{")
+    edit(tmp_path, lambda content: content.pop("sha256"))
     with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path / name))} is damaged: these 1 bytes are no"):
         load(tmp_path, CPU)
+
+
+CHANGED = "is damaged or of another model: its SHA-256 is not the one that was saved with it"
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_a_changed_byte_of_a_tokenizer_is_found(tmp_path, kind):
+    _, _, tokenizers = save(tmp_path, kind=kind, shared=False)
+    name = "tokenizer.tgt.model"
+    path = tmp_path / name
+    content = bytearray(path.read_bytes())
+    place = content.index(tokenizers.tgt.pieces([9])[0].encode())
+    content[place] ^= 1  # another piece of the vocabulary
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path} {CHANGED}; copy the model directory again')}$"):
+        load(tmp_path, CPU)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path} {CHANGED}; restore it')}$"):
+        load_settings(tmp_path, restore="restore it")
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    save(tmp_path / "one", kind="unigram")
+    save(tmp_path / "two", kind="bpe")
+    shutil.copy(tmp_path / "two" / "tokenizer.model", tmp_path / "one")
+    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path / 'one' / 'tokenizer.model'))} {CHANGED}"):
+        load(tmp_path / "one", CPU)
+
+
+@pytest.mark.parametrize("place", [8, 200, -1])
+def test_a_changed_byte_of_the_weights_is_found(tmp_path, place):
+    save(tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")  # of the numbers
+    content[place if place < 0 else start + place] ^= 1  # the lowest bits of a number
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path} {CHANGED}; copy the model directory again')}$"):
+        load(tmp_path, CPU)
+
+
+def test_a_model_without_checksums_is_loaded(tmp_path):
+    model, _, _ = save(tmp_path)
+    edit(tmp_path, lambda content: content.pop("sha256"))
+    save_file(dict(load_file(tmp_path / "model.safetensors")), tmp_path / "model.safetensors")
+    assert torch.equal(log_probs(load(tmp_path, CPU)[0]), log_probs(model))
+
+
+def test_damaged_checksums(tmp_path):
+    save(tmp_path)
+    edit(tmp_path, lambda content: content.update(sha256=[1]))
+    path = tmp_path / "config.json"
+    message = f"{path} is damaged: sha256 must hold the checksums of files; copy the model directory again"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        load(tmp_path, CPU)
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_is_no_model(tmp_path, monkeypatch, path):
+    save(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    message = "the path of a model must name a model or run directory, but is empty"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        load(path, CPU)
+    assert load(".", CPU)
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", None], ids=["empty", "garbage", "half"])

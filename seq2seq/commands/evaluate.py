@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.commands.options import Device, DeviceOption, ReportFormat, ThreadsOption, load_translator
+from seq2seq.commands.options import Device, DeviceOption, ReportFormat, ThreadsOption, load_translator, named_path
 from seq2seq.commands.streams import check_line_counts
 
 
@@ -16,15 +16,23 @@ def evaluate(
         str | None, typer.Argument(help="A model that translates the lines of --src.", metavar="[MODEL]")
     ] = None,
     src: Annotated[
-        Path | None, typer.Option(help="Source lines, for MODEL or for --metric summary and its measures.")
+        Path | None,
+        typer.Option(
+            parser=named_path, metavar="FILE", help="Source lines, for MODEL or for --metric summary and its measures."
+        ),
     ] = None,
     hyp: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Translations to score, instead of MODEL and --src. With several, each is compared with the first."
+            parser=named_path,
+            metavar="FILE",
+            help="Translations to score, instead of MODEL and --src. With several, each is compared with the first.",
         ),
     ] = None,
-    ref: Annotated[list[Path] | None, typer.Option(help="Reference lines; may be given several times.")] = None,
+    ref: Annotated[
+        list[Path] | None,
+        typer.Option(parser=named_path, metavar="FILE", help="Reference lines; may be given several times."),
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(

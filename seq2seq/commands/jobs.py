@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -59,6 +60,10 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
             hydra.main(version_base=VERSION, config_path=conf_folder(), config_name=PRIMARY)(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(one_line(error)) from error
+        except yaml.YAMLError as error:
+            raise ValueError(f"a file of the configuration is not YAML: {one_line(error)}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"a file of --config-path or --config-dir must be UTF-8, but is not: {error}") from error
         except (TypeError, AssertionError) as error:  # model=[1]
             if started:
                 raise

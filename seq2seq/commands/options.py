@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from seq2seq.threads import check_threads
 
 if TYPE_CHECKING:
     from seq2seq.translator import Translator
@@ -27,7 +30,6 @@ class ReportFormat(str, Enum):
     JSON = "json"
 
 
-MAX_THREADS = 1024
 MAX_BEAM = 1000
 MAX_BATCH_TOKENS = 10_000_000
 MAX_PIECES = 1_000_000
@@ -44,13 +46,25 @@ def at_most(limit: int, reason: str) -> Callable[[int | None], int | None]:
     return check
 
 
+def _checked_threads(number: int) -> int:
+    check_threads(number, name="--threads")
+    return number
+
+
+def named_path(text: str) -> Path:
+    """Make the path of an option, for ``typer.Option(parser=...)``; ``Path`` would read an empty text as a folder."""
+    if not text.strip():
+        raise typer.BadParameter("it must be the name of a file, but is empty")
+    return Path(text)
+
+
 Model = Annotated[str, typer.Argument(help="A model directory or a run directory.", metavar="MODEL")]
 DeviceOption = Annotated[Device, typer.Option(help="Device of the model; auto uses a GPU if there is one.")]
 ThreadsOption = Annotated[
     int,
     typer.Option(
         min=0,
-        callback=at_most(MAX_THREADS, "more threads than CPU cores make a program slower"),
+        callback=_checked_threads,
         help="Number of CPU threads; 0 leaves the choice to PyTorch.",
     ),
 ]

@@ -10,11 +10,12 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from seq2seq.config import keys, unknown_key
+from seq2seq.config import Config, from_container, keys, unknown_key
 
 GROUPS = ("data", "model", "experiment")
 FILE_KEYS = tuple(f"data.{split}.{side}" for split in ("train", "valid", "test") for side in ("src", "tgt", "file"))
@@ -56,6 +57,8 @@ def check_keys(settings: Sequence[str]) -> None:
         removes, key = key.startswith("~"), key.lstrip("+~")
         if not equals and not removes:
             raise ValueError(f"an argument of train is KEY=VALUE, but {setting} has no =")
+        if key in ("data", "model") and value == "null":
+            raise ValueError(f"{key} must be one of the choices that seq2seq train --help lists, but is null")
         if key.split(".")[0] == "hydra" or "/" in key or key in GROUPS:
             continue
         if key not in known:
@@ -65,6 +68,23 @@ def check_keys(settings: Sequence[str]) -> None:
         inside = next((name for name in known if name.startswith(f"{key}.")), None)
         if inside and not value.endswith("}"):
             raise ValueError(f"{key} is a group of settings, but {setting} gives it one value; set {inside} or another")
+        if value == "null":
+            _check_null(key)
+
+
+def _check_null(key: str) -> None:
+    """Check that a setting may have no value.
+
+    Raises:
+        ValueError: it must have one; the message names the possible values.
+    """
+    values: Any = None
+    for part in reversed(key.split(".")):
+        values = {part: values}
+    try:
+        from_container(Config, values)
+    except ValueError as error:
+        raise ValueError(str(error).replace("but is None", "but is null")) from None
 
 
 def _expanded(setting: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seq2seq.commands.options import BeamSize, Device, DeviceOption, Model, ThreadsOption, load_translator
+from seq2seq.commands.options import BeamSize, Device, DeviceOption, Model, ThreadsOption, load_translator, named_path
 from seq2seq.commands.streams import check_output, model_files, output_stream
 
 if TYPE_CHECKING:
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 def plot(
     model: Model,
     text: Annotated[str, typer.Option(help="Source text.")],
-    output: Annotated[Path, typer.Option(help="File of the picture; its name ends in .png, .svg or .pdf.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            parser=named_path, metavar="FILE", help="File of the picture; its name ends in .png, .svg or .pdf."
+        ),
+    ],
     target: Annotated[str | None, typer.Option(help="Target text to draw instead of the model's translation.")] = None,
     beam_size: BeamSize = None,
     device: DeviceOption = Device.AUTO,

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption, load_translator
+from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption, load_translator, named_path
 from seq2seq.commands.streams import check_line_counts
 
 
 def score(
     model: Model,
-    src: Annotated[Path, typer.Option(help="Source lines.")],
-    tgt: Annotated[Path, typer.Option(help="Target lines.")],
+    src: Annotated[Path, typer.Option(parser=named_path, metavar="FILE", help="Source lines.")],
+    tgt: Annotated[Path, typer.Option(parser=named_path, metavar="FILE", help="Target lines.")],
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:

@@ -22,6 +22,7 @@ from seq2seq.commands.options import (
     NBest,
     ThreadsOption,
     load_translator,
+    named_path,
 )
 from seq2seq.commands.streams import check_output, model_files, named_file, output_stream, standard_input
 from seq2seq.data.notices import MAX_NAMED
@@ -49,11 +50,21 @@ class Format(str, Enum):
 def translate(
     model: Model,
     input: Annotated[
-        Path | None, typer.Option(help="File of source lines, also gzip-compressed. Default, and -: standard input.")
+        Path | None,
+        typer.Option(
+            parser=named_path,
+            metavar="FILE",
+            help="File of source lines, also gzip-compressed. Default, and -: standard input.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="File to write, compressed if its name ends in .gz. Default, and -: standard output."),
+        typer.Option(
+            parser=named_path,
+            metavar="FILE",
+            help="File to write, compressed if its name ends in .gz. Default, and -: standard output. FILE is written as "
+            "FILE.partial and renamed when it is complete; if translate fails, the lines translated until then stay there.",
+        ),
     ] = None,
     beam_size: BeamSize = None,
     n_best: NBest = 1,
@@ -104,9 +115,7 @@ def translate(
     try:
         with output_stream(output) as stream:
             for texts in _translated(translator, itertools.chain([first_chunk], remaining), format, n_best, invalid):
-                for text in texts:
-                    stream.write(as_line(text))
-                stream.flush()
+                stream.write(b"".join(map(as_line, texts)))
     finally:
         invalid.warn(name)
     translator.log_notices()

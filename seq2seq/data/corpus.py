@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import re
-import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from seq2seq.config import DataConfig, FilesConfig
+from seq2seq.files import expand_home, special_kind
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,8 @@ def read_lines(
     name = name or str(path if path else getattr(source, "name", "input"))
     number = 0
     try:
+        if path and (kind := _kind_without_lines(path)):
+            raise CorpusError(f"{name} must be a file or a pipe of lines, but is {kind}; give the name of a file")
         with path.open("rb") if path else nullcontext(cast(BinaryIO, source)) as stream:
             text = cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if _starts_like_gzip(stream) else stream
             while line := text.readline():
@@ -83,6 +85,18 @@ def read_lines(
                 yield _decode(line, name, number, on_invalid)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(name, error, number) from None
+
+
+def _kind_without_lines(path: Path) -> str | None:
+    """Name the kind of a path that holds no lines; None for files, pipes, terminals and /dev/null."""
+    kind = special_kind(path)
+    if kind == "a named pipe":
+        return None
+    if kind == "a device":
+        with path.open("rb", buffering=0) as device:
+            if device.isatty() or path.samefile(os.devnull):
+                return None
+    return kind
 
 
 def _starts_like_gzip(stream: BinaryIO) -> bool:
@@ -197,11 +211,6 @@ def _names(value: Any) -> list[str]:
     return [str(name) for name in value] if isinstance(value, (list, tuple)) else [str(value)]
 
 
-def expanded(name: str) -> Path:
-    """Replace ``~`` at the start of a file name by the home folder; a name without such a folder stays as it is."""
-    return Path(os.path.expanduser(name))
-
-
 def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel | _Records]:
     """List the files of a split and check that the settings fit together; no file is opened.
 
@@ -209,8 +218,8 @@ def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel 
         ValueError: the settings name no files, files that do not fit together, or a pipe, folder or device.
     """
     key = f"data.{split}"
-    root = expanded(data.root)
-    src, tgt, records = ([root / expanded(name) for name in _names(value)] for value in _values(files))
+    root = expand_home(data.root)
+    src, tgt, records = ([root / expand_home(name) for name in _names(value)] for value in _values(files))
     if records and (src or tgt):
         raise ValueError(f"{key} must have either src and tgt or file, but has both; remove {key}.file or the others")
     for path in records:
@@ -232,27 +241,13 @@ def sources(files: FilesConfig, data: DataConfig, split: str) -> list[_Parallel 
     return [_Parallel(*paths) for paths in zip(src, tgt, strict=True)]
 
 
-_FILE_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
 def _check_regular(path: Path, key: str) -> None:
     """Refuse a pipe, a folder or a device, before it is opened: opening a pipe waits for its writer."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:  # reading reports it
-        return
-    for is_kind, kind in _FILE_KINDS:
-        if is_kind(mode):
-            raise CorpusError(
-                f"{key} must name regular files, because they are read more than once, but {path} is {kind}; "
-                "write the text to a file first"
-            )
+    if kind := special_kind(path):
+        raise CorpusError(
+            f"{key} must name regular files, because they are read more than once, but {path} is {kind}; "
+            "write the text to a file first"
+        )
 
 
 def _format(path: Path) -> str:

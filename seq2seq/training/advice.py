@@ -10,17 +10,13 @@ import torch
 
 from seq2seq.config import TrainConfig
 from seq2seq.data.batching import Batch
-from seq2seq.training.state import Progress, has_state
+from seq2seq.training.state import has_state, new_run_advice
 
 
-def non_finite_advice(run: Path, progress: Progress) -> str:
+def non_finite_advice(run: Path) -> str:
     """Advice when the loss is NaN or infinite."""
     lower = "lower train.learning_rate"
-    if not has_state(run / "last"):
-        return lower
-    best = progress.best_update
-    model = f" from the best model of this one (update {best:,}) with train.init_from={run}" if best else ""
-    return f"set name to start a new run{model}, and {lower}"
+    return f"{new_run_advice(run)}, and {lower}" if has_state(run / "last") else lower
 
 
 @contextmanager

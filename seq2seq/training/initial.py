@@ -13,7 +13,7 @@ from seq2seq.data import corpus
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.text.factory import train_tokenizer
-from seq2seq.training.state import has_state
+from seq2seq.training.state import has_state, new_run_advice
 
 # Settings that may differ from those of train.init_from: every kind of dropout, since dropout has no parameters.
 _MAY_DIFFER = {field.name for field in dataclasses.fields(ModelConfig) if "drop" in field.name}
@@ -31,7 +31,7 @@ def find_tokenizers(config: Config, run: Path) -> Tokenizers:
     """
     last = run / "last"
     if has_state(last):
-        return model_dir.load_settings(last)[1]
+        return model_dir.load_settings(last, restore=f"restore it, or {new_run_advice(run)}")[1]
     if config.train.init_from is not None:
         settings, tokenizers = model_dir.load_settings(model_dir.find(config.train.init_from))
         _compare(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from seq2seq.files import append, check_readable, sync
+from seq2seq.files import append, check_readable, lock, sync
 
 
 class MetricsLog:
@@ -29,7 +28,7 @@ class MetricsLog:
         if not self._is_new:
             check_readable(path)
         self.file = open(path, "a+b", buffering=0)  # noqa: SIM115 (open for the whole run)
-        if not _lock(self.file):
+        if not lock(self.file):
             self.close()
             raise ValueError(
                 f"another process is training in {path.parent}; wait until it ends, or set name to start a new run"
@@ -65,21 +64,3 @@ class MetricsLog:
         if self._is_new and self.size == 0:
             self.path.unlink(missing_ok=True)
         self.close()
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Lock the file until it is closed or the process ends; return False if another process has locked it.
-
-    Returns True without a lock on Windows and on file systems without locks.
-    """
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True

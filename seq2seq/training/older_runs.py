@@ -9,7 +9,7 @@ import yaml
 
 from seq2seq.config import Config
 from seq2seq.data.limits import STANDARD_LIMIT
-from seq2seq.files import expand_home
+from seq2seq.files import expand_home, read_file
 from seq2seq.training.run_dir import RUN_CONFIG
 from seq2seq.training.state import has_state
 
@@ -25,7 +25,7 @@ def with_saved_limit(config: Config) -> Config:
     if not has_state(run / "last"):
         return config
     try:
-        saved: Any = yaml.safe_load((run / RUN_CONFIG).read_text(encoding="utf-8"))
+        saved: Any = yaml.safe_load(read_file(run / RUN_CONFIG).decode())
         search = dict(saved["search"])
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
         return config  # find_run reports a missing or damaged file

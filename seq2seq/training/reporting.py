@@ -73,6 +73,21 @@ class Reporter:
         if result.cut:
             self.display.print(f"  {result.cut:,} of the validation translations were cut at the maximum length")
 
+    def test(self, results: Sequence[Score], loss: float | None) -> None:
+        """Write and print the scores of the test files.
+
+        Args:
+            loss: the loss on the test files; None if it is not train.metric.
+        """
+        values = {result.name: result.score for result in results}
+        if loss is not None:
+            values["loss"] = loss
+        self.log.write({f"test_{name}": _as_json(value) for name, value in values.items()} | signatures(results))
+        for result in results:
+            self.display.print(f"test {result.name} = {result.score:.2f}  {result.signature}")
+        if loss is not None:
+            self.display.print(f"test loss = {loss:.3f}")
+
     def coverage_starts(self, update: int) -> None:
         """Print that coverage starts."""
         self.display.print(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from seq2seq.config import Config
-from seq2seq.files import expand_home, make_folder, read_file, write_atomically
+from seq2seq.files import expand_home, make_folder, read_file, special_kind, write_atomically
 from seq2seq.training.metrics_log import MetricsLog
 from seq2seq.training.state import has_state, new_run_advice
 
 RUN_CONFIG = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
+TEST_TRANSLATIONS = "test.hyp"
 REPORTED_CHANGES = (  # settings of the updates and of the log that may change when a run continues; each change is logged
     "train.learning_rate",
     "train.log_every",
@@ -56,8 +58,8 @@ def find_run(config: Config) -> Path:
     can be started again with other settings.
 
     Raises:
-        ValueError: a name is empty, or the directory holds a run and train.resume=never, or a run of another
-            configuration, or its configuration is damaged.
+        ValueError: a name is empty, the directory can't be written, or it holds a run and train.resume=never, or a run of
+            another configuration, or its configuration is damaged.
     """
     for key in ("name", "run_dir"):
         if not getattr(config, key).strip():
@@ -68,7 +70,26 @@ def find_run(config: Config) -> Path:
             f"{run} holds a run already; set name to start a new run, or train.resume=auto to continue this one"
         )
     find_changes(run, config)
+    _check_places(run)
     return run
+
+
+def _check_places(run: Path) -> None:
+    """Check that the folders and files of a run can be written, because a run writes most of them late.
+
+    Raises:
+        ValueError: a folder is none or can't be written, or a file to replace is not a regular file.
+    """
+    for folder in (run, run / "last", run / "model"):
+        place = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        if not place.is_dir():
+            found = special_kind(place) or "a file"
+            raise ValueError(f"{place} can't be written: it is {found}, not a folder; set run_dir to another folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise ValueError(f"{place} can't be written by this user; set run_dir to another folder")
+    for name in (METRICS_FILE, TEST_TRANSLATIONS):
+        if kind := special_kind(run / name):
+            raise ValueError(f"{run / name} must be a regular file, but is {kind}")
 
 
 def find_changes(run: Path, config: Config) -> list[Change]:

@@ -21,20 +21,19 @@ from seq2seq.data.rows import Rows
 from seq2seq.files import write_atomically
 from seq2seq.layers.fast.cells import FAST_CELLS
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
-from seq2seq.metrics import scores
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.threads import set_threads
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
-from seq2seq.training.metrics_log import MetricsLog
 from seq2seq.training.older_runs import with_saved_limit
 from seq2seq.training.precision import Precision
-from seq2seq.training.reporting import signatures
-from seq2seq.training.run_dir import find_run
+from seq2seq.training.reporting import Reporter
+from seq2seq.training.run_dir import TEST_TRANSLATIONS, find_run
 from seq2seq.training.schedule import check_coverage, check_schedule
 from seq2seq.training.state import has_state
 from seq2seq.training.trainer import Trainer
+from seq2seq.training.validation import mean_loss, score_translations
 from seq2seq.translator import Translator, find_device
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def train(config: Config) -> float:
         _report_model(model, config, display)
         best = trainer.run_updates()
         if test:
-            _score_test(test, run=run, device=device, log=trainer.metrics_log, display=display)
+            _score_test(test, run=run, device=device, metric=config.train.metric, reporter=trainer.reporter)
     return best
 
 
@@ -157,19 +156,23 @@ def step_by_step_message(config: ModelConfig) -> str:
     return f"the decoder is trained step by step, since {now}; training is faster with {then}"
 
 
-def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, log: MetricsLog, display: Display) -> None:
-    """Translate the test files with the best model; save the translations, log and print the scores."""
+def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, metric: str, reporter: Reporter) -> None:
+    """Translate the test files with the best model; save the translations, log and print the scores.
+
+    Args:
+        metric: train.metric, which is scored in addition to BLEU and chrF.
+    """
+    display = reporter.display
     translator = Translator.load(run, device=device.type)
     translator.warns = False
     limit = translator.model.max_source_length
     if too_long := _count_too_long(pairs, translator.tokenizers, limit):
         treatment = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]
         display.print(f"{too_long:,} of the test sources are {treatment} data.max_source_length={limit}")
-    hypotheses = translator.translate([pair.src for pair in pairs])
+    sources, references = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
+    hypotheses = translator.translate(sources)
     for line in translator.notices.cut_lines(advice="raise it with search.max_length_ratio"):
         display.print(f"test: {line}")
-    write_atomically(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
-    results = scores.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
-    log.write({"test_" + result.name: result.score for result in results} | signatures(results))
-    for result in results:
-        display.print(f"test {result.name} = {result.score:.2f}  {result.signature}")
+    write_atomically(run / TEST_TRANSLATIONS, b"".join(map(corpus.as_line, hypotheses)))
+    results = score_translations(hypotheses, sources, references, metric=metric)
+    reporter.test(results, mean_loss(translator, sources, references) if metric == "loss" else None)

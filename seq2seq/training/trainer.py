@@ -268,7 +268,7 @@ class Trainer:
                 f"the loss and the gradient norm of update {update.number} must be finite, but are "
                 f"{nll / update.tokens} and {self.gradient_norm} in the batch of training lines "
                 f"{', '.join(map(str, lines[:20]))}{', ...' if len(lines) > 20 else ''}; "
-                f"{non_finite_advice(self.run, progress)}{clipping}"
+                f"{non_finite_advice(self.run)}{clipping}"
             )
         progress.nll += nll
         progress.coverage += coverage

@@ -40,6 +40,20 @@ class ValidationResult(NamedTuple):
         return [self.bleu, self.chrf, *([self.chosen[1]] if self.chosen else [])]
 
 
+def mean_loss(translator: Translator, sources: Sequence[str], references: Sequence[str]) -> float:
+    """Return the mean negative log-probability of a piece of the references, in nats."""
+    token_log_probs = [x for line in translator.score(sources, references) for x in line]
+    return -sum(token_log_probs) / len(token_log_probs)
+
+
+def score_translations(
+    hypotheses: Sequence[str], sources: Sequence[str], references: Sequence[str], *, metric: str
+) -> list[Score]:
+    """Return BLEU, chrF and, if it is another score of translations, the metric ``train.metric``."""
+    others = [] if metric in ("bleu", "chrf", "loss") else [metric]
+    return scores.score(hypotheses, [references], metrics=("bleu", "chrf", *others), sources=sources)
+
+
 class Validator:
     """Validates a model, with the search that ``translate`` uses, on raw text.
 
@@ -77,20 +91,16 @@ class Validator:
         Raises:
             ValueError: the loss is not finite.
         """
-        token_log_probs = [x for line in self.translator.score(self.sources, self.references) for x in line]
-        loss = -sum(token_log_probs) / len(token_log_probs)
+        loss = mean_loss(self.translator, self.sources, self.references)
         if not math.isfinite(loss):
             raise ValueError(
                 f"the validation loss after update {self.progress.update} must be finite, but is {loss}; "
-                f"{non_finite_advice(self.run, self.progress)}"
+                f"{non_finite_advice(self.run)}"
             )
         self.translator.notices = Notices()
         hypotheses = self.translator.translate(self.sources)
         metric = self.config.train.metric
-        others = [] if metric in ("bleu", "chrf", "loss") else [metric]
-        bleu, chrf, *chosen = scores.score(
-            hypotheses, [self.references], metrics=("bleu", "chrf", *others), sources=self.sources
-        )
+        bleu, chrf, *chosen = score_translations(hypotheses, self.sources, self.references, metric=metric)
         return ValidationResult(bleu, chrf, loss, (metric, chosen[0]) if chosen else None, self.translator.notices.cut)
 
     def is_better(self, result: ValidationResult) -> bool:

@@ -20,12 +20,13 @@ import torch
 from command_line import refused, run, write
 
 from seq2seq import model_dir, selfcheck
-from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.config import Config, ModelConfig, SearchConfig, TokenizerConfig, keys
 from seq2seq.metrics import significance
 from seq2seq.metrics.scores import METRIC_GROUPS, METRICS, report_scores
 from seq2seq.metrics.scores import score as corpus_score
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.text.factory import train_tokenizer
+from seq2seq.threads import max_threads
 from seq2seq.training.trainer import Trainer
 from seq2seq.translator import Translation, Translator
 from seq2seq.version import __version__
@@ -243,6 +244,53 @@ def test_mistakes_of_translate(model: str, tmp_path: Path) -> None:
         assert "torch finds no GPU here" in refused("translate", model, "--device", "cuda")
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("translate M --input", "--input"),
+        ("translate M --output", "--output"),
+        ("evaluate --ref x --hyp", "--hyp"),
+        ("evaluate --hyp x --ref", "--ref"),
+        ("evaluate M --ref x --src", "--src"),
+        ("score M --tgt x --src", "--src"),
+        ("score M --src x --tgt", "--tgt"),
+        ("plot M --text x --output", "--output"),
+    ],
+)
+def test_an_empty_file_name_is_refused(model: str, command: str, option: str, empty: str) -> None:
+    name, *arguments = [model if word == "M" else word for word in command.split()]
+    message = f"Invalid value for '{option}': it must be the name of a file, but is empty; see seq2seq {name} --help"
+    assert refused(name, *arguments, empty) == message
+
+
+@pytest.mark.parametrize("arguments", [["translate"], ["selfcheck"], ["evaluate", "--src", "x", "--ref", "x"]])
+def test_an_empty_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "x", "a\n")
+    command, *options = arguments
+    message = "the path of a model must name a model or run directory, but is empty"
+    assert refused(command, "", *options) == message
+
+
+@pytest.mark.parametrize("option", ["--length-penalty", "--max-length-ratio"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e400", "-1", "x"])
+def test_a_number_that_is_none_is_refused(model: str, option: str, number: str) -> None:
+    message = refused("translate", model, option, number)
+    setting = option.removeprefix("--").replace("-", "_")
+    assert f"'{option}'" in message or message.startswith(f"search.{setting} must be a number of at least 0 and below ")
+
+
+@pytest.mark.parametrize("command", ["translate", "selfcheck", "evaluate --hyp x --ref x"])
+def test_too_many_threads(model: str, command: str) -> None:
+    name, *options = command.split()
+    number = max_threads() + 1
+    assert refused(name, *([] if options else [model]), *options, "--threads", number) == (
+        f"--threads must be at most {max_threads()} on this machine with {os.cpu_count()} cores, but is {number}: "
+        "more threads than cores are slower, and too many crash the process"
+    )
+
+
 def test_an_output_is_not_lost_to_a_mistake(model: str, tmp_path: Path) -> None:
     lines = write(tmp_path / "lines", "a b\n")
     assert "write to another file" in refused("translate", model, "--input", lines, "--output", lines)
@@ -339,7 +387,6 @@ def test_an_output_that_is_its_input_is_refused_and_kept(model: str, tmp_path: P
 @pytest.mark.parametrize(
     ("option", "limit", "reason"),
     [
-        ("--threads", "1,024", "more threads than CPU cores make a program slower"),
         ("--beam-size", "1,000", "time and memory grow with the beam, and beams above 100 give worse translations"),
         ("--n-best", "1,000", "a search finds at most as many translations as its beam holds"),
         ("--min-length", "1,000,000", "no translation is as long"),
@@ -592,7 +639,19 @@ def test_train_from_the_command_line(corpus: list[str], tmp_path: Path) -> None:
         ("model.tie_embeddings=all tokenizer.shared=false", "tokenizer.shared is false"),
         ("model.attention=dot model.attention_size=3", "model.attention_size has no effect"),
         ("train.schedule=inverse_sqrt", "train.warmup is 0"),
-        ("run_dir=/dev/null/x", "can't be written"),
+        (
+            "run_dir=/dev/null/x",
+            "/dev/null can't be written: it is a device, not a folder; set run_dir to another folder",
+        ),
+        ("train.init_from=''", "the path of a model must name a model or run directory, but is empty"),
+        (
+            "train.seed=null",
+            "train.seed must be a whole number of at least 0 and below 9223372036854775808, but is null",
+        ),
+        ("data.root=null", "data.root must be text, but is null"),
+        ("model.cell=null", "model.cell must be one of rnn_tanh, rnn_relu, gru, lstm, but is null"),
+        ("tokenizer.shared=null", "tokenizer.shared must be true or false, but is null"),
+        ("model=null", "model must be one of the choices that seq2seq train --help lists, but is null"),
     ],
 )
 def test_mistakes_of_train(corpus: list[str], override: str, message: str) -> None:
@@ -604,6 +663,18 @@ def test_mistakes_of_train(corpus: list[str], override: str, message: str) -> No
     assert message in last
     assert not report or report[0] == "train: 4 pairs read, 4 kept"
     assert not any("error" in line.lower() or "Traceback" in line for line in report)
+
+
+@pytest.mark.parametrize("key", keys())
+def test_a_null_value_is_accepted_or_refused_in_one_line(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[Config] = []
+    monkeypatch.setattr("seq2seq.training.train.train", trained.append)
+    result = run("train", f"{key}=null")
+    assert len(trained) == (result.exit_code == 0)
+    if not trained:
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert result.stderr.startswith(f"error: {key} ")
+        assert "is null" in result.stderr or "is a group of settings" in result.stderr
 
 
 def test_a_section_can_be_given_as_a_whole(corpus: list[str], tmp_path: Path) -> None:

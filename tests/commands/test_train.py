@@ -167,6 +167,17 @@ def test_errors_of_hydra_are_one_line(
     assert os.environ.get("HYDRA_FULL_ERROR") == full_error, "the environment is restored"
 
 
+def test_damaged_files_of_a_configuration_are_one_line(folder: Path) -> None:
+    write(folder / "my" / "bad.yaml", ": : [\n")
+    write(folder / "my" / "bytes.yaml", b"name: \xff\n")
+    message = refused("train", "-cp", "my", "-cn", "bad")
+    assert message.startswith("a file of the configuration is not YAML: while parsing ")
+    assert message.endswith(f'in "{folder / "my" / "bad.yaml"}", line 1, column 1')
+    assert refused("train", "-cp", "my", "-cn", "bytes").startswith(
+        "a file of --config-path or --config-dir must be UTF-8, but is not: 'utf-8' codec can't decode byte 0xff"
+    )
+
+
 def test_a_mistake_of_the_program_keeps_its_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(config: Any) -> None:
         raise TypeError("a bug")

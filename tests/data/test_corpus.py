@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,8 +140,13 @@ def test_bad_utf8(name: str, tmp_path: Path) -> None:
 def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"none\.txt cannot be read: No such file or directory$"):
         list(read_lines(tmp_path / "none.txt"))
-    with pytest.raises(CorpusError, match=r"cannot be read: Is a directory$"):
-        list(read_lines(tmp_path))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    for path, kind in ((tmp_path, "a folder"), (tmp_path / "socket", "a socket"), (Path("/dev/zero"), "a device")):
+        message = f"{path} must be a file or a pipe of lines, but is {kind}; give the name of a file"
+        with pytest.raises(CorpusError, match=f"^{re.escape(message)}$"):
+            list(read_lines(path))
+    assert list(read_lines("/dev/null")) == []
     plain = tmp_path / "plain.gz"
     whole = gzip.compress(b"".join(b"%d\n" % (n * n) for n in range(20000)))
     plain.write_bytes(whole[: len(whole) // 2])
@@ -205,10 +211,13 @@ def test_settings_are_checked_before_the_first_pair(tmp_path: Path) -> None:
         read_pairs(data.test, data, "test")
 
 
-def test_a_home_that_does_not_exist_is_part_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_folder_in_names_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    data = DataConfig(root="~nobodyhere", train=FilesConfig(src="~nobodyhere/a", tgt="b"))
-    fails(data, "~nobodyhere/~nobodyhere/a cannot be read: No such file or directory")
+    advice = "write ./{} for a path in the current folder"
+    message = "{} must start with the home folder of a user, but ~nobodyhere has none; " + advice
+    data = DataConfig(train=FilesConfig(src="~nobodyhere/a", tgt="b"))
+    fails(data, message.format("~nobodyhere/a", "~nobodyhere/a"))
+    fails(dataclasses.replace(data, root="~nobodyhere"), message.format("~nobodyhere", "~nobodyhere"))
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "a", "x\n")
     assert train_pairs(DataConfig(root="~", train=FilesConfig(src="~/a", tgt="a"))) == [("x", "x")]
@@ -407,7 +416,7 @@ def test_special_files_are_refused_without_opening_them(key: str, tmp_path: Path
     os.mkfifo(tmp_path / "pipe.tsv")
     (tmp_path / "folder.tsv").mkdir()
     (tmp_path / "null.tsv").symlink_to("/dev/null")
-    for name, kind in (("pipe", "a pipe"), ("folder", "a folder"), ("null", "a device")):
+    for name, kind in (("pipe", "a named pipe"), ("folder", "a folder"), ("null", "a device")):
         path = tmp_path / f"{name}.tsv"
         files = {"file": path} if key == "file" else {"src": tmp_path / "text", "tgt": tmp_path / "text", key: path}
         data = DataConfig(train=FilesConfig(**{side: str(file) for side, file in files.items()}))

@@ -228,6 +228,45 @@ def test_a_run_directory_that_cannot_be_created(tmp_path: Path) -> None:
         start_run(config_of(tmp_path))
 
 
+@pytest.mark.parametrize("place", ["run", "run/last", "run/model"])
+def test_a_folder_that_is_none_is_found_before_the_data_are_read(tmp_path: Path, place: str) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    for make, kind in ((Path.touch, "a file"), (os.mkfifo, "a named pipe")):
+        make(path)
+        message = f"{path} can't be written: it is {kind}, not a folder; set run_dir to another folder"
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            find_run(config_of(tmp_path))
+        path.unlink()
+    find_run(config_of(tmp_path))
+
+
+def test_a_run_directory_inside_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    message = f"{file} can't be written: it is a file, not a folder; set run_dir to another folder"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        find_run(dataclasses.replace(config_of(tmp_path), run_dir=str(file / "one" / "two")))
+
+
+@pytest.mark.parametrize("place", [".", "run", "run/last", "run/model"])
+def test_a_folder_that_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    protected = tmp_path / place
+    protected.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != protected)  # root may write everywhere
+    message = f"{protected} can't be written by this user; set run_dir to another folder"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        find_run(config_of(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "test.hyp"])
+def test_a_file_of_the_run_that_is_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run" / name).mkdir(parents=True)
+    message = f"{tmp_path / 'run' / name} must be a regular file, but is a folder"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        find_run(config_of(tmp_path))
+
+
 def test_a_blank_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="name must not be empty"):
         find_run(Config(name=" ", run_dir=str(tmp_path)))

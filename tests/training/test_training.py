@@ -36,7 +36,7 @@ from small_runs import (
 from torch import Tensor, nn
 
 from seq2seq import files
-from seq2seq.config import FilesConfig, ModelConfig, TrainConfig
+from seq2seq.config import VALIDATION_METRICS, FilesConfig, ModelConfig, TrainConfig
 from seq2seq.data.batching import Batch, plan_epoch
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
 from seq2seq.loss import Loss
@@ -639,9 +639,9 @@ def test_a_non_finite_loss_names_update_and_lines(folder: Path, monkeypatch: pyt
     values = r"nan and \d+\.\d+" if bad == "loss" else r"\d+\.\d+ and nan"
     pattern = (
         f"the loss and the gradient norm of update 5 must be finite, but are {values} in the batch of training lines "
-        f"{', '.join(map(str, lines[:20]))}; set name to start a new run from the best model of this one (update 3) "
+        f"{', '.join(map(str, lines[:20]))}; set name to start a new run, which can start from the best model of this one "
     )
-    assert re.match(pattern.replace("(", r"\(").replace(")", r"\)"), str(caught.value))
+    assert re.match(pattern, str(caught.value))
     advice = f"with train.init_from={config.run_dir}, and lower train.learning_rate or train.clip_norm"
     assert str(caught.value).endswith(advice)
     assert state_of(config)["progress"]["update"] == 3
@@ -659,8 +659,8 @@ def test_a_non_finite_validation_loss_keeps_the_model(folder: Path, monkeypatch:
     config.train.max_updates = 4
     monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[math.nan]])
     message = (
-        "the validation loss after update 4 must be finite, but is nan; set name to start a new run from the best model "
-        f"of this one (update 2) with train.init_from={config.run_dir}, and lower train.learning_rate"
+        "the validation loss after update 4 must be finite, but is nan; set name to start a new run, which can start "
+        f"from the best model of this one with train.init_from={config.run_dir}, and lower train.learning_rate"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train(config)
@@ -1019,6 +1019,45 @@ def test_the_files_of_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     (bleu,) = scores.score(hypotheses, [(folder / "test.tgt").read_text().splitlines()])
     assert (last["test_BLEU"], last["signatures"]["BLEU"]) == (bleu.score, bleu.signature)
     assert f"test BLEU = {bleu.score:.2f}  {bleu.signature}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("metric", [name for name in VALIDATION_METRICS if name not in ("bleu", "chrf")])
+def test_the_test_files_are_scored_in_train_metric_too(
+    folder: Path, capsys: pytest.CaptureFixture[str], metric: str
+) -> None:
+    files = {"data.test.src": "test.src", "data.test.tgt": "test.tgt"}
+    config = config_of(folder, **files, train__max_updates=1, train__valid_every=1, train__metric=metric)
+    train(config)
+    sources, references = ((folder / f"test.{side}").read_text().splitlines() for side in ("src", "tgt"))
+    record, text = metrics_of(config)[-1], capsys.readouterr().err
+    assert {"test_BLEU", "test_chrF2"} < record.keys()
+    if metric == "loss":
+        scored = Translator.load(config.run_dir, device="cpu").score(sources, references)
+        loss = -sum(map(sum, scored)) / sum(map(len, scored))
+        assert record["test_loss"] == pytest.approx(loss)
+        assert f"test loss = {loss:.3f}\n" in text
+        return
+    hypotheses = (Path(config.run_dir) / "test.hyp").read_text().splitlines()
+    (score,) = scores.score(hypotheses, [references], metrics=[metric], sources=sources)
+    assert f"test {score.name} = {score.score:.2f}  {score.signature}\n" in text
+    assert record[f"test_{score.name}"] == (None if math.isnan(score.score) else score.score)
+    assert record["signatures"][score.name] == score.signature
+
+
+def test_a_damaged_tokenizer_of_a_run_has_the_advice_for_a_run(folder: Path) -> None:
+    config = config_of(folder, train__max_updates=2, train__valid_every=2)
+    train(config)
+    run = Path(config.run_dir)
+    path = run / "last" / "tokenizer.json"
+    path.write_bytes(path.read_bytes().replace(b"7", b"8", 1))
+    advice = f"restore it, or set name to start a new run, which can start from the best model of this one with train.init_from={run}"
+    message = f"{path} is damaged or of another model: its SHA-256 is not the one that was saved with it; {advice}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        train(config)
+    path.unlink()
+    message = f"{run / 'last'} is not a complete model directory: tokenizer.json is missing; {advice}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        train(config)
 
 
 def test_records_train_like_parallel_files(folder: Path) -> None:
