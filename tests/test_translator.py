@@ -7,6 +7,9 @@ import itertools
 import json
 import logging
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -178,6 +181,19 @@ def test_groups_of_any_size_give_the_same(too_long, monkeypatch):
         assert [best[0].score for best in others] == pytest.approx([best[0].score for best in found], abs=1e-4)
         for one, other in zip(translator.score(LINES, LINES), scores, strict=True):
             assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_forked_process_translates_if_torch_has_one_thread():
+    code = """
+import multiprocessing, sys, torch
+from seq2seq import Translator
+torch.set_num_threads(1)
+translator = Translator.load("tests/fixtures/model", device="cpu")
+before = translator.translate(["1 2 3"])
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    sys.exit(pool.apply_async(translator.translate, (["1 2 3"],)).get(60) != before)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True, timeout=200)
 
 
 def test_a_target_that_is_too_long_is_refused_before_it_is_segmented(translator, monkeypatch):
