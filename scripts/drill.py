@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import datasets
 import torch
+import torch._dynamo  # the first optimizer imports it, which takes 2 s; here once for all processes
 from small_runs import EVERYTHING, config_of, metrics_of, same, saved_model, state_of, write_corpus
 
 from seq2seq.commands.app import app
