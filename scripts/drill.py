@@ -1,7 +1,7 @@
 """Damage training runs and models at random, and check that nothing is lost.
 
 python scripts/drill.py                         about a minute
-python scripts/drill.py --long                  some hours: the disk is full once at every file operation
+python scripts/drill.py --long                  one to two hours; the disk is full once at every file operation
 python scripts/drill.py --only kill --seed 7 --count 20
 
 Kinds of damage:
@@ -509,7 +509,7 @@ class Size(NamedTuple):
     long: int
 
 
-SIZES = {"kill": Size(2, 100), "write": Size(2, 0), "flood": Size(2, 100), "model": Size(4, 60), "run": Size(2, 60)}
+SIZES = {"kill": Size(8, 100), "write": Size(8, 0), "flood": Size(3, 100), "model": Size(6, 60), "run": Size(4, 60)}
 
 
 def perform(drill: Drill, counts: dict[str, int], lines: int) -> dict[str, list[str | None]]:
@@ -547,7 +547,7 @@ def main() -> int:
     """Run the drill and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="seed of the damage (default: 1)")
-    parser.add_argument("--count", type=int, help="trials of each kind (default: 2 to 4; with --long 60 or more)")
+    parser.add_argument("--count", type=int, help="trials of each kind (default: 3 to 8; with --long 60 or more)")
     parser.add_argument("--long", action="store_true", help="more trials, and 1,000 lines per flood instead of 50")
     parser.add_argument("--only", action="append", choices=SIZES, help="one kind; may be given several times")
     arguments = parser.parse_args()
