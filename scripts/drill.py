@@ -1,14 +1,15 @@
 """Damage training runs and models at random, and check that nothing is lost.
 
 python scripts/drill.py                         about a minute
-python scripts/drill.py --long                  about an hour
+python scripts/drill.py --long                  one to two hours; the disk is full once at every file operation
 python scripts/drill.py --only kill --seed 7 --count 20
 
 Kinds of damage:
     kill     SIGKILL during training, at a random moment or at a random file operation. The run is resumed until it ends;
              state, metrics and model must equal those of an undisturbed run bit for bit.
-    write    A limit on the size of files, so that a write fails. Training must stop with one line and exit code 2, and the
-             resumed run must equal the undisturbed one.
+    write    A disk that is full from one of the file operations of training on: a small tmpfs where the rights allow one,
+             otherwise a limit on the size of files. Training must end, or stop with one line and exit code 2, and leave no
+             temporary file; the resumed run must equal the undisturbed one.
     flood    Hostile lines for translate: as many lines out as in.
     model    Damaged files of a model directory: one line and exit code 2, or the same translations as before.
     run      Damaged files of a run directory: one line and exit code 2, or the same state and model as before.
@@ -19,11 +20,13 @@ The exit code is 1 if anything fails.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import random
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import datasets
 import torch
+import torch._dynamo  # the first optimizer imports it, which takes 2 s; here once for all processes
 from small_runs import EVERYTHING, config_of, metrics_of, same, saved_model, state_of, write_corpus
 
 from seq2seq.commands.app import app
@@ -43,7 +47,8 @@ from seq2seq.commands.errors import one_line_errors
 from seq2seq.config import Config
 from seq2seq.training.train import train
 
-LONGEST = 120.0  # seconds that a process may take
+LONGEST = 600.0  # seconds that a process may take on a busy machine
+REPORT_EVERY = 60.0  # seconds between two lines on the progress
 PAIRS = 40  # of the training set
 CUT = {"train.max_updates": 12, "train.valid_every": 3}
 BPE = {"tokenizer.type": "bpe", "tokenizer.vocab_size": 300}
@@ -58,7 +63,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "plateau": {**CUT, "train.schedule": "plateau", "train.valid_every": 1, "train.metric": "chrf"},
     "copying": {**CUT, "model.copy": "pointer", "train.average": 0.9},
 }
-KINDS = ("kill", "write", "flood", "model", "run")
+CLONE_NEWNS = 0x00020000  # of Linux's unshare: a mount namespace of one's own
+DISK = 64 * 2**20  # bytes of the disk that is filled
 
 
 class DrillError(Exception):
@@ -157,6 +163,48 @@ def watch_operations(react: Callable[[int], None]) -> None:
     sys.addaudithook(hook)
 
 
+# ---- a disk that can be filled
+
+
+class Disk:
+    """A folder on a small file system of its own, or, if none can be mounted, on that of the drill.
+
+    Attributes:
+        mounted: whether it is a file system of its own.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        mounts = (
+            ["mount", "--make-rprivate", "/"],
+            ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)],
+        )
+        self.mounted = False
+        if ctypes.CDLL(None).unshare(CLONE_NEWNS) == 0:  # the mount is this process's own, and ends with it
+            self.mounted = not any(subprocess.run(each, capture_output=True, check=False).returncode for each in mounts)
+
+    def fill(self, free: int) -> None:
+        """Leave so many bytes free, or let this process write no larger files."""
+        if not self.mounted:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (free, free))
+            return
+        space = os.statvfs(self.folder)
+        if (size := space.f_bavail * space.f_frsize - free) > 0:
+            with open(self.folder / "filler", "wb") as filler:
+                os.posix_fallocate(filler.fileno(), 0, size)
+
+    def clear(self) -> None:
+        """Remove what ``fill`` wrote."""
+        (self.folder / "filler").unlink(missing_ok=True)
+
+    def unmount(self) -> None:
+        """Unmount the file system."""
+        if self.mounted:
+            subprocess.run(["umount", str(self.folder)], check=False)
+
+
 # ---- runs
 
 
@@ -167,6 +215,7 @@ class Drill:
         self.folder = folder
         self.random = random.Random(seed)
         self.references: dict[str, Reference] = {}
+        self.disk = Disk(folder / "disk")
         for name in ("digits", "words"):
             (folder / name).mkdir()
             write_corpus(folder / name, pairs=PAIRS)
@@ -275,23 +324,34 @@ def _killed_at_operation(action: Callable[[], None], number: int, delay: float) 
 
 
 def write(drill: Drill, number: int) -> str:
-    """Limit the size of files in a training process, and resume without the limit."""
+    """Fill the disk of a training process at one of its file operations, and resume after there is space again."""
     setting = list(SETTINGS)[number % len(SETTINGS)]
-    reference, folder = drill.reference(setting), drill.trial("write")
+    reference = drill.reference(setting)
+    folder = drill.disk.folder / "write"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    operations = list(range(1, reference.operations + 1))
+    random.Random(setting).shuffle(operations)
+    operation = operations[number // len(SETTINGS) % len(operations)]
+    free = drill.random.choice([0, drill.random.randint(1, 2**16)])
     config = drill.config(setting, folder / "run")
-    size = int(10 ** drill.random.uniform(1, 5))  # bytes
 
-    def limited() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    def filled() -> None:
+        watch_operations(lambda count: drill.disk.fill(free) if count == operation else None)
         training(config, folder / "cache")()
 
-    ended = run_process(limited)
+    ended = run_process(filled)
+    drill.disk.clear()
+    name = f"{setting}: a disk with {free} bytes free at operation {operation} of {len(operations)}"
     if ended.code and not ended.is_refusal():
-        raise DrillError(f"{setting}: a write beyond {size} bytes ended with {ended.code}: {last_line(ended.errors)}")
-    if leftover := next((folder / "run").rglob("*.tmp"), None):
-        raise DrillError(f"{setting}: a write beyond {size} bytes left {leftover.name}")
-    finish(config, folder, reference.config)
+        raise DrillError(f"{name} ended with {ended.code}: {last_line(ended.errors)}")
+    leftovers = (path for path in folder.rglob("*") if path.suffix in (".tmp", ".incomplete") or path.stem[:3] == "tmp")
+    if leftover := next(leftovers, None):
+        raise DrillError(f"{name} left {leftover.relative_to(folder)}")
+    try:
+        finish(config, folder, reference.config)
+    except DrillError as failure:
+        raise DrillError(f"{name}: {failure}") from None
     return setting
 
 
@@ -442,8 +502,23 @@ def run(drill: Drill, number: int) -> str:
 # ---- the table
 
 
-def perform(drill: Drill, kinds: list[str], count: int, lines: int) -> dict[str, list[str | None]]:
-    """Do ``count`` trials of every kind; the results are None or a description of the failure."""
+class Size(NamedTuple):
+    """The number of trials of a kind."""
+
+    short: int
+    long: int
+
+
+SIZES = {"kill": Size(8, 100), "write": Size(8, 0), "flood": Size(3, 100), "model": Size(6, 60), "run": Size(4, 60)}
+
+
+def perform(drill: Drill, counts: dict[str, int], lines: int) -> dict[str, list[str | None]]:
+    """Do a number of trials of each kind; the results are None or a description of the failure.
+
+    Args:
+        counts: trials of each kind; 0: for each setting, as many as the training with the most file operations has.
+        lines: lines of a flood.
+    """
     trials: dict[str, Callable[[Drill, int], str]] = {
         "kill": kill,
         "write": write,
@@ -451,9 +526,14 @@ def perform(drill: Drill, kinds: list[str], count: int, lines: int) -> dict[str,
         "model": model,
         "run": run,
     }
-    results: dict[str, list[str | None]] = {kind: [] for kind in kinds}
-    for kind in kinds:
-        for number in range(count):
+    results: dict[str, list[str | None]] = {kind: [] for kind in counts}
+    reported = time.monotonic()
+    for kind, count in counts.items():
+        most = count or len(SETTINGS) * max(drill.reference(setting).operations for setting in SETTINGS)
+        for number in range(most):
+            if time.monotonic() - reported > REPORT_EVERY:
+                reported = time.monotonic()
+                print(f"{kind}: {number} of {most}", file=sys.stderr, flush=True)
             try:
                 trials[kind](drill, number)
                 results[kind].append(None)
@@ -467,19 +547,25 @@ def main() -> int:
     """Run the drill and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="seed of the damage (default: 1)")
-    parser.add_argument("--count", type=int, help="trials of each kind (default: 3; with --long 100)")
+    parser.add_argument("--count", type=int, help="trials of each kind (default: 3 to 8; with --long 60 or more)")
     parser.add_argument("--long", action="store_true", help="more trials, and 1,000 lines per flood instead of 50")
-    parser.add_argument("--only", action="append", choices=KINDS, help="one kind; may be given several times")
+    parser.add_argument("--only", action="append", choices=SIZES, help="one kind; may be given several times")
     arguments = parser.parse_args()
-    count = arguments.count or (100 if arguments.long else 3)
+    sizes = {kind: SIZES[kind] for kind in arguments.only or SIZES}
+    counts = {kind: arguments.count or (size.long if arguments.long else size.short) for kind, size in sizes.items()}
     torch.set_num_threads(1)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="drill-") as folder:
-        lines = 1000 if arguments.long else 50
-        results = perform(Drill(Path(folder), arguments.seed), arguments.only or list(KINDS), count, lines)
+        drill = Drill(Path(folder), arguments.seed)
+        try:
+            results = perform(drill, counts, 1000 if arguments.long else 50)
+        finally:
+            drill.disk.unmount()
     print(f"{'kind':8} survived  failed")
     for kind, found in results.items():
         print(f"{kind:8} {found.count(None):8}  {len(found) - found.count(None):6}")
+    if "write" in results:
+        print(f"the full disk was {'a tmpfs' if drill.disk.mounted else 'a limit on the size of files'}")
     print(f"seed {arguments.seed}, {time.monotonic() - start:.0f} s")
     return int(any(failure for found in results.values() for failure in found))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,21 +13,23 @@ import torch
 
 from seq2seq import model_dir
 from seq2seq.config import SearchConfig, check_search, from_container
-from seq2seq.data.batching import Batch, collate, split_by_tokens
-from seq2seq.data.beginnings import Beginning, segment_beginnings
+from seq2seq.data.batching import Batch, collate, group_by_size, split_by_tokens
+from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 from seq2seq.data.notices import Notices
+from seq2seq.data.splitting import split_text
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.penalties import Penalties
 from seq2seq.searchable import Provenance, Searchable, copied_positions
 from seq2seq.text.tokenizer import BOS, EOS, PAD, Segments
-from seq2seq.text.word import JOINER
 from seq2seq.text.words import join_texts
 
 log = logging.getLogger(__name__)
 
+_MAX_PIECES = 2**19  # source pieces in memory at once; each takes about 250 bytes
+MAX_SCORED_PIECES = 2**16  # of a target whose probability is asked for
 _MAX_SCORES = 2**25  # sentences * beams * vocabulary searched at once: each copy of the scores takes 128 MiB
 
 
@@ -149,21 +150,23 @@ class Translator:
             ValueError: ``lines`` is a single text, or a line is not a text.
         """
         lines = as_texts(lines, "the lines", first_line)
-        sources = self._read(lines, first_line, self.search_config.too_long)
-        texts = [""] * len(sources)
-        cut_lines: set[int] = set()
-        for rows in self._batches(sources):
-            batch = [sources[row] for row in rows]
-            with self.model.evaluating():
-                found = self._search_batch(batch)
-            for row, source, hypotheses in zip(rows, batch, found, strict=True):
-                texts[row] = self.tokenizers.tgt.decode(hypotheses[0].ids, source.oov)
-                if hypotheses[0].cut:
-                    cut_lines.add(source.row)
-        self._count({source.row for source in sources if source.ids}, cut_lines)
         parts: list[list[str]] = [[] for _ in lines]
-        for source, text in zip(sources, texts, strict=True):
-            parts[source.row].append(text)
+        translated: set[int] = set()
+        cut_lines: set[int] = set()
+        for sources in self._read_groups(lines, first_line):
+            texts = [""] * len(sources)
+            for rows in self._batches(sources):
+                batch = [sources[row] for row in rows]
+                with self.model.evaluating():
+                    found = self._search_batch(batch)
+                for row, source, hypotheses in zip(rows, batch, found, strict=True):
+                    texts[row] = self.tokenizers.tgt.decode(hypotheses[0].ids, source.oov)
+                    if hypotheses[0].cut:
+                        cut_lines.add(source.row)
+            translated |= {source.row for source in sources if source.ids}
+            for source, text in zip(sources, texts, strict=True):
+                parts[source.row].append(text)
+        self._count(translated, cut_lines)
         return [join_texts(some) for some in parts]
 
     def search(self, lines: Iterable[str], *, n_best: int = 1, first_line: int = 1) -> list[list[Translation]]:
@@ -179,17 +182,21 @@ class Translator:
         """
         self.check_n_best(n_best)
         lines = as_texts(lines, "the lines", first_line)
-        sources = self._read(lines, first_line, self.search_config.too_long)
-        found_by_row: dict[int, list[Translation]] = {}
-        for rows in self._batches(sources):
-            batch = [sources[row] for row in rows]
-            with self.model.evaluating():
-                found = [hypotheses[:n_best] for hypotheses in self._search_batch(batch)]
-                found_by_row |= zip(rows, self._explain(batch, found), strict=True)
+        found_by_line: list[list[list[Translation]]] = [[] for _ in lines]  # the best ones of each part
+        for sources in self._read_groups(lines, first_line):
+            found_by_row: dict[int, list[Translation]] = {}
+            for rows in self._batches(sources):
+                batch = [sources[row] for row in rows]
+                with self.model.evaluating():
+                    found = [hypotheses[:n_best] for hypotheses in self._search_batch(batch)]
+                    found_by_row |= zip(rows, self._explain(batch, found), strict=True)
+            for row in sorted(found_by_row):
+                found_by_line[sources[row].row].append(found_by_row[row])
         results: list[list[Translation]] = [[Translation("", status="empty")] for _ in lines]
-        for row, parts in itertools.groupby(sorted(found_by_row), key=lambda number: sources[number].row):
-            ranks = zip(*(found_by_row[number] for number in parts), strict=False)
-            results[row] = [_merge(ranked, self.search_config.length_penalty) for ranked in ranks]
+        for row, parts in enumerate(found_by_line):
+            if not parts:
+                continue
+            results[row] = [_merge(ranked, self.search_config.length_penalty) for ranked in zip(*parts, strict=False)]
             if len(results[row]) < n_best:
                 self.notices.warn(
                     f"line {first_line + row}: {len(results[row])} translations instead of {n_best}",
@@ -231,23 +238,37 @@ class Translator:
         Long sources are cut, targets never; a blank line is a sentence without pieces.
 
         Raises:
-            ValueError: the numbers of lines differ, or a line is not a text.
+            ValueError: the numbers of lines differ, a line is not a text, or a target has more than 65,536 pieces.
         """
         src, tgt = as_texts(src, "the source lines"), as_texts(tgt, "the target lines")
         if len(src) != len(tgt):
             raise ValueError(
                 f"there are {len(src)} source lines but {len(tgt)} target lines; they must match line by line"
             )
-        sources = self._read(src, 1, "cut")
-        tokenizer = self.tokenizers.tgt
-        targets = [
-            extended_target_ids(target, source.oov, tokenizer)
-            for source, target in zip(sources, tokenizer.segment(tgt), strict=True)
-        ]
+        pairs = zip(self._read(src, 1, "cut"), self._read_targets(tgt), strict=True)
+        groups = group_by_size(pairs, lambda pair: len(pair[0].ids) + len(pair[1].ids), _MAX_PIECES)
+        return [log_probs for group in groups for log_probs in self._score_group(group)]
+
+    def _read_targets(self, lines: Sequence[str]) -> Iterator[Segments]:
+        """Segment target lines into pieces."""
+        for number, (segments, length, exact) in enumerate(
+            segment_beginnings(self.tokenizers.tgt, lines, MAX_SCORED_PIECES), start=1
+        ):
+            if length > MAX_SCORED_PIECES:
+                raise ValueError(
+                    f"a target line must have at most {MAX_SCORED_PIECES:,} pieces, but line {number} has "
+                    f"{'' if exact else 'at least '}{length:,}; split it into several lines"
+                )
+            yield segments
+
+    def _score_group(self, pairs: Sequence[tuple[_Source, Segments]]) -> list[list[float]]:
+        """Score targets given their sources; see ``score``."""
+        sources = [source for source, _ in pairs]
+        targets = [extended_target_ids(target, source.oov, self.tokenizers.tgt) for source, target in pairs]
         lengths = np.array([max(len(s.ids), len(t)) + 1 for s, t in zip(sources, targets, strict=True)])
         results: list[list[float]] = [[] for _ in sources]
         order = np.argsort(lengths, kind="stable")
-        for rows in split_by_tokens(order, lengths, self.search_config.batch_tokens) if len(order) else []:
+        for rows in split_by_tokens(order, lengths, self.search_config.batch_tokens):
             batch = self._collate([sources[row] for row in rows], [targets[row] for row in rows])
             with self.model.evaluating():
                 log_probs = iter(self.model.log_probs(batch).tolist())
@@ -309,36 +330,39 @@ class Translator:
             )
         return limit.max_length(source_length)
 
-    def _read(self, lines: Sequence[str], first_line: int, too_long: str) -> list[_Source]:
+    def _read_groups(self, lines: Sequence[str], first_line: int) -> Iterator[list[_Source]]:
+        """Segment lines, and group them and their parts so that the pieces in memory are bounded."""
+        sources = self._read(lines, first_line, self.search_config.too_long)
+        return group_by_size(sources, lambda source: len(source.ids), _MAX_PIECES)
+
+    def _read(self, lines: Sequence[str], first_line: int, too_long: str) -> Iterator[_Source]:
         """Segment lines into pieces; cut or split lines that are too long, and warn about them."""
         most = self.model.max_source_length
-        sources = []
-        for row, (segments, length, exact) in enumerate(self._segment(lines, too_long)):
-            places, status = [0, min(length, most)], "ok"
-            if length > most:
-                places = split_places(segments, most) if too_long == "split" else places
-                status = f"source_{too_long}"
-                done = "is cut to" if too_long == "cut" else f"is split into {len(places) - 1} parts of at most"
-                summary = "is cut to" if too_long == "cut" else "is split into parts of at most"
-                number = str(length) if exact else f"at least {length}"
-                limit = f"{most}, the model's data.max_source_length"
-                self.notices.warn(
-                    f"line {first_line + row} has {number} pieces and {done} {limit}",
-                    summary=f"are too long; each {summary} {limit}",
-                    shown=self.warns,
-                )
-            for start, end in itertools.pairwise(places):
-                ids, pieces = segments.ids[start:end], segments.pieces[start:end]
-                copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
-                sources.append(_Source(row, ids, pieces, segments.spans[start:end], *copied, status=status))
-        return sources
+        for row, (segments, length, exact) in enumerate(segment_beginnings(self.tokenizers.src, lines, most)):
+            if length <= most:
+                yield self._source(row, segments, "ok")
+                continue
+            number, done = str(length) if exact else f"at least {length}", "is cut to"
+            if too_long == "cut":
+                yield self._source(row, segments, "source_cut")
+            else:
+                pieces = parts = 0
+                for part in split_text(self.tokenizers.src, lines[row], most):
+                    yield self._source(row, part, "source_split")
+                    pieces, parts = pieces + len(part.ids), parts + 1
+                number, done = str(pieces), f"is split into {parts} parts of at most"
+            limit = f"{most}, the model's data.max_source_length"
+            self.notices.warn(
+                f"line {first_line + row} has {number} pieces and {done} {limit}",
+                summary=f"are too long; each is {'cut to' if too_long == 'cut' else 'split into parts of at most'} {limit}",
+                shown=self.warns,
+            )
 
-    def _segment(self, lines: Sequence[str], too_long: str) -> Iterator[Beginning]:
-        """Segment lines: as a whole if long ones are split, and only their beginning if long ones are cut."""
-        tokenizer = self.tokenizers.src
-        if too_long == "cut":
-            return segment_beginnings(tokenizer, lines, self.model.max_source_length)
-        return (Beginning(segments, len(segments.ids), True) for segments in tokenizer.segment(lines))
+    def _source(self, row: int, segments: Segments, status: str) -> _Source:
+        """Convert the pieces of a line, or of a part of it."""
+        ids, pieces, spans = segments
+        copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
+        return _Source(row, ids, pieces, spans, *copied, status=status)
 
     def _batches(self, sources: list[_Source]) -> list[list[int]]:
         """Group the rows that are not blank into batches of similar length."""
@@ -409,33 +433,6 @@ class Translator:
             ]
             translation.copied_share = sum(place is not None for place in translation.copied_from) / max(len(ids), 1)
         return translation
-
-
-def split_places(source: Segments, most: int) -> list[int]:
-    """Find where to split a long source into parts of at most ``most`` pieces.
-
-    A part ends at the last end of a sentence in its second half; else at the last comma or similar mark there; else at
-    the last white space there; else where the part is full. A mark must be followed by white space (unlike the one in
-    3.50), except in scripts that do not use it.
-
-    Returns:
-        The borders, from 0 to the number of pieces.
-    """
-    pieces, spans, places = source.pieces, source.spans, [0]
-
-    def is_spaced(end: int) -> bool:
-        return spans[end][0] > spans[end - 1][1]
-
-    def is_border(end: int, marks: str) -> bool:
-        last = pieces[end - 1].strip(JOINER)[-1:]
-        return last != "" and last in marks and (last > "\u3000" or is_spaced(end))
-
-    while len(pieces) - places[-1] > most:
-        start, limit = places[-1], places[-1] + most
-        second_half = range(limit, start + (most - 1) // 2, -1)
-        marked = (end for marks in (".!?…。！？।؟", ",;:、，；：") for end in second_half if is_border(end, marks))
-        places.append(next(itertools.chain(marked, filter(is_spaced, second_half)), limit))
-    return [*places, len(pieces)]
 
 
 def _merge(parts: Sequence[Translation], length_penalty: float) -> Translation:

@@ -7,6 +7,9 @@ import itertools
 import json
 import logging
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -143,6 +146,73 @@ def test_a_very_long_line_is_cut_before_it_is_segmented(monkeypatch, caplog):
     assert max(longest) < 10_000
     assert "line 1 has at least " in caplog.messages[0]
     assert "pieces and is cut to 3, the model's data.max_source_length" in caplog.messages[0]
+
+
+def test_a_very_long_line_is_split_before_it_is_segmented(monkeypatch):
+    translator = make(max_source_length=3, too_long="split", max_length_ratio=0.0, max_length_extra=1)
+    longest, held = [], []
+    segment, batches = translator.tokenizers.src.segment, translator._batches
+    monkeypatch.setattr(
+        translator.tokenizers.src, "segment", lambda texts: longest.append(max(map(len, texts))) or segment(texts)
+    )
+    monkeypatch.setattr(translator, "_batches", lambda sources: held.append(len(sources)) or batches(sources))
+    monkeypatch.setattr("seq2seq.translator._MAX_PIECES", 300)
+    text = "the dog sleeps . " * 2000
+    (together,) = translator.translate([text])
+    assert together.split() == make(max_length_ratio=0.0, max_length_extra=1).translate(["the dog sleeps"])[
+        0
+    ].split() * len(together.split())
+    assert max(longest) < 10_000
+    assert max(held) <= 300
+    assert sum(held) > 2000
+
+
+@pytest.mark.parametrize("too_long", ["cut", "split"])
+def test_groups_of_any_size_give_the_same(too_long, monkeypatch):
+    translator = make(max_source_length=3, too_long=too_long)
+    texts, found = translator.translate(LINES), translator.search(LINES, n_best=2)
+    scores = translator.score(LINES, LINES)
+    for most in (1, 4):
+        monkeypatch.setattr("seq2seq.translator._MAX_PIECES", most)
+        assert translator.translate(LINES) == texts
+        others = translator.search(LINES, n_best=2)
+        assert [[one.translation for one in best] for best in others] == [[one.translation for one in b] for b in found]
+        assert [[one.status for one in best] for best in others] == [[one.status for one in b] for b in found]
+        assert [best[0].score for best in others] == pytest.approx([best[0].score for best in found], abs=1e-4)
+        for one, other in zip(translator.score(LINES, LINES), scores, strict=True):
+            assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_a_forked_process_translates_if_torch_has_one_thread():
+    code = """
+import multiprocessing, sys, torch
+from seq2seq import Translator
+torch.set_num_threads(1)
+translator = Translator.load("tests/fixtures/model", device="cpu")
+before = translator.translate(["1 2 3"])
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    sys.exit(pool.apply_async(translator.translate, (["1 2 3"],)).get(60) != before)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True, timeout=200)
+
+
+def test_a_target_that_is_too_long_is_refused_before_it_is_segmented(translator, monkeypatch):
+    monkeypatch.setattr("seq2seq.translator.MAX_SCORED_PIECES", 5)
+    longest = []
+    segment = translator.tokenizers.tgt.segment
+    monkeypatch.setattr(
+        translator.tokenizers.tgt, "segment", lambda texts: longest.append(max(map(len, texts))) or segment(texts)
+    )
+    assert len(translator.score(["a dog"], ["the dog sleeps . dog"])[0]) == 6
+    message = r"^a target line must have at most 5 pieces, but line 2 has 6; split it into several lines$"
+    with pytest.raises(ValueError, match=message):
+        translator.score(["a dog"] * 2, ["a dog", "the dog sleeps . dog dog"])
+    message = (
+        r"^a target line must have at most 5 pieces, but line 1 has at least \d[\d,]+; split it into several lines$"
+    )
+    with pytest.raises(ValueError, match=message):
+        translator.score(["a dog"], ["the dog sleeps . " * 300_000])
+    assert max(longest) < 10_000
 
 
 def test_blank_lines_give_empty_lines_and_the_model_is_not_asked(translator, monkeypatch):

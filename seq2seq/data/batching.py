@@ -8,8 +8,8 @@ Shapes: B sentence pairs, S source length, T target length, R target tokens of t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -92,6 +92,23 @@ def split_by_tokens(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -
             first, longest = position, length
     batches.append(order[first:])
     return batches
+
+
+T = TypeVar("T")
+
+
+def group_by_size(items: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Group neighbouring items so that the sizes of a group add up to at most ``most``; a larger item is a group itself."""
+    group: list[T] = []
+    total = 0
+    for item in items:
+        if group and total + size(item) > most:
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += size(item)
+    if group:
+        yield group
 
 
 WINDOW_BATCHES = 300  # all rows are shuffled, then sorted by length in windows of about this many batches

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from seq2seq.data.batching import group_by_size
 from seq2seq.text.tokenizer import Segments, Tokenizer
 
 CHARACTERS_PER_PIECE = 64  # characters read per piece at first; text of usual languages has 1 to 10
@@ -28,33 +29,23 @@ def segment_beginnings(tokenizer: Tokenizer, texts: Sequence[str], most: int) ->
     beginning of the segmentation of the whole text, except in a text without white space, where a piece can depend on
     characters after it.
     """
-    bound = CHARACTERS_PER_PIECE * (most + MORE_PIECES)
-    for group in _groups(texts, bound):
-        parts = [_cut(text, bound) for text in group]
+    bound = characters_at_first(most)
+    for group in group_by_size(texts, lambda text: min(len(text), bound), GROUP_CHARACTERS):
+        parts = [cut_text(text, bound) for text in group]
         for text, part, segments in zip(group, parts, tokenizer.segment(parts), strict=True):
             while len(part) < len(text) and len(segments.ids) < most + MORE_PIECES:
-                part = _cut(text, 4 * max(len(part), bound))
+                part = cut_text(text, 4 * max(len(part), bound))
                 (segments,) = tokenizer.segment([part])
             first = Segments(segments.ids[:most], segments.pieces[:most], segments.spans[:most])
             yield Beginning(first, len(segments.ids), len(part) == len(text))
 
 
-def _groups(texts: Sequence[str], bound: int) -> Iterator[list[str]]:
-    """Group texts so that a group has at most ``GROUP_CHARACTERS`` characters to segment, or one text."""
-    group: list[str] = []
-    characters = 0
-    for text in texts:
-        size = min(len(text), bound)
-        if group and characters + size > GROUP_CHARACTERS:
-            yield group
-            group, characters = [], 0
-        group.append(text)
-        characters += size
-    if group:
-        yield group
+def characters_at_first(most: int) -> int:
+    """Return how many characters are segmented at first to find ``most`` pieces."""
+    return CHARACTERS_PER_PIECE * (most + MORE_PIECES)
 
 
-def _cut(text: str, bound: int) -> str:
+def cut_text(text: str, bound: int) -> str:
     """Cut a text to at most ``bound`` characters, at the last white space in the last quarter of these if there is one."""
     if len(text) <= bound:
         return text

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2seq.config import DataConfig
-from seq2seq.data.beginnings import segment_beginnings
+from seq2seq.data.beginnings import characters_at_first, segment_beginnings
 from seq2seq.data.copy_ids import extended_target_ids, source_copies
 from seq2seq.data.corpus import Pair, given, read_pairs, sources, unreadable
 from seq2seq.data.limits import learn_limit
@@ -226,10 +226,14 @@ def _first_pieces(tokenizer: Tokenizer, texts: list[str], max_length: int) -> li
 
 
 def _sample(tokenizer: Tokenizer, texts: list[str], dropout: float, seed: int, *, max_length: int) -> list[Segments]:
-    """Segment texts at random; a text with more than ``max_length`` random pieces is segmented as usual."""
-    sampled = tokenizer.sample(texts, dropout, seed)
-    too_long = [row for row, segments in enumerate(sampled) if len(segments.ids) > max_length]
-    for row, segments in zip(too_long, tokenizer.segment([texts[row] for row in too_long]), strict=True):
+    """Segment texts at random; a text with more than ``max_length`` random pieces is segmented as usual.
+
+    A text with more characters than ``segment_beginnings`` reads at first is not sampled, since it would be too long.
+    """
+    bound = characters_at_first(max_length + 1)
+    sampled = tokenizer.sample([text if len(text) <= bound else "" for text in texts], dropout, seed)
+    too_long = [row for row, found in enumerate(sampled) if len(found.ids) > max_length or len(texts[row]) > bound]
+    for row, segments in zip(too_long, _first_pieces(tokenizer, [texts[r] for r in too_long], max_length), strict=True):
         sampled[row] = segments
     return sampled
 

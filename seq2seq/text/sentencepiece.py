@@ -23,6 +23,7 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, Segmen
 # make the mark of a space so rare that it gets no piece.
 _CHUNK = 1000
 _THREADS = 4  # the trained model depends on the number of threads
+_SAMPLED_TEXTS = 32  # texts whose symbols, usually characters, are in memory at once
 _FREQUENT = 10  # a character that occurs this often gets a piece, however small its share of the text is
 _SPACE = "▁"  # U+2581, SentencePiece's mark of a space
 _RESERVED = " ▁▅"  # the space, its mark, and U+2585, SentencePiece's mark of an unknown character
@@ -66,8 +67,11 @@ class SentencePieceTokenizer(Tokenizer):
             return super().sample(texts, dropout, seed)
         generator = random.Random(seed)
         # alpha=1 skips every merge, so SentencePiece returns the symbols, without randomness
-        symbols = self._segment(texts, enable_sampling=True, alpha=1.0)
-        return [self._merge(found, dropout, generator) for found in symbols]
+        return [
+            self._merge(symbols, dropout, generator)
+            for first in range(0, len(texts), _SAMPLED_TEXTS)
+            for symbols in self._segment(texts[first : first + _SAMPLED_TEXTS], enable_sampling=True, alpha=1.0)
+        ]
 
     def _merge(self, symbols: Segments, dropout: float, generator: random.Random) -> Segments:
         """Merge the symbols of one text into pieces; skip each merge with probability ``dropout``."""

@@ -15,6 +15,7 @@ import torch
 from seq2seq import model_dir
 from seq2seq.config import Config, ModelConfig, check_model, check_search, check_tokenizer, checked
 from seq2seq.data import corpus
+from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.corpus import Pair
 from seq2seq.data.dataset import sampled_set, training_set
 from seq2seq.data.rows import Rows
@@ -125,7 +126,8 @@ def _read_rows(config: Config, tokenizers: Tokenizers, display: Display) -> Rows
 
 def _count_too_long(pairs: Sequence[Pair], tokenizers: Tokenizers, limit: int) -> int:
     """Count the sources that have more pieces than the model reads."""
-    return sum(len(segments.ids) > limit for segments in tokenizers.src.segment([pair.src for pair in pairs]))
+    beginnings = segment_beginnings(tokenizers.src, [pair.src for pair in pairs], limit)
+    return sum(beginning.length > limit for beginning in beginnings)
 
 
 def _report_cut_sources(valid: Sequence[Pair], tokenizers: Tokenizers, config: Config, display: Display) -> None:

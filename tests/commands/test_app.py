@@ -815,6 +815,32 @@ def test_memory_does_not_grow_with_the_number_of_lines(tmp_path: Path) -> None:
     assert late - early < 100, f"{early:.0f} MiB after 40,000 lines, {late:.0f} MiB after 200,000"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("lines", "size", "more"), [(1, 50_000_000, 250), (60, 1_000_000, 100)])
+def test_memory_is_bounded_for_long_lines(lines: int, size: int, more: int, tmp_path: Path) -> None:
+    code = (
+        "import resource; from seq2seq.commands.app import app\n"
+        "try: app({})\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+
+    def peak(content: bytes) -> int:
+        source, out = tmp_path / "in", tmp_path / "out"
+        source.write_bytes(content)
+        arguments = ["translate", str(ROOT / "tests" / "fixtures" / "model"), "--beam-size", "1"]
+        arguments += ["--device", "cpu", "--input", str(source), "--output", str(out)]
+        with start("-c", code.format(arguments)) as process:
+            printed = process.communicate()[0]
+            assert process.returncode == 0
+        assert out.read_bytes().count(b"\n") == content.count(b"\n")
+        return int(printed.split()[-1])  # MiB
+
+    short = peak(b"1 2 3\n" * 60)
+    long = peak((b"12 3 45 6 . " * (size // 12) + b"\n") * lines)
+    assert long - short < more, f"{short} MiB for short lines, {long} MiB for long ones"
+
+
 @pytest.mark.parametrize(
     "options", [["--length-penalty", "nan"], ["--max-length-ratio", "nan"], ["--length-penalty", "1e999"]]
 )

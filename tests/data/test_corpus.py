@@ -33,6 +33,7 @@ from seq2seq.data.corpus import given as split_given
 from seq2seq.data.dataset import sampled_set, training_set
 from seq2seq.data.report import Report
 from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.sentencepiece import SentencePieceTokenizer
 from seq2seq.text.tokenizer import SPECIALS, UNK, Segments
 from seq2seq.text.word import WordTokenizer
 
@@ -621,6 +622,24 @@ def test_sampled_rows_are_other_segmentations_of_the_same_text(tmp_path: Path, c
         assert copy_ids == (copies_of_line.copy_ids if copies else [])
     assert (len(rows["src_length"]), len(rows["tgt_length"])) == (len(kept), len(kept))
     assert rows["src_length"] == [len(ids) for ids in rows["src_ids"]]
+
+
+def test_a_very_long_text_is_not_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.src", "the black cat sat down\n" * 3 + "the black cat " * 50_000 + "\n")
+    write(tmp_path / "a.tgt", "le chat noir\n" * 4)
+    data = parallel(tmp_path, max_source_length=12, too_long="cut")
+    bpe = train_tokenizer(["the black cat sat down le chat noir"], TokenizerConfig(type="bpe", vocab_size=300))
+    longest: list[int] = []
+    encode = SentencePieceTokenizer._segment
+
+    def record(self: SentencePieceTokenizer, texts: Sequence[str], **options: Any) -> list[Segments]:
+        longest.append(max(map(len, texts)))
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(SentencePieceTokenizer, "_segment", record)
+    rows = sampled_set(data, bpe, bpe, dropout=0.5, seed=1, epoch=0)
+    assert max(longest) < 10_000
+    assert rows["src_ids"][3] == bpe.encode("the black cat " * 20)[:12]
 
 
 def test_the_cache_is_used_if_and_only_if_nothing_has_changed(tmp_path: Path) -> None:

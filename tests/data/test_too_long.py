@@ -11,12 +11,13 @@ import torch
 from untrained import spread
 
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.data.splitting import split_places
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import EOS, SPECIALS, Segments
 from seq2seq.text.word import JOINER, WordTokenizer
-from seq2seq.translator import Translator, split_places
+from seq2seq.translator import Translator
 
 WORDS = ["a", "b", "c", "d", "e", "f", "g", "￭.", "￭,"]
 LONG = "a b c. d e f g, a b c d"  # 14 pieces

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,23 @@ from small_runs import (
 from torch import Tensor, nn
 
 from seq2seq import files
-from seq2seq.config import VALIDATION_METRICS, FilesConfig, ModelConfig, TrainConfig
+from seq2seq.config import VALIDATION_METRICS, FilesConfig, ModelConfig, TokenizerConfig, TrainConfig
 from seq2seq.data.batching import Batch, plan_epoch
+from seq2seq.data.corpus import Pair
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
 from seq2seq.loss import Loss
 from seq2seq.metrics import scores
 from seq2seq.model import Seq2Seq
+from seq2seq.model_dir import Tokenizers
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import Segments
 from seq2seq.threads import max_threads
 from seq2seq.training import trainer
 from seq2seq.training.optimizer import OPTIMIZERS, make_average, make_optimizer
 from seq2seq.training.run_dir import open_log, write_config
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.stopping import Stopped
-from seq2seq.training.train import step_by_step_message, train
+from seq2seq.training.train import _count_too_long, step_by_step_message, train
 from seq2seq.training.trainer import Trainer
 from seq2seq.translator import Translator
 
@@ -173,7 +177,7 @@ def test_exact_resume_after_a_crash_anywhere(folder: Path, monkeypatch: pytest.M
 SCRIPT = """
 import json, sys
 from seq2seq.config import Config, from_container
-from seq2seq.training.train import step_by_step_message, train
+from seq2seq.training.train import _count_too_long, step_by_step_message, train
 train(from_container(Config, json.loads(sys.argv[1])))
 """
 
@@ -813,6 +817,21 @@ def test_valid_lines_caps_the_validation(
     monkeypatch.setattr(Translator, "translate", translate)
     train(config_of(folder, data__valid_lines=lines, train__max_updates=1))
     assert translated == [(folder / "valid.src").read_text().splitlines()[:expected]]
+
+
+def test_long_sources_are_counted_without_segmenting_them_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = train_tokenizer(["a b c"], TokenizerConfig(type="word", vocab_size=10))
+    longest: list[int] = []
+    segment = tokenizer.segment
+
+    def record(texts: Sequence[str]) -> list[Segments]:
+        longest.append(max(map(len, texts)))
+        return segment(texts)
+
+    monkeypatch.setattr(tokenizer, "segment", record)
+    pairs = [Pair(src, "a") for src in ("a b c", "a b c a", "", "a b " * 300_000)]
+    assert _count_too_long(pairs, Tokenizers(tokenizer, tokenizer), 3) == 2
+    assert max(longest) < 10_000
 
 
 @pytest.mark.parametrize(("too_long", "treatment"), [("drop", "dropped"), ("cut", "cut")])
