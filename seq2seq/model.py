@@ -81,11 +81,12 @@ class _RecurrentOptions(TypedDict):
 
 
 class _AttentionSizes(TypedDict):
-    """Widths of an attention."""
+    """Widths of an attention, and the number of its heads."""
 
     query_size: int
     memory_size: int
     attention_size: int
+    heads: int
 
 
 class Seq2Seq(nn.Module):
@@ -342,6 +343,7 @@ def _attention_sizes(config: ModelConfig) -> _AttentionSizes:
         query_size=config.hidden_size,
         memory_size=config.encoder_hidden_size or config.hidden_size,
         attention_size=config.attention_size or config.hidden_size,
+        heads=config.heads,
     )
 
 

@@ -270,7 +270,7 @@ class Translator:
         if not self.model.has_attention:
             raise ValueError(
                 "the model has no attention (model.attention is none), so there are no attention weights to show; "
-                "choose a model trained with model.attention=additive, dot, general or scaled_dot"
+                "choose a model trained with another model.attention, for example additive"
             )
         (source,) = self._read(as_texts([line], "the source text"), 1, "cut")
         if not source.ids:

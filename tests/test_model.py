@@ -216,6 +216,8 @@ OTHERS: dict[str, list] = {
     "bidirectional": [False],
     "residual": [True],
     "attention": [attention for attention in ATTENTION_NAMES if attention != "additive"],
+    "heads": [2],
+    "layer_norm": [True],
     "tie_embeddings": [kind for kind in TIE_NAMES if kind != "none"],
     "bridge": [kind for kind in BRIDGE_NAMES if kind != "linear"],
     "dropout": [0.0, 0.4],
@@ -229,7 +231,7 @@ OTHERS: dict[str, list] = {
     "copy_attention": ["separate"],
     "coverage": [kind for kind in COVERAGE_NAMES if kind != "none"],
 }
-NEEDED = {"copy_attention": {"copy": "pointer"}}  # settings that an option requires
+NEEDED = {"copy_attention": {"copy": "pointer"}, "heads": {"attention": "multi_head"}}  # settings that an option requires
 
 
 @pytest.mark.parametrize(
@@ -367,7 +369,7 @@ def test_words_are_dropped_on_both_sides():
 def test_an_attention_size_without_effect_is_refused(attention):
     message = (
         f"model.attention_size has no effect with model.attention={attention}; "
-        "remove it, or set model.attention=additive or scaled_dot"
+        "remove it, or set model.attention=additive, scaled_dot or multi_head"
     )
     with pytest.raises(ValueError, match=message):
         make(attention=attention, attention_size=5)
