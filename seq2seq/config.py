@@ -108,6 +108,7 @@ class ModelConfig:
     decoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)
     bidirectional: bool = True  # read the source in both directions
     residual: bool = False  # add the input of a layer to its output, between layers of the same width
+    layer_norm: bool = False  # layer normalisation inside the cells (Ba 2016); they then run step by step
     attention: str = _setting(
         "additive", choices=ATTENTION_NAMES
     )  # additive (Bahdanau); dot, general, local_p (Luong); scaled_dot, multi_head (Vaswani)

@@ -78,6 +78,7 @@ class _RecurrentOptions(TypedDict):
     recurrent_dropout: float
     weight_drop: float
     residual: bool
+    layer_norm: bool
 
 
 class _AttentionSizes(TypedDict):
@@ -335,6 +336,7 @@ def _recurrent_options(config: ModelConfig, num_layers: int) -> _RecurrentOption
         recurrent_dropout=config.recurrent_dropout,
         weight_drop=config.weight_drop,
         residual=config.residual,
+        layer_norm=config.layer_norm,
     )
 
 

@@ -35,7 +35,7 @@ from seq2seq.translator import Translation, Translator
 
 FACTORS: dict[str, tuple[str, ...]] = {
     "cell": ("gru", "lstm"),
-    "attention": ("additive", "general"),
+    "attention": ("additive", "general", "multi_head", "local_p"),
     "text": ("subwords", "words", "two"),  # one bpe; one vocabulary of words; a bpe for each side
     "copy": ("none", "shared", "separate", "copynet"),  # shared, separate: the pointer's attention
     "coverage": ("none", "sum", "fertility"),

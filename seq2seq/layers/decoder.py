@@ -88,9 +88,7 @@ class RecurrentDecoder(nn.Module):
     @property
     def has_fast_twin(self) -> bool:
         """Whether ``layers.fast`` can unroll this decoder: it has one layer, and its cell and attention have twins."""
-        return (
-            len(self.stack.inputs) == 1 and self.stack.cell.fast is not None and self.attention.kind in FAST_ATTENTIONS
-        )
+        return len(self.stack.inputs) == 1 and self.stack.has_fast_twin and self.attention.kind in FAST_ATTENTIONS
 
     def _advance(
         self, gates: Tensor, state: DecoderState, memory: Memory, constants: StepConstants
