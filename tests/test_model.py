@@ -235,7 +235,10 @@ OTHERS: dict[str, list] = {
     "copy_attention": ["separate"],
     "coverage": [kind for kind in COVERAGE_NAMES if kind != "none"],
 }
-NEEDED = {"copy_attention": {"copy": "pointer"}, "heads": {"attention": "multi_head"}}  # settings that an option requires
+NEEDED = {
+    "copy_attention": {"copy": "pointer"},
+    "heads": {"attention": "multi_head"},
+}  # settings that an option requires
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,10 +58,20 @@ def masked_log_softmax(energies: Tensor, mask: Tensor) -> Tensor:
 
 
 class Attended(NamedTuple):
-    """The result of an attention."""
+    """The result of an attention.
+
+    >>> attended = make_attention("dot", query_size=8, memory_size=8)(torch.randn(2, 3, 8), torch.randn(2, 5, 8))
+    >>> attended.context.shape, attended.weights.shape
+    (torch.Size([2, 3, 8]), torch.Size([2, 3, 5]))
+    """
 
     context: Tensor  # (B, Q, M)
     log_weights: Tensor  # (B, Q, S), in fp32 or higher precision; MASKED at padding
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights of the positions: (B, Q, S)."""
+        return self.log_weights.exp()
 
 
 class Attention(nn.Module):
@@ -128,6 +138,33 @@ class Attention(nn.Module):
         log_weights = self.log_weights(query, memory.keys, memory.mask, coverage)
         return Attended(self.context(log_weights, memory), log_weights)
 
+    def forward(
+        self,
+        query: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        *,
+        keys: Tensor | None = None,
+        coverage: Tensor | None = None,
+    ) -> Attended:
+        """Attend to values without a model around it.
+
+        Args:
+            query: (B, Q, H).
+            values: (B, S, M).
+            mask: (B, S), True = real; None: every position is real.
+            keys: the result of ``keys(values)``, to compute it once for several calls; None: it is computed.
+            coverage: the sum over the earlier queries of weights / ``fertility(values)``: (B, Q, S); None: there are no
+                earlier ones. An attention without coverage does not read it.
+        """
+        mask = values.new_ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
+        nothing = values[:, :, :0]
+        if coverage is None or self.coverage == "none":
+            coverage = query.new_zeros(*query.shape[:2], 0 if self.coverage == "none" else values.shape[1])
+        keys = self.keys(values) if keys is None else keys
+        memory = Memory(values, keys, mask, nothing[:, 0], nothing[:, 0], copy_keys=nothing, copy_ids=nothing[:, 0])
+        return self.attend(query, memory, coverage)
+
 
 class NoAttention(Attention):
     """Uses the encoder's summary as the context of every step (Cho et al. 2014)."""
@@ -145,6 +182,10 @@ class NoAttention(Attention):
     def keys(self, values: Tensor) -> Tensor:
         """Return no keys: (B, S, M) -> (B, S, 0)."""
         return values[:, :, :0]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Attended:
+        """Refuse to attend without a memory, since only its summary is a context."""
+        raise TypeError("attention none returns the summary of an encoder; use Encoded.summary as the context")
 
     def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
         """Return ``MASKED`` at every position, so all weights are 0."""
@@ -333,9 +374,31 @@ ATTENTIONS: dict[str, Callable[..., Attention]] = {
 
 
 def make_attention(
-    kind: str, *, query_size: int, memory_size: int, attention_size: int, coverage: str = "none", heads: int = 4
+    kind: str,
+    *,
+    query_size: int,
+    memory_size: int,
+    attention_size: int | None = None,
+    coverage: str = "none",
+    heads: int = 4,
 ) -> Attention:
-    """Make an attention; only ``multi_head`` reads ``heads``.
+    """Make an attention of a kind in ``ATTENTIONS``.
+
+    >>> attention = make_attention("additive", query_size=6, memory_size=8)
+    >>> query, values = torch.randn(2, 1, 6), torch.randn(2, 5, 8)
+    >>> mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    >>> context, log_weights = attention(query, values, mask)
+    >>> context.shape, log_weights.shape
+    (torch.Size([2, 1, 8]), torch.Size([2, 1, 5]))
+    >>> bool(log_weights.exp()[1, 0, 2:].any())  # padding has weight 0
+    False
+
+    Args:
+        query_size: H, the width of the queries.
+        memory_size: M, the width of the values.
+        attention_size: A, the width of queries and keys when they are compared; default: H.
+        coverage: none, sum or fertility.
+        heads: the number of heads of ``multi_head``; other kinds do not read it.
 
     Raises:
         ValueError: the kind is unknown, or it cannot compare these widths.
@@ -343,6 +406,6 @@ def make_attention(
     if kind not in ATTENTIONS:
         raise ValueError(f"model.attention must be one of {', '.join(ATTENTIONS)}, but is {kind}")
     options = {"heads": heads} if kind == "multi_head" else {}
-    attention = ATTENTIONS[kind](query_size, memory_size, attention_size, coverage, **options)
+    attention = ATTENTIONS[kind](query_size, memory_size, attention_size or query_size, coverage, **options)
     attention.kind = kind
     return attention

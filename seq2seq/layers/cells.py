@@ -165,11 +165,17 @@ class StepConstants(NamedTuple):
 
 
 class StackedCell(nn.Module):
-    """Applies one time step of L layers.
+    """Applies one time step of L layers of a cell: rnn_tanh, rnn_relu, gru or lstm.
 
-    >>> stack = StackedCell("gru", input_size=8, hidden_size=16, num_layers=2)
-    >>> gates = stack.project(torch.zeros(3, 8))
-    >>> output, hidden = stack(gates, torch.zeros(3, 2, 16), stack.prepare(3))
+    >>> stack = StackedCell("lstm", input_size=8, hidden_size=16, num_layers=2)
+    >>> hidden = stack.start(3)
+    >>> for x in torch.randn(5, 3, 8):  # five steps of three sequences
+    ...     output, hidden = stack.step(x, hidden)
+    >>> output.shape, hidden.shape  # the packed state of an LSTM holds h, then c
+    (torch.Size([3, 16]), torch.Size([3, 2, 32]))
+
+    ``step`` does everything in one call. A loop over a known sequence is faster with its parts: ``project`` all steps at
+    once, ``prepare`` once, and call the module at each step.
 
     Args:
         dropout: probability of dropout between layers; with ``locked``, one mask per sentence instead of one per step.
@@ -185,7 +191,7 @@ class StackedCell(nn.Module):
         *,
         input_size: int,
         hidden_size: int,
-        num_layers: int,
+        num_layers: int = 1,
         dropout: float = 0.0,
         locked: bool = False,
         recurrent_dropout: float = 0.0,
@@ -234,6 +240,22 @@ class StackedCell(nn.Module):
 
         return StepConstants(weights, masks(self.recurrent_dropout), masks(self.dropout if self.locked else 0.0))
 
+    def start(self, rows: int) -> Tensor:
+        """Return the state before the first step, which is 0: (B, L, W)."""
+        return self.weight_hh[0].new_zeros(rows, len(self.inputs), self.state_size)
+
+    def step(self, inputs: Tensor, hidden: Tensor, constants: StepConstants | None = None) -> tuple[Tensor, Tensor]:
+        """Advance all layers by one step: inputs (B, input_size), packed states (B, L, W).
+
+        Args:
+            constants: the result of ``prepare``, so that all steps share its dropout masks; None: masks of this step.
+
+        Returns:
+            Output of the top layer (B, H); next packed states (B, L, W).
+        """
+        constants = self.prepare(len(inputs)) if constants is None else constants
+        return self(self.project(inputs), hidden, constants)
+
     def forward(self, gates: Tensor, hidden: Tensor, constants: StepConstants) -> tuple[Tensor, Tensor]:
         """Advance all layers by one step.
 
@@ -253,12 +275,12 @@ class StackedCell(nn.Module):
             parts = state.split(self.hidden_size, dim=-1)
             mask = constants.recurrent[layer]
             masked = parts[0] if mask is None else parts[0] * mask
-            parts = self._step(layer, gates, masked, parts, constants.weights[layer])
+            parts = self._advance(layer, gates, masked, parts, constants.weights[layer])
             states.append(torch.cat(parts, dim=-1))
             output = parts[0] + below if self.residual and layer > 0 else parts[0]
         return output, torch.stack(states, dim=1)
 
-    def _step(self, layer: int, gates: Tensor, masked: Tensor, parts: Parts, weight: Tensor) -> Parts:
+    def _advance(self, layer: int, gates: Tensor, masked: Tensor, parts: Parts, weight: Tensor) -> Parts:
         """Advance one layer; ``masked`` is the previous h after recurrent dropout (B, H)."""
         if not self.norms:
             return self.cell.step(gates, F.linear(masked, weight, self.bias_hh[layer]), parts)

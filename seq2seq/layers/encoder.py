@@ -31,7 +31,14 @@ class Source(Protocol):
 
 
 class Encoded(NamedTuple):
-    """The output of an encoder."""
+    """The output of an encoder.
+
+    >>> encoded = RecurrentEncoder("gru", input_size=4, hidden_size=6)(torch.randn(2, 5, 4), torch.tensor([5, 3]))
+    >>> encoded.mask[1].tolist()
+    [True, True, True, False, False]
+    >>> encoded.summary.shape  # the last output of each direction
+    torch.Size([2, 6])
+    """
 
     values: Tensor  # (B, S, M)
     mask: Tensor  # (B, S), True = real
@@ -40,9 +47,17 @@ class Encoded(NamedTuple):
 
 
 class RecurrentEncoder(nn.Module):
-    """Applies L recurrent layers, each to the values of the layer below.
+    """Applies L recurrent layers to whole sequences, each layer to the values of the one below, in one or both directions.
+
+    >>> encoder = RecurrentEncoder("lstm", input_size=4, hidden_size=6, num_layers=2)
+    >>> encoded = encoder(torch.randn(2, 5, 4), torch.tensor([5, 3]))  # two sequences of 5 and 3 steps
+    >>> encoded.values.shape, bool(encoded.values[1, 3:].any())  # 0 at padding
+    (torch.Size([2, 5, 6]), False)
+    >>> encoded.final.shape  # layers, directions, and the 3 units of h and of c
+    torch.Size([2, 2, 2, 6])
 
     Args:
+        cell: rnn_tanh, rnn_relu, gru or lstm.
         input_size: E.
         hidden_size: M, the width of both directions together.
         dropout: probability of dropout between layers; with ``locked``, one mask per sentence instead of one per step.
@@ -58,7 +73,7 @@ class RecurrentEncoder(nn.Module):
         *,
         input_size: int,
         hidden_size: int,
-        num_layers: int,
+        num_layers: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
         locked: bool = False,
@@ -104,9 +119,13 @@ class RecurrentEncoder(nn.Module):
     def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse")[: self.directions]
 
-    def forward(self, embedded: Tensor, source: Source) -> Encoded:
-        """Encode embedded pieces (B, S, E); ``source`` has their lengths."""
-        lengths = source.src_lengths
+    def forward(self, embedded: Tensor, source: Source | Tensor | None = None) -> Encoded:
+        """Encode embedded pieces (B, S, E).
+
+        Args:
+            source: a batch with the lengths, or the lengths themselves (B,), each at least 1; None: all steps are real.
+        """
+        lengths = _lengths(embedded, source)
         positions = torch.arange(embedded.shape[1], device=embedded.device)
         mask = positions < lengths.to(embedded.device, non_blocking=True).unsqueeze(1)
         values = embedded
@@ -180,7 +199,7 @@ class RecurrentEncoder(nn.Module):
             for t in reversed(range(S)) if d else range(S):
                 parts = state.split(self.direction_size, dim=1)
                 masked = parts[0] if weights.mask is None else parts[0] * weights.mask[d]
-                parts = self._step(number, d, gates[:, t], masked, parts, weights)
+                parts = self._advance(number, d, gates[:, t], masked, parts, weights)
                 real = (t < lengths).unsqueeze(1)
                 state = torch.where(real, torch.cat(parts, dim=1), state)
                 outputs[t] = parts[0].masked_fill(~real, 0.0)
@@ -188,7 +207,7 @@ class RecurrentEncoder(nn.Module):
             final.append(state)
         return torch.cat(values, dim=2), torch.stack(final, dim=1)
 
-    def _step(
+    def _advance(
         self, number: int, d: int, gates: Tensor, masked: Tensor, parts: Parts, weights: RecurrentWeights
     ) -> Parts:
         """Advance direction d of a layer; ``masked`` is the previous h after recurrent dropout (B, H)."""
@@ -196,3 +215,10 @@ class RecurrentEncoder(nn.Module):
             return self.cell.step(gates, nn.functional.linear(masked, weights.hh[d], weights.bias_hh[d]), parts)
         hidden = nn.functional.linear(masked, weights.hh[d])
         return self.norms[number][d].step(gates, hidden, parts, weights.bias_ih[d], weights.bias_hh[d])
+
+
+def _lengths(embedded: Tensor, source: Source | Tensor | None) -> Tensor:
+    """Return the number of real steps of each row: (B,), on the CPU."""
+    if source is None:
+        return torch.full((len(embedded),), embedded.shape[1])
+    return source.cpu() if isinstance(source, Tensor) else source.src_lengths

@@ -375,9 +375,7 @@ def local_p_reference(attention, query, values, covered):
 
 
 @pytest.mark.parametrize("coverage", ["none", *COVERAGES])
-@pytest.mark.parametrize(
-    ("kind", "reference"), [("multi_head", multi_head_reference), ("local_p", local_p_reference)]
-)
+@pytest.mark.parametrize(("kind", "reference"), [("multi_head", multi_head_reference), ("local_p", local_p_reference)])
 def test_values_and_gradients_equal_the_reference(kind, reference, coverage):
     attention, queries, values, mask, covered = random_case(kind, coverage)
     found = attention.attend(queries, remember(attention, values, mask), covered)
