@@ -38,7 +38,7 @@ class GradientCurve(NamedTuple):
     layer: int  # from 1; 0 for the loss
     quantity: str  # state or loss
     mean: list[float]  # per distance
-    count: list[int]  # per distance: pairs of steps in the mean
+    pairs: list[int]  # per distance, the pairs of steps in the mean
 
     @property
     def name(self) -> str:

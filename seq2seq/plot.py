@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def draw_panels(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
         axes.set_xlabel("distance k in steps", fontsize=FONT_SIZE)
         axes.set_ylabel("mean norm of the gradient", fontsize=FONT_SIZE)
         axes.tick_params(labelsize=FONT_SIZE - 1)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(color="0.9", linewidth=0.6)
     handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     legend = figure.legend(

@@ -226,6 +226,7 @@ class StackedCell(nn.Module):
     def project(self, inputs: Tensor, layer: int = 0) -> Tensor:
         """Project inputs to the gates of a layer: (..., input_size) -> (..., G*H); without bias if it is normalised."""
         linear = self.inputs[layer]
+        assert isinstance(linear, nn.Linear)
         return F.linear(inputs, linear.weight) if self.norms else linear(inputs)
 
     def prepare(self, rows: int) -> StepConstants:
@@ -284,8 +285,10 @@ class StackedCell(nn.Module):
         """Advance one layer; ``masked`` is the previous h after recurrent dropout (B, H)."""
         if not self.norms:
             return self.cell.step(gates, F.linear(masked, weight, self.bias_hh[layer]), parts)
-        bias_ih, bias_hh = self.inputs[layer].bias, self.bias_hh[layer]
-        return self.norms[layer].step(gates, F.linear(masked, weight), parts, bias_ih, bias_hh)
+        linear, norm = self.inputs[layer], self.norms[layer]
+        assert isinstance(linear, nn.Linear)
+        assert isinstance(norm, CellNorm)
+        return norm.step(gates, F.linear(masked, weight), parts, linear.bias, self.bias_hh[layer])
 
     def _drop_between(self, output: Tensor, mask: Tensor | None) -> Tensor:
         if mask is not None:

@@ -110,10 +110,10 @@ class RecurrentEncoder(nn.Module):
                 names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 weight_ih, weight_hh, *biases = (getattr(layer, f"{name}_l0{direction}") for name in names)
                 init_recurrent(cell, weight_ih, weight_hh, biases)
-        self.norms = nn.ModuleList(  # per layer, then per direction
-            nn.ModuleList(CellNorm(cell, self.direction_size) for _ in range(self.directions))
-            for _ in range(num_layers if layer_norm else 0)
-        )
+        norms = num_layers * self.directions if layer_norm else 0
+        self.norms = nn.ModuleList(
+            CellNorm(cell, self.direction_size) for _ in range(norms)
+        )  # direction after direction
 
     @property
     def _suffixes(self) -> tuple[str, ...]:
@@ -213,8 +213,10 @@ class RecurrentEncoder(nn.Module):
         """Advance direction d of a layer; ``masked`` is the previous h after recurrent dropout (B, H)."""
         if not self.norms:
             return self.cell.step(gates, nn.functional.linear(masked, weights.hh[d], weights.bias_hh[d]), parts)
+        norm = self.norms[number * self.directions + d]
+        assert isinstance(norm, CellNorm)
         hidden = nn.functional.linear(masked, weights.hh[d])
-        return self.norms[number][d].step(gates, hidden, parts, weights.bias_ih[d], weights.bias_hh[d])
+        return norm.step(gates, hidden, parts, weights.bias_ih[d], weights.bias_hh[d])
 
 
 def _lengths(embedded: Tensor, source: Source | Tensor | None) -> Tensor:

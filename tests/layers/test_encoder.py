@@ -284,7 +284,10 @@ def test_a_normalised_encoder_equals_normalised_step_cells(cell, num_layers, bid
                 names = {"inputs.0.weight": "weight_ih", "inputs.0.bias": "bias_ih", "weight_hh.0": "weight_hh",
                          "bias_hh.0": "bias_hh"}  # fmt: skip
                 weights = {mine: getattr(layer, f"{name}_l0{suffix}") for mine, name in names.items()}
-                weights |= {f"norms.0.{name}": p for name, p in encoder.norms[number][d].named_parameters()}
+                weights |= {
+                    f"norms.0.{name}": p
+                    for name, p in encoder.norms[number * (1 + bidirectional) + d].named_parameters()
+                }
                 outputs, hidden = [], torch.zeros(1, 1, stack.state_size).double()
                 order = range(length) if d == 0 else reversed(range(length))
                 for t in order:
