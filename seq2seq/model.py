@@ -385,5 +385,5 @@ def _make_pointer(config: ModelConfig) -> Pointer | CopyNet | None:
         output_size=config.hidden_size,
         memory_size=config.encoder_hidden_size or config.hidden_size,
         embedding_size=config.embedding_size,
-        attention=make_attention(config.attention, **_attention_sizes(config)) if separate else None,
+        attention=make_attention(config.attention, **_attention_sizes(config), weights_only=True) if separate else None,
     )

@@ -283,10 +283,18 @@ class MultiHead(Attention):
 
     Args:
         heads: the number of heads; it must divide M and A.
+        weights_only: whether only the weights are computed; W is then not made, since nothing would train it.
     """
 
     def __init__(
-        self, query_size: int, memory_size: int, attention_size: int, coverage: str = "none", *, heads: int = 4
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        coverage: str = "none",
+        *,
+        heads: int = 4,
+        weights_only: bool = False,
     ) -> None:
         super().__init__(memory_size, coverage, heads)
         for size, name in ((attention_size, "model.attention_size"), (memory_size, "model.encoder_hidden_size")):
@@ -298,7 +306,8 @@ class MultiHead(Attention):
         self.heads = heads
         self.query = nn.Linear(query_size, attention_size, bias=False)
         self.key = nn.Linear(memory_size, attention_size, bias=False)
-        self.value = nn.Linear(memory_size, memory_size, bias=False)
+        if not weights_only:
+            self.value = nn.Linear(memory_size, memory_size, bias=False)
         self.scale = 1 / math.sqrt(attention_size // heads)
 
     def keys(self, values: Tensor) -> Tensor:
@@ -381,6 +390,7 @@ def make_attention(
     attention_size: int | None = None,
     coverage: str = "none",
     heads: int = 4,
+    weights_only: bool = False,
 ) -> Attention:
     """Make an attention of a kind in ``ATTENTIONS``.
 
@@ -399,13 +409,14 @@ def make_attention(
         attention_size: A, the width of queries and keys when they are compared; default: H.
         coverage: none, sum or fertility.
         heads: the number of heads of ``multi_head``; other kinds do not read it.
+        weights_only: whether only the log-weights are used, as in a separate attention for copying.
 
     Raises:
         ValueError: the kind is unknown, or it cannot compare these widths.
     """
     if kind not in ATTENTIONS:
         raise ValueError(f"model.attention must be one of {', '.join(ATTENTIONS)}, but is {kind}")
-    options = {"heads": heads} if kind == "multi_head" else {}
+    options = {"heads": heads, "weights_only": weights_only} if kind == "multi_head" else {}
     attention = ATTENTIONS[kind](query_size, memory_size, attention_size or query_size, coverage, **options)
     attention.kind = kind
     return attention

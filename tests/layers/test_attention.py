@@ -440,6 +440,19 @@ def test_the_heads_differ_and_their_mean_is_the_weight():
     torch.testing.assert_close(look(attention, query.squeeze(1), memory)[1], by_head.mean(dim=1))
 
 
+def test_an_attention_for_weights_only_has_no_other_parameters():
+    """A separate attention for copying computes no context."""
+    whole = make("multi_head")
+    sizes = {"query_size": H, "memory_size": M, "attention_size": A, "heads": HEADS}
+    attention = make_attention("multi_head", **sizes, weights_only=True)
+    assert {name for name, _ in attention.named_parameters()} == {"query.weight", "key.weight"}
+    weights = {name: value for name, value in whole.state_dict().items() if name != "value.weight"}
+    attention.load_state_dict(weights)
+    memory, query, covered = remember(whole, torch.randn(B, S, M)), torch.randn(B, 2, H), torch.zeros(B, 2, 0)
+    found = attention.log_weights(query, memory.keys, memory.mask, covered)
+    assert torch.equal(found, whole.attend(query, memory, covered).log_weights)
+
+
 @pytest.mark.parametrize(
     ("sizes", "name", "size"),
     [({"attention": 9}, "model.attention_size", 9), ({"memory": 7}, "model.encoder_hidden_size", 7)],

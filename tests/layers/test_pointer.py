@@ -24,7 +24,7 @@ def _seed():
 
 
 def separate(kind: str = "additive") -> Attention:
-    return make_attention(kind, query_size=H, memory_size=M, attention_size=A, heads=2)
+    return make_attention(kind, query_size=H, memory_size=M, attention_size=A, heads=2, weights_only=True)
 
 
 def pointer(attention: Attention | None = None) -> Pointer:
