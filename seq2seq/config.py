@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CELL_NAMES = ("rnn_tanh", "rnn_relu", "gru", "lstm")
-ATTENTION_NAMES = ("none", "dot", "general", "scaled_dot", "additive")
+ATTENTION_NAMES = ("none", "dot", "general", "scaled_dot", "additive", "multi_head", "local_p")
 BRIDGE_NAMES = ("linear", "last", "mean", "zero")
 TIE_NAMES = ("none", "inputs", "output", "all")
 COPY_NAMES = ("none", "pointer", "copynet")
@@ -108,9 +108,11 @@ class ModelConfig:
     decoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)
     bidirectional: bool = True  # read the source in both directions
     residual: bool = False  # add the input of a layer to its output, between layers of the same width
+    layer_norm: bool = False  # layer normalisation inside the cells (Ba 2016); they then run step by step
     attention: str = _setting(
         "additive", choices=ATTENTION_NAMES
-    )  # additive (Bahdanau); dot, general (Luong); scaled_dot
+    )  # additive (Bahdanau); dot, general, local_p (Luong); scaled_dot, multi_head (Vaswani)
+    heads: int = _setting(4, least=1)  # of multi_head; divides attention_size and encoder_hidden_size
     copy: str = _setting("none", choices=COPY_NAMES)  # pointer: gate and attention (See); copynet: joint softmax (Gu)
     copy_attention: str | None = _setting(None, choices=("shared", "separate"))  # of the pointer; default: shared
     coverage: str = _setting("none", choices=COVERAGE_NAMES)  # in the energies: sum (See), or sum / fertility (Tu)
@@ -318,10 +320,15 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
             f"model.tie_embeddings={config.tie_embeddings} requires one vocabulary, but tokenizer.shared is false; "
             "set tokenizer.shared=true, or model.tie_embeddings=output or none"
         )
-    if config.attention_size is not None and config.attention not in ("additive", "scaled_dot"):
+    if config.attention_size is not None and config.attention not in ("additive", "scaled_dot", "multi_head"):
         raise ValueError(
             f"model.attention_size has no effect with model.attention={config.attention}; "
-            "remove it, or set model.attention=additive or scaled_dot"
+            "remove it, or set model.attention=additive, scaled_dot or multi_head"
+        )
+    if config.heads != 4 and config.attention != "multi_head":
+        raise ValueError(
+            f"model.heads has no effect with model.attention={config.attention}; "
+            "remove it, or set model.attention=multi_head"
         )
     if config.copy_attention is not None and config.copy != "pointer":
         raise ValueError(

@@ -79,14 +79,16 @@ class _RecurrentOptions(TypedDict):
     recurrent_dropout: float
     weight_drop: float
     residual: bool
+    layer_norm: bool
 
 
 class _AttentionSizes(TypedDict):
-    """Widths of an attention."""
+    """Widths of an attention, and the number of its heads."""
 
     query_size: int
     memory_size: int
     attention_size: int
+    heads: int
 
 
 class Seq2Seq(nn.Module):
@@ -342,6 +344,7 @@ def _recurrent_options(config: ModelConfig, num_layers: int) -> _RecurrentOption
         recurrent_dropout=config.recurrent_dropout,
         weight_drop=config.weight_drop,
         residual=config.residual,
+        layer_norm=config.layer_norm,
     )
 
 
@@ -350,6 +353,7 @@ def _attention_sizes(config: ModelConfig) -> _AttentionSizes:
         query_size=config.hidden_size,
         memory_size=config.encoder_hidden_size or config.hidden_size,
         attention_size=config.attention_size or config.hidden_size,
+        heads=config.heads,
     )
 
 
@@ -389,5 +393,5 @@ def _make_pointer(config: ModelConfig) -> Pointer | CopyNet | None:
         output_size=config.hidden_size,
         memory_size=config.encoder_hidden_size or config.hidden_size,
         embedding_size=config.embedding_size,
-        attention=make_attention(config.attention, **_attention_sizes(config)) if separate else None,
+        attention=make_attention(config.attention, **_attention_sizes(config), weights_only=True) if separate else None,
     )

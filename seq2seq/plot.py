@@ -1,4 +1,4 @@
-"""Pictures of a translation: attention weights, copied pieces, p_gen and coverage.
+"""Pictures: of a translation (attention weights, copied pieces, p_gen and coverage), and of curves in panels.
 
 The attention is drawn as a heat map as in Bahdanau et al. 2015, fig. 3; p_gen and coverage are those of See et al. 2017.
 A picture is drawn from plain values, without a model. Requires matplotlib (the extra ``plot``), but neither pyplot nor a
@@ -13,7 +13,7 @@ import math
 import re
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ LONGEST_TITLE = 72  # columns per title line; up to twice as many if the picture
 DPI = 150.0
 MOST_PIXELS = 16e6  # of a PNG; limits the memory of the picture of a long document
 COPIED = "#d62728"
+PANEL_SIZE = (4.2, 3.0)  # inches, width and height of a panel of curves
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,60 @@ def render(picture: Picture, kind: str) -> bytes:
         shown, missing = _with_compatible_forms(shown, fonts)
     if missing:
         _warn(missing, kind)
+    return _file_bytes(lambda: draw(shown, fonts.families), kind)
+
+
+def render_panels(panels: Mapping[str, Mapping[str, Sequence[float]]], kind: str) -> bytes:
+    """Draw curves in panels, see ``draw_panels``, and return the bytes of the file; ``kind`` is that of ``render``."""
+    return _file_bytes(lambda: draw_panels(panels), kind)
+
+
+def draw_panels(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw gradient norms against the distance as a matplotlib figure, with a logarithmic axis of the norms.
+
+    Args:
+        panels: for each title the curves by their labels; a label has the same colour in every panel. Values of 0, which
+            a logarithmic axis does not have, are left out.
+    """
+    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    columns = min(len(panels), 2)
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows), dpi=DPI, layout="constrained")
+    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for number, (title, curves) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        axes.set_yscale("log", nonpositive="mask")
+        for label, values in curves.items():
+            place = labels.index(label)
+            style = ("-", "--", ":", "-.")[place // len(colours) % 4]
+            axes.plot(
+                range(len(values)), values, style, color=colours[place % len(colours)], label=label, linewidth=1.2
+            )
+        axes.set_title(_printable(title), loc="left", fontsize=TITLE_SIZE, parse_math=False)
+        axes.set_xlabel("distance k in steps", fontsize=FONT_SIZE)
+        axes.set_ylabel("mean norm of the gradient", fontsize=FONT_SIZE)
+        axes.tick_params(labelsize=FONT_SIZE - 1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(color="0.9", linewidth=0.6)
+    handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    legend = figure.legend(
+        [handles[label] for label in labels],
+        [_trimmed(_printable(label), LONGEST_TITLE) for label in labels],
+        loc="outside lower left",
+        fontsize=FONT_SIZE,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
+def _file_bytes(make_figure: Callable[[], Figure], kind: str) -> bytes:
+    """Return the file of a figure, which depends on no setting of the user."""
     with warnings.catch_warnings(), matplotlib.rc_context():
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)  # already reported
         matplotlib.rcdefaults()  # ignore the settings of the user
         matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "seq2seq"})
-        figure = draw(shown, fonts.families)
+        figure = make_figure()
         stream = io.BytesIO()
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(
             kind

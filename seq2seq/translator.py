@@ -276,6 +276,12 @@ class Translator:
                 results[row] = [next(log_probs) for _ in range(len(targets[row]) + 1)]
         return results
 
+    def pair_batch(self, src: str, tgt: str) -> Batch:
+        """Make a batch of one source and its target; a source longer than the model's limit is cut."""
+        (source,) = self._read(as_texts([src], "the source text"), 1, "cut")
+        (segments,) = self.tokenizers.tgt.segment([tgt])
+        return self._collate([source], [extended_target_ids(segments, source.oov, self.tokenizers.tgt)])
+
     def trace(self, line: str, target: str | None = None) -> tuple[Translation, Provenance]:
         """Find the origin of each piece of a line's translation, or of a given target.
 
@@ -291,7 +297,7 @@ class Translator:
         if not self.model.has_attention:
             raise ValueError(
                 "the model has no attention (model.attention is none), so there are no attention weights to show; "
-                "choose a model trained with model.attention=additive, dot, general or scaled_dot"
+                "choose a model trained with another model.attention, for example additive"
             )
         (source,) = self._read(as_texts([line], "the source text"), 1, "cut")
         if not source.ids:

@@ -72,6 +72,8 @@ def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         {"attention": "scaled_dot", "copy": "pointer", "copy_attention": "separate", "coverage": "sum"},
         {"attention": "general", "copy": "copynet", "coverage": "fertility", "cell": "gru"},
         {"copy": "pointer", "coverage": "fertility", "bridge": "last", "tie_embeddings": "all"},
+        {"attention": "multi_head", "copy": "pointer", "coverage": "fertility", "layer_norm": True},
+        {"attention": "local_p", "copy": "pointer", "coverage": "sum", "cell": "gru", "layer_norm": True},
     ],
     ids=str,
 )

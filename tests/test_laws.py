@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import Batch, collate
 from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
-from seq2seq.layers.attention import Memory
+from seq2seq.layers.attention import Attended, Memory
 from seq2seq.layers.fast import plain_layers
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.model_dir import Tokenizers
@@ -35,7 +35,7 @@ from seq2seq.translator import Translation, Translator
 
 FACTORS: dict[str, tuple[str, ...]] = {
     "cell": ("gru", "lstm"),
-    "attention": ("additive", "general"),
+    "attention": ("additive", "general", "multi_head", "local_p"),
     "text": ("subwords", "words", "two"),  # one bpe; one vocabulary of words; a bpe for each side
     "copy": ("none", "shared", "separate", "copynet"),  # shared, separate: the pointer's attention
     "coverage": ("none", "sum", "fertility"),
@@ -239,7 +239,7 @@ def record_calls(module: nn.Module) -> list:
 
 
 class AttentionCall(NamedTuple):
-    """One call of an attention's ``log_weights``."""
+    """One call of an attention."""
 
     query: Tensor
     coverage: Tensor
@@ -249,13 +249,14 @@ class AttentionCall(NamedTuple):
 def record_attention(model: Seq2Seq) -> list[AttentionCall]:
     """Record the following calls of the attention of the decoder."""
     calls: list[AttentionCall] = []
-    original = model.decoder.attention.log_weights
+    original = model.decoder.attention.attend
 
-    def recorded(query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
-        calls.append(AttentionCall(query, coverage, original(query, keys, mask, coverage)))
-        return calls[-1].log_weights
+    def recorded(query: Tensor, memory: Memory, coverage: Tensor) -> Attended:
+        found = original(query, memory, coverage)
+        calls.append(AttentionCall(query, coverage, found.log_weights))
+        return found
 
-    model.decoder.attention.log_weights = recorded
+    model.decoder.attention.attend = recorded
     return calls
 
 

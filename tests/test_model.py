@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -42,6 +43,8 @@ COPYING = [
     {"copy": "copynet", "coverage": "sum", "attention": "dot"},
     {"coverage": "sum"},
     {"coverage": "fertility", "attention": "scaled_dot"},
+    {"copy": "pointer", "coverage": "sum", "attention": "multi_head"},
+    {"copy": "pointer", "copy_attention": "separate", "coverage": "fertility", "attention": "local_p"},
 ]
 EVERY_COPY = pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(options.values()))
 EVERY_PAIR = pytest.mark.parametrize(("cell", "attention"), list(itertools.product(CELL_NAMES, ATTENTION_NAMES)))
@@ -85,8 +88,9 @@ def gradients(model: Seq2Seq) -> dict[str, torch.Tensor]:
 
 
 @EVERY_PAIR
-def test_padding_and_other_rows_change_nothing(cell, attention):
-    model = make(cell=cell, attention=attention, encoder_layers=2, decoder_layers=2).eval()
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_padding_and_other_rows_change_nothing(cell, attention, layer_norm):
+    model = make(cell=cell, attention=attention, encoder_layers=2, decoder_layers=2, layer_norm=layer_norm).eval()
     together = model.log_probs(batch())
     alone = torch.cat([model.log_probs(batch([row])) for row in range(len(SRC))])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
@@ -216,6 +220,8 @@ OTHERS: dict[str, list] = {
     "bidirectional": [False],
     "residual": [True],
     "attention": [attention for attention in ATTENTION_NAMES if attention != "additive"],
+    "heads": [2],
+    "layer_norm": [True],
     "tie_embeddings": [kind for kind in TIE_NAMES if kind != "none"],
     "bridge": [kind for kind in BRIDGE_NAMES if kind != "linear"],
     "dropout": [0.0, 0.4],
@@ -229,7 +235,10 @@ OTHERS: dict[str, list] = {
     "copy_attention": ["separate"],
     "coverage": [kind for kind in COVERAGE_NAMES if kind != "none"],
 }
-NEEDED = {"copy_attention": {"copy": "pointer"}}  # settings that an option requires
+NEEDED = {
+    "copy_attention": {"copy": "pointer"},
+    "heads": {"attention": "multi_head"},
+}  # settings that an option requires
 
 
 @pytest.mark.parametrize(
@@ -363,14 +372,20 @@ def test_words_are_dropped_on_both_sides():
         assert not zeros.all()
 
 
-@pytest.mark.parametrize("attention", ["none", "dot", "general"])
+@pytest.mark.parametrize("attention", ["none", "dot", "general", "local_p"])
 def test_an_attention_size_without_effect_is_refused(attention):
     message = (
         f"model.attention_size has no effect with model.attention={attention}; "
-        "remove it, or set model.attention=additive or scaled_dot"
+        "remove it, or set model.attention=additive, scaled_dot or multi_head"
     )
     with pytest.raises(ValueError, match=message):
         make(attention=attention, attention_size=5)
+
+
+def test_heads_without_effect_are_refused():
+    message = "model.heads has no effect with model.attention=dot; remove it, or set model.attention=multi_head"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make(attention="dot", heads=2)
 
 
 @pytest.mark.parametrize("copy", ["none", "copynet"])

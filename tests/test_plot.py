@@ -495,7 +495,7 @@ def test_errors_of_plot(plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     blind = save_model(tmp_path / "none", attention="none")
     assert refused(blind, *good) == (
         "the model has no attention (model.attention is none), so there are no attention weights to show; "
-        "choose a model trained with model.attention=additive, dot, general or scaled_dot"
+        "choose a model trained with another model.attention, for example additive"
     )
     lost = tmp_path / "no" / "folder.png"
     assert refused(plain, "--text", LINE, "--output", lost) == f"{lost} can't be written: No such file or directory"

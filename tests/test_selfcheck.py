@@ -73,12 +73,22 @@ def test_a_correct_model_passes(cell, attention):
     assert not failed(checks), [check for check in checks if not check.ok]
 
 
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_a_correct_model_with_layer_normalisation_passes(cell):
+    checks = run_checks(make(cell=cell, layer_norm=True, copy="pointer", coverage="sum", encoder_layers=2))
+    assert not failed(checks), [check for check in checks if not check.ok]
+
+
 COPYING = [
     {"copy": "pointer"},
     {"copy": "pointer", "copy_attention": "separate", "coverage": "sum"},
     {"copy": "pointer", "attention": "dot", "coverage": "fertility"},
     {"copy": "copynet", "attention": "none"},
     {"coverage": "fertility", "attention": "general"},
+    {"copy": "pointer", "coverage": "sum", "attention": "multi_head"},
+    {"copy": "pointer", "copy_attention": "separate", "coverage": "fertility", "attention": "multi_head"},
+    {"copy": "pointer", "coverage": "fertility", "attention": "local_p"},
+    {"copy": "pointer", "copy_attention": "separate", "coverage": "sum", "attention": "local_p"},
 ]
 
 

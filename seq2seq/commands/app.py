@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | translate | evaluate | score | plot | selfcheck.
+"""The command line: seq2seq train | translate | evaluate | score | plot | gradients | selfcheck.
 
 Commands import torch and other large packages when they run, so that ``--help`` answers at once.
 """
@@ -15,6 +15,7 @@ import typer.core
 
 from seq2seq.commands.errors import fail, one_line_errors
 from seq2seq.commands.evaluate import evaluate
+from seq2seq.commands.gradients import gradients
 from seq2seq.commands.plot import plot
 from seq2seq.commands.process import INTERRUPTED, ignore_interrupts, prepare_process
 from seq2seq.commands.score import score
@@ -65,6 +66,7 @@ app.command()(evaluate)
 app.command()(score)
 app.command()(selfcheck)
 app.command()(plot)
+app.command()(gradients)
 
 
 def _with_train(args: Sequence[str] | None) -> list[str]:

@@ -1,10 +1,10 @@
-"""Attention over the encoder's values: additive, dot, general, scaled dot, or none; each with or without coverage.
+"""Attention over the encoder's values: additive, products, several heads, local, or none; with or without coverage.
 
 For every kind, the query is the current decoder output s_t (Luong et al. 2015, See et al. 2017). The additive energy is
 that of Bahdanau et al. 2015 with this query. An attention has three steps, each a method: energies, log-weights, context.
-A kind overrides the steps that it changes. Callers use ``log_weights`` and ``context``. The log-weights are normalised
-over the real positions and finite there; copying and coverage rely on this. An attention holds only parameters; the
-tensors of a sentence are in ``Memory``.
+A kind overrides the steps that it changes. Callers use ``attend``, which runs the steps, or ``log_weights`` if they need
+no context. The log-weights are normalised over the real positions and finite there; copying and coverage rely on this.
+An attention holds only parameters; the tensors of a sentence are in ``Memory``.
 
 Shapes: Q is the number of queries per sentence: K hypotheses of a beam, T steps of the target, or 1 in a recurrence. The
 other letters are those of ``seq2seq.layers``.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from torch.nn import functional as F
 MAX_FERTILITY = 2.0  # N of Tu et al. 2016, the value of their experiments
 MIN_FERTILITY = 1e-4  # keeps coverage finite where the sigmoid underflows
 MASKED = torch.finfo(torch.float32).min  # an energy or log-weight whose weight is 0
+LOCAL_DEVIATION = 5.0  # standard deviation in pieces: D/2 of Luong et al. 2015 with their window D = 10
 
 
 class Memory(NamedTuple):
@@ -55,6 +56,23 @@ def masked_log_softmax(energies: Tensor, mask: Tensor) -> Tensor:
     energies = energies.to(torch.promote_types(energies.dtype, torch.float32))
     padding = ~mask.unsqueeze(1)
     return torch.log_softmax(energies.masked_fill(padding, MASKED), dim=-1).masked_fill(padding, MASKED)
+
+
+class Attended(NamedTuple):
+    """The result of an attention.
+
+    >>> attended = make_attention("dot", query_size=8, memory_size=8)(torch.randn(2, 3, 8), torch.randn(2, 5, 8))
+    >>> attended.context.shape, attended.weights.shape
+    (torch.Size([2, 3, 8]), torch.Size([2, 3, 5]))
+    """
+
+    context: Tensor  # (B, Q, M)
+    log_weights: Tensor  # (B, Q, S), in fp32 or higher precision; MASKED at padding
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights of the positions: (B, Q, S)."""
+        return self.log_weights.exp()
 
 
 class Attention(nn.Module):
@@ -116,6 +134,47 @@ class Attention(nn.Module):
         """Sum the values by their weights: (B, Q, S) -> (B, Q, M)."""
         return torch.bmm(log_weights.exp().to(memory.values.dtype), memory.values)
 
+    def attend(self, query: Tensor, memory: Memory, coverage: Tensor) -> Attended:
+        """Compute the context and the log-weights of queries (B, Q, H); ``coverage`` is that of ``log_weights``."""
+        log_weights = self.log_weights(query, memory.keys, memory.mask, coverage)
+        return Attended(self.context(log_weights, memory), log_weights)
+
+    def forward(
+        self,
+        query: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        *,
+        keys: Tensor | None = None,
+        coverage: Tensor | None = None,
+    ) -> Attended:
+        """Attend to values without a model around it.
+
+        Args:
+            query: (B, Q, H).
+            values: (B, S, M).
+            mask: (B, S), True = real; None: every position is real.
+            keys: the result of ``keys(values)``, to compute it once for several calls; None: it is computed.
+            coverage: the sum over the earlier queries of weights / ``fertility(values)``: (B, Q, S); None: there are no
+                earlier ones. An attention without coverage does not read it.
+        """
+        mask = values.new_ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
+        nothing = values[:, :, :0]
+        if coverage is None or self.coverage == "none":
+            coverage = query.new_zeros(*query.shape[:2], 0 if self.coverage == "none" else values.shape[1])
+        keys = self.keys(values) if keys is None else keys
+        memory = Memory(
+            values=values,
+            keys=keys,
+            mask=mask,
+            summary=nothing[:, 0],
+            fertility=nothing[:, 0],
+            copy_keys=nothing,
+            copy_ids=nothing[:, 0],
+            copy_first=nothing[:, 0],
+        )
+        return self.attend(query, memory, coverage)
+
 
 class NoAttention(Attention):
     """Uses the encoder's summary as the context of every step (Cho et al. 2014)."""
@@ -133,6 +192,10 @@ class NoAttention(Attention):
     def keys(self, values: Tensor) -> Tensor:
         """Return no keys: (B, S, M) -> (B, S, 0)."""
         return values[:, :, :0]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Attended:
+        """Refuse to attend without a memory, since only its summary is a context."""
+        raise TypeError("attention none returns the summary of an encoder; use Encoded.summary as the context")
 
     def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
         """Return ``MASKED`` at every position, so all weights are 0."""
@@ -217,25 +280,153 @@ class Additive(Attention):
         return F.linear(torch.tanh(compared), self.energy.weight).squeeze(3)
 
 
-ATTENTIONS: dict[str, Callable[[int, int, int, str], Attention]] = {
+class MultiHead(Attention):
+    """Scaled dot products in several heads (Vaswani et al. 2017, section 3.2.2) on recurrent states.
+
+    Head i has its query, key and value projections, e_tj^i = (Q_i s_t) . (U_i h_j) / sqrt(A/heads) and its weights
+    a_t^i = softmax(e_t^i). The context is the concatenation of W_i sum_j a_tj^i h_j, where W_i maps M to M/heads. The
+    output projection of the paper is left out: every layer that reads the context begins with a linear map.
+
+    The weights that copying and coverage read are the mean of the heads' weights. Like those of one head, they are above
+    0 at every real position and sum to 1. Coverage is added to the energies, with one weight per head. In ``energies`` and
+    ``context``, each head is a query: their tensors are (B, Q*heads, S), the heads of a query in succession.
+
+    Args:
+        heads: the number of heads; it must divide M and A.
+        weights_only: whether only the weights are computed; W is then not made, since nothing would train it.
+    """
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        attention_size: int,
+        coverage: str = "none",
+        *,
+        heads: int = 4,
+        weights_only: bool = False,
+    ) -> None:
+        super().__init__(memory_size, coverage, heads)
+        for size, name in ((attention_size, "model.attention_size"), (memory_size, "model.encoder_hidden_size")):
+            if size % heads:
+                raise ValueError(
+                    f"model.attention=multi_head requires model.heads to divide {name}, but {heads} does not divide {size}; "
+                    f"change model.heads or {name} (by default, both sizes are model.hidden_size)"
+                )
+        self.heads = heads
+        self.query = nn.Linear(query_size, attention_size, bias=False)
+        self.key = nn.Linear(memory_size, attention_size, bias=False)
+        if not weights_only:
+            self.value = nn.Linear(memory_size, memory_size, bias=False)
+        self.scale = 1 / math.sqrt(attention_size // heads)
+
+    def keys(self, values: Tensor) -> Tensor:
+        """Compute U h_j of all heads."""
+        return self.key(values)
+
+    def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
+        """Compute the energies of all heads: (B, Q, H), (B, S, A), (B, Q, S) -> (B, Q*heads, S)."""
+        queries = (self.query(query) * self.scale).unflatten(2, (self.heads, -1))  # (B, Q, heads, A/heads)
+        energies = torch.einsum("bqha,bsha->bqhs", queries, keys.unflatten(2, (self.heads, -1)))
+        if self.coverage != "none":
+            energies = energies + self.coverage_weight.unsqueeze(1) * coverage.unsqueeze(2)
+        return energies.flatten(1, 2)
+
+    def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+        """Return the logarithm of the mean of the heads' weights; arguments and shape as for other kinds."""
+        return self._mean(super().log_weights(query, keys, mask, coverage))
+
+    def context(self, log_weights: Tensor, memory: Memory) -> Tensor:
+        """Concatenate the contexts of the heads: (B, Q*heads, S) -> (B, Q, M)."""
+        sums = super().context(log_weights, memory).unflatten(1, (-1, self.heads))  # (B, Q, heads, M)
+        maps = self.value.weight.unflatten(0, (self.heads, -1))  # (heads, M/heads, M)
+        return torch.einsum("bqhm,hdm->bqhd", sums, maps).flatten(2)
+
+    def attend(self, query: Tensor, memory: Memory, coverage: Tensor) -> Attended:
+        """Compute the context from the weights of every head, and return the mean of these weights."""
+        by_head = super().log_weights(query, memory.keys, memory.mask, coverage)
+        return Attended(self.context(by_head, memory), self._mean(by_head))
+
+    def _mean(self, log_weights: Tensor) -> Tensor:
+        """Return the logarithm of the mean over the heads: (B, Q*heads, S) -> (B, Q, S)."""
+        return log_weights.unflatten(1, (-1, self.heads)).logsumexp(dim=2) - math.log(self.heads)
+
+
+class LocalPredictive(General):
+    """General energies with a preference for positions near a predicted one (Luong et al. 2015, local-p, eqs. 9 and 10).
+
+    The predicted position is p_t = S sigmoid(v . tanh(W s_t)), where S is the number of real positions of the sentence.
+    A Gaussian around it, - (j - p_t)^2 / (2 sigma^2) with j counted from 0 and sigma = ``LOCAL_DEVIATION``, is added to
+    the energies before the softmax. In the paper, the weights are multiplied by the Gaussian after the softmax, and only
+    2D+1 positions around p_t have a weight; the result does not sum to 1. Here the weights are those products over all
+    real positions, normalised: they sum to 1 and no log-weight is infinite, which copying and coverage require.
+    """
+
+    def __init__(self, query_size: int, memory_size: int, attention_size: int, coverage: str = "none") -> None:
+        super().__init__(query_size, memory_size, attention_size, coverage)
+        self.position_hidden = nn.Linear(query_size, query_size, bias=False)
+        self.position_energy = nn.Linear(query_size, 1, bias=False)
+
+    def positions(self, query: Tensor, mask: Tensor) -> Tensor:
+        """Predict p_t for each query, in fp32 or higher precision: (B, Q, H), (B, S) -> (B, Q)."""
+        energy = self.position_energy(torch.tanh(self.position_hidden(query))).squeeze(2)
+        energy = energy.to(torch.promote_types(energy.dtype, torch.float32))
+        return mask.sum(dim=1, keepdim=True) * torch.sigmoid(energy)
+
+    def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+        """Return log-weights as for other kinds, with the Gaussian added to the energies."""
+        predicted = self.positions(query, mask).unsqueeze(2)
+        distance = torch.arange(mask.shape[1], device=mask.device) - predicted  # (B, Q, S)
+        prior = -distance.square() / (2 * LOCAL_DEVIATION**2)
+        return masked_log_softmax(self.energies(query, keys, coverage) + prior, mask)
+
+
+ATTENTIONS: dict[str, Callable[..., Attention]] = {
     "none": NoAttention,
     "dot": Dot,
     "general": General,
     "scaled_dot": ScaledDot,
     "additive": Additive,
+    "multi_head": MultiHead,
+    "local_p": LocalPredictive,
 }
 
 
 def make_attention(
-    kind: str, *, query_size: int, memory_size: int, attention_size: int, coverage: str = "none"
+    kind: str,
+    *,
+    query_size: int,
+    memory_size: int,
+    attention_size: int | None = None,
+    coverage: str = "none",
+    heads: int = 4,
+    weights_only: bool = False,
 ) -> Attention:
-    """Make an attention.
+    """Make an attention of a kind in ``ATTENTIONS``.
+
+    >>> attention = make_attention("additive", query_size=6, memory_size=8)
+    >>> query, values = torch.randn(2, 1, 6), torch.randn(2, 5, 8)
+    >>> mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    >>> context, log_weights = attention(query, values, mask)
+    >>> context.shape, log_weights.shape
+    (torch.Size([2, 1, 8]), torch.Size([2, 1, 5]))
+    >>> bool(log_weights.exp()[1, 0, 2:].any())  # padding has weight 0
+    False
+
+    Args:
+        query_size: H, the width of the queries.
+        memory_size: M, the width of the values.
+        attention_size: A, the width of queries and keys when they are compared; default: H.
+        coverage: none, sum or fertility.
+        heads: the number of heads of ``multi_head``; other kinds do not read it.
+        weights_only: whether only the log-weights are used, as in a separate attention for copying.
 
     Raises:
         ValueError: the kind is unknown, or it cannot compare these widths.
     """
     if kind not in ATTENTIONS:
         raise ValueError(f"model.attention must be one of {', '.join(ATTENTIONS)}, but is {kind}")
-    attention = ATTENTIONS[kind](query_size, memory_size, attention_size, coverage)
+    options = {"heads": heads, "weights_only": weights_only} if kind == "multi_head" else {}
+    attention = ATTENTIONS[kind](query_size, memory_size, attention_size or query_size, coverage, **options)
     attention.kind = kind
     return attention

@@ -88,9 +88,7 @@ class RecurrentDecoder(nn.Module):
     @property
     def has_fast_twin(self) -> bool:
         """Whether ``layers.fast`` can unroll this decoder: it has one layer, and its cell and attention have twins."""
-        return (
-            len(self.stack.inputs) == 1 and self.stack.cell.fast is not None and self.attention.kind in FAST_ATTENTIONS
-        )
+        return len(self.stack.inputs) == 1 and self.stack.has_fast_twin and self.attention.kind in FAST_ATTENTIONS
 
     def _advance(
         self, gates: Tensor, state: DecoderState, memory: Memory, constants: StepConstants
@@ -100,8 +98,7 @@ class RecurrentDecoder(nn.Module):
         output, hidden = self.stack(gates, state.hidden, constants)
         per_sentence = (len(memory.mask), -1)  # (N, ...) -> (B, K, ...)
         coverage = state.coverage.unflatten(0, per_sentence)
-        log_weights = self.attention.log_weights(output.unflatten(0, per_sentence), memory.keys, memory.mask, coverage)
-        context = self.attention.context(log_weights, memory)
+        context, log_weights = self.attention.attend(output.unflatten(0, per_sentence), memory, coverage)
         if self.attention.coverage != "none":
             coverage = coverage + log_weights.exp() / memory.fertility.unsqueeze(1)
         return output, DecoderState(hidden, context.flatten(0, 1), log_weights.flatten(0, 1), coverage.flatten(0, 1))

@@ -1,8 +1,8 @@
 """The recurrent encoder: unidirectional or bidirectional layers over sources of different lengths.
 
 Each layer runs in one of three ways with the same results. On a GPU, torch's layer (cuDNN) runs, except with recurrent
-dropout, which torch's layer does not have. Otherwise the fast twin ``layers.fast.encoder`` runs, which on a CPU is faster
-than torch's layer. A cell without a twin runs step by step.
+dropout and layer normalisation, which torch's layer does not have. Otherwise the fast twin ``layers.fast.encoder`` runs,
+which on a CPU is faster than torch's layer. A cell without a twin and a layer with layer normalisation run step by step.
 
 Letters: D directions, I input width of a layer; in a layer, H = M/D is the width of one direction. The others are those of
 ``seq2seq.layers``.
@@ -20,7 +20,7 @@ from torch.backends import cudnn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.layers import fast
-from seq2seq.layers.cells import RecurrentWeights, find_cell, init_recurrent
+from seq2seq.layers.cells import CellNorm, Parts, RecurrentWeights, find_cell, init_recurrent
 from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
 from seq2seq.layers.fast.encoder import FastRecurrence
 
@@ -34,7 +34,14 @@ class Source(Protocol):
 
 
 class Encoded(NamedTuple):
-    """The output of an encoder."""
+    """The output of an encoder.
+
+    >>> encoded = RecurrentEncoder("gru", input_size=4, hidden_size=6)(torch.randn(2, 5, 4), torch.tensor([5, 3]))
+    >>> encoded.mask[1].tolist()
+    [True, True, True, False, False]
+    >>> encoded.summary.shape  # the last output of each direction
+    torch.Size([2, 6])
+    """
 
     values: Tensor  # (B, S, M)
     mask: Tensor  # (B, S), True = real
@@ -43,15 +50,24 @@ class Encoded(NamedTuple):
 
 
 class RecurrentEncoder(nn.Module):
-    """Applies L recurrent layers, each to the values of the layer below.
+    """Applies L recurrent layers to whole sequences, each layer to the values of the one below, in one or both directions.
+
+    >>> encoder = RecurrentEncoder("lstm", input_size=4, hidden_size=6, num_layers=2)
+    >>> encoded = encoder(torch.randn(2, 5, 4), torch.tensor([5, 3]))  # two sequences of 5 and 3 steps
+    >>> encoded.values.shape, bool(encoded.values[1, 3:].any())  # 0 at padding
+    (torch.Size([2, 5, 6]), False)
+    >>> encoded.final.shape  # layers, directions, and the 3 units of h and of c
+    torch.Size([2, 2, 2, 6])
 
     Args:
+        cell: rnn_tanh, rnn_relu, gru or lstm.
         input_size: E.
         hidden_size: M, the width of both directions together.
         dropout: probability of dropout between layers; with ``locked``, one mask per sentence instead of one per step.
         recurrent_dropout: probability of dropout of h between steps, with one mask per sentence, layer and direction.
         weight_drop: probability of dropout of the h-to-h weights, with one mask per batch.
         residual: add its input to the output of every layer except the first.
+        layer_norm: normalise inside the cells, see ``CellNorm``.
     """
 
     def __init__(
@@ -60,13 +76,14 @@ class RecurrentEncoder(nn.Module):
         *,
         input_size: int,
         hidden_size: int,
-        num_layers: int,
+        num_layers: int = 1,
         bidirectional: bool = True,
         dropout: float = 0.0,
         locked: bool = False,
         recurrent_dropout: float = 0.0,
         weight_drop: float = 0.0,
         residual: bool = False,
+        layer_norm: bool = False,
     ) -> None:
         super().__init__()
         self.cell = find_cell(cell)
@@ -96,21 +113,29 @@ class RecurrentEncoder(nn.Module):
                 names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
                 weight_ih, weight_hh, *biases = (getattr(layer, f"{name}_l0{direction}") for name in names)
                 init_recurrent(cell, weight_ih, weight_hh, biases)
+        norms = num_layers * self.directions if layer_norm else 0
+        self.norms = nn.ModuleList(
+            CellNorm(cell, self.direction_size) for _ in range(norms)
+        )  # direction after direction
 
     @property
     def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse")[: self.directions]
 
-    def forward(self, embedded: Tensor, source: Source) -> Encoded:
-        """Encode embedded pieces (B, S, E); ``source`` has their lengths."""
-        lengths = source.src_lengths
+    def forward(self, embedded: Tensor, source: Source | Tensor | None = None) -> Encoded:
+        """Encode embedded pieces (B, S, E).
+
+        Args:
+            source: a batch with the lengths, or the lengths themselves (B,), each at least 1; None: all steps are real.
+        """
+        lengths = _lengths(embedded, source)
         positions = torch.arange(embedded.shape[1], device=embedded.device)
         mask = positions < lengths.to(embedded.device, non_blocking=True).unsqueeze(1)
         values = embedded
         states = []
-        for number, layer in enumerate(self.layers):
+        for number in range(len(self.layers)):
             below = self.dropout(values) if number > 0 else values
-            values, state = self._run(layer, below, lengths)
+            values, state = self._run(number, below, lengths)
             if self.residual and number > 0:
                 values = values + below * mask.unsqueeze(2)
             states.append(state)
@@ -118,15 +143,16 @@ class RecurrentEncoder(nn.Module):
         summary = final[:, -1, :, : self.direction_size].flatten(1)  # (B, D, M/D) -> (B, M)
         return Encoded(values, mask, summary, final)
 
-    def _run(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, number: int, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run one layer: (B, S, I) -> values (B, S, M), 0 at padding, and the final states (B, D, W)."""
-        if sequence.is_cuda and not (self.training and self.recurrent_dropout > 0):
+        layer = self.layers[number]
+        if sequence.is_cuda and not (self.training and self.recurrent_dropout > 0) and not self.norms:
             return self._run_torch(layer, sequence, lengths)
         weights = self._weights(layer, len(sequence))
         with torch.autocast(sequence.device.type, enabled=False):
             sequence, lengths = sequence.to(weights.ih.dtype), lengths.to(sequence.device, non_blocking=True)
-            if self.cell.fast is None or not fast.enabled():
-                return self._run_steps(sequence, lengths, weights)
+            if self.cell.fast is None or self.norms or not fast.enabled():
+                return self._run_steps(sequence, lengths, weights, number)
             values, final = FastRecurrence.apply(self.cell.fast, sequence, lengths, *weights)
             return values, final
 
@@ -161,24 +187,45 @@ class RecurrentEncoder(nn.Module):
             mask = torch.stack([make_mask(shape, self.recurrent_dropout, ih) for _ in self._suffixes])
         return RecurrentWeights(ih, hh, bias_ih, bias_hh, mask)
 
-    def _run_steps(self, sequence: Tensor, lengths: Tensor, weights: RecurrentWeights) -> tuple[Tensor, Tensor]:
-        """Run each direction step by step; padded steps do not change the state."""
+    def _run_steps(
+        self, sequence: Tensor, lengths: Tensor, weights: RecurrentWeights, number: int
+    ) -> tuple[Tensor, Tensor]:
+        """Run each direction of layer ``number`` step by step; padded steps do not change the state."""
         B, S, _ = sequence.shape
         values, final = [], []
         for d in range(self.directions):
-            gates = nn.functional.linear(sequence, weights.ih[d], weights.bias_ih[d])  # (B, S, G*H)
+            bias = None if self.norms else weights.bias_ih[d]
+            gates = nn.functional.linear(sequence, weights.ih[d], bias)  # (B, S, G*H)
             state = sequence.new_zeros(B, self.direction_size * self.cell.parts)
             outputs = [state[:, : self.direction_size]] * S
             for t in reversed(range(S)) if d else range(S):
                 parts = state.split(self.direction_size, dim=1)
                 masked = parts[0] if weights.mask is None else parts[0] * weights.mask[d]
-                parts = self.cell.step(gates[:, t], parts, masked, weights.hh[d], weights.bias_hh[d])
+                parts = self._advance(number, d, gates[:, t], masked, parts, weights)
                 real = (t < lengths).unsqueeze(1)
                 state = torch.where(real, torch.cat(parts, dim=1), state)
                 outputs[t] = parts[0].masked_fill(~real, 0.0)
             values.append(torch.stack(outputs, dim=1))
             final.append(state)
         return torch.cat(values, dim=2), torch.stack(final, dim=1)
+
+    def _advance(
+        self, number: int, d: int, gates: Tensor, masked: Tensor, parts: Parts, weights: RecurrentWeights
+    ) -> Parts:
+        """Advance direction d of a layer; ``masked`` is the previous h after recurrent dropout (B, H)."""
+        if not self.norms:
+            return self.cell.step(gates, nn.functional.linear(masked, weights.hh[d], weights.bias_hh[d]), parts)
+        norm = self.norms[number * self.directions + d]
+        assert isinstance(norm, CellNorm)
+        hidden = nn.functional.linear(masked, weights.hh[d])
+        return norm.step(gates, hidden, parts, weights.bias_ih[d], weights.bias_hh[d])
+
+
+def _lengths(embedded: Tensor, source: Source | Tensor | None) -> Tensor:
+    """Return the number of real steps of each row: (B,), on the CPU."""
+    if source is None:
+        return torch.full((len(embedded),), embedded.shape[1])
+    return source.cpu() if isinstance(source, Tensor) else source.src_lengths
 
 
 @contextmanager

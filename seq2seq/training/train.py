@@ -151,9 +151,11 @@ def step_by_step_message(config: ModelConfig) -> str:
         "decoder_layers": ["1"],
         "attention": sorted(FAST_ATTENTIONS),
         "cell": list(FAST_CELLS),
+        "layer_norm": ["false"],
     }
-    reasons = [name for name, values in allowed.items() if str(getattr(config, name)) not in values]
-    now = " and ".join(f"model.{name}={getattr(config, name)}" for name in reasons)
+    values = {name: str(getattr(config, name)).lower() for name in allowed}
+    reasons = [name for name, value in values.items() if value not in allowed[name]]
+    now = " and ".join(f"model.{name}={values[name]}" for name in reasons)
     then = " and ".join(f"model.{name}={' or '.join(allowed[name])}" for name in reasons)
     return f"the decoder is trained step by step, since {now}; training is faster with {then}"
 

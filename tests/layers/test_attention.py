@@ -15,14 +15,17 @@ from seq2seq.layers.attention import (
     ATTENTIONS,
     MASKED,
     Attention,
+    LocalPredictive,
     Memory,
+    MultiHead,
     make_attention,
     masked_log_softmax,
 )
 
 KINDS = [kind for kind in ATTENTIONS if kind != "none"]
 COVERAGES = ("sum", "fertility")
-B, S, H, M, A = 3, 4, 6, 6, 5
+B, S, H, M, A = 3, 4, 6, 6, 10
+HEADS = 2
 UNCOVERED = torch.zeros(B, 0)
 FERTILE = "fertility_energy.weight"
 
@@ -32,8 +35,11 @@ def _seed():
     torch.manual_seed(1)
 
 
-def make(kind: str, query: int = H, memory: int = M, attention: int = A, coverage: str = "none") -> Attention:
-    return make_attention(kind, query_size=query, memory_size=memory, attention_size=attention, coverage=coverage)
+def make(
+    kind: str, query: int = H, memory: int = M, attention: int = A, coverage: str = "none", heads: int = HEADS
+) -> Attention:
+    sizes = {"query_size": query, "memory_size": memory, "attention_size": attention}
+    return make_attention(kind, **sizes, coverage=coverage, heads=heads)
 
 
 def remember(attention, values: torch.Tensor, mask: torch.Tensor | None = None) -> Memory:
@@ -46,8 +52,11 @@ def remember(attention, values: torch.Tensor, mask: torch.Tensor | None = None) 
 def attend(attention, query: torch.Tensor, memory: Memory, coverage: torch.Tensor | None = None):
     """Return context and log-weights for one query per sentence."""
     coverage = UNCOVERED[: len(query)] if coverage is None else coverage
-    log_weights = attention.log_weights(query.unsqueeze(1), memory.keys, memory.mask, coverage.unsqueeze(1))
-    return attention.context(log_weights, memory).squeeze(1), log_weights.squeeze(1)
+    found = attention.attend(query.unsqueeze(1), memory, coverage.unsqueeze(1))
+    assert torch.equal(
+        found.log_weights, attention.log_weights(query.unsqueeze(1), memory.keys, memory.mask, coverage.unsqueeze(1))
+    )
+    return found.context.squeeze(1), found.log_weights.squeeze(1)
 
 
 def look(attention, query: torch.Tensor, memory: Memory, coverage: torch.Tensor | None = None):
@@ -66,12 +75,15 @@ SMALL = {
     "key.bias": [0.25, 0.0],
     "query.weight": [[0.5, 0.0], [1.0, 1.0]],
     "energy.weight": [[2.0, -3.0]],
+    "value.weight": [[1.0, 0.0], [0.0, 1.0]],
+    "position_hidden.weight": [[0.5, 0.0], [0.0, 1.0]],
+    "position_energy.weight": [[1.0, -2.0]],
 }
 
 
 def small(kind: str, coverage: str = "none"):
-    """Return an attention of width 2 with the weights of ``SMALL``."""
-    attention = make(kind, 2, 2, 2, coverage)
+    """Return an attention of width 2 and one head with the weights of ``SMALL``."""
+    attention = make(kind, 2, 2, 2, coverage, heads=1)
     covering = {id(parameter) for parameter in attention.coverage_parameters()}
     for name, parameter in attention.named_parameters():
         if id(parameter) not in covering:
@@ -86,7 +98,7 @@ def shapes(kind: str, attention_size: int) -> list[torch.Size]:
 
 
 LEARNED = [kind for kind in KINDS if shapes(kind, A)]  # kinds with parameters
-WIDE = [kind for kind in KINDS if shapes(kind, A) != shapes(kind, A + 1)]  # kinds whose queries and keys have width A
+WIDE = [kind for kind in KINDS if shapes(kind, A) != shapes(kind, A + 2)]  # kinds whose queries and keys have width A
 
 
 def covering(kind: str, coverage: str, **sizes: int) -> Attention:
@@ -107,7 +119,12 @@ HAND = {
         2 * math.tanh(1 + 1.25) - 3 * math.tanh(1),
         2 * math.tanh(1 + 6.75) - 3 * math.tanh(1 - 3),
     ],
+    "multi_head": [1 / math.sqrt(2), 3.5 / math.sqrt(2)],  # one head is scaled_dot
+    "local_p": [2.0, 16.0],  # general
 }
+# p_t = 2 sigmoid(tanh(0.5*2) - 2 tanh(-1)); the Gaussian of positions 0 and 1, sigma = 5, is added to the energies
+PREDICTED = 2 / (1 + math.exp(-3 * math.tanh(1)))
+PRIOR = {"local_p": [-(PREDICTED**2) / 50, -((1 - PREDICTED) ** 2) / 50]}
 
 
 def test_every_kind_has_energies_by_hand():
@@ -124,7 +141,8 @@ def test_energies_weights_and_context_by_hand(kind):
     energies = attention.energies(query.unsqueeze(1), memory.keys, UNCOVERED[:1].unsqueeze(1))
     assert energies.tolist()[0][0] == pytest.approx([first, second], rel=1e-5)
     context, weights = look(attention, query, memory)
-    share = 1 / (1 + math.exp(second - first))
+    before, after = PRIOR.get(kind, [0.0, 0.0])
+    share = 1 / (1 + math.exp(second + after - first - before))
     assert weights.tolist()[0] == pytest.approx([share, 1 - share], rel=1e-4, abs=1e-6)
     expected = [share + 0.5 * (1 - share), 3 * (1 - share)]
     assert context.tolist()[0] == pytest.approx(expected, rel=1e-4, abs=1e-5)
@@ -240,8 +258,7 @@ def test_several_queries_of_a_sentence_share_its_memory(kind, coverage):
     memory = remember(attention, torch.randn(B, S, M), mask)
     queries = torch.randn(B, 3, H)
     covered = torch.rand(B, 3, memory.fertility.shape[1])
-    log_weights = attention.log_weights(queries, memory.keys, memory.mask, covered)
-    context = attention.context(log_weights, memory)
+    context, log_weights = attention.attend(queries, memory, covered)
     assert log_weights.shape == (B, 3, S)
     assert context.shape == (B, 3, M)
     for number in range(3):
@@ -269,7 +286,7 @@ def test_query_and_memory_widths_may_differ_except_for_dot(kind):
 
 @pytest.mark.parametrize("kind", WIDE)
 def test_the_attention_width_is_that_of_the_keys(kind):
-    assert make(kind, attention=9).keys(torch.zeros(B, S, M)).shape == (B, S, 9)
+    assert make(kind, attention=8).keys(torch.zeros(B, S, M)).shape == (B, S, 8)
 
 
 def test_memory_select_selects_rows_of_every_tensor():
@@ -302,6 +319,153 @@ def test_the_base_class_is_abstract():
         Attention(M, "none").energies(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1, 0))
 
 
+# Several heads, and local attention, against loops over batch, heads and positions in float64
+
+
+def random_case(kind: str, coverage: str) -> tuple[Attention, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return a float64 attention with random weights; queries (B, 2, H), values, mask and coverage (B, 2, S)."""
+    attention = covering(kind, coverage).double()
+    for parameter in attention.parameters():
+        torch.nn.init.uniform_(parameter, -1, 1)
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [True, True, True, False]])
+    tensors = (torch.randn(B, 2, H), torch.randn(B, S, M), torch.rand(B, 2, S))
+    queries, values, covered = (tensor.double().requires_grad_() for tensor in tensors)
+    return attention, queries, values, mask, covered if coverage != "none" else covered[:, :, :0]
+
+
+def softmax_of(energies: list[torch.Tensor]) -> list[torch.Tensor]:
+    exponentials = [torch.exp(energy) for energy in energies]
+    return [exponential / sum(exponentials) for exponential in exponentials]
+
+
+def multi_head_reference(attention, query, values, covered):
+    """Return context and weights of one query (H,) over the real values (n, M) with their coverage."""
+    parts: list[torch.Tensor] = []
+    mean = [torch.zeros((), dtype=torch.float64) for _ in values]
+    width, out = A // HEADS, M // HEADS
+    for head in range(HEADS):
+        q = attention.query.weight[head * width : (head + 1) * width] @ query
+        energies = []
+        for j, value in enumerate(values):
+            key = attention.key.weight[head * width : (head + 1) * width] @ value
+            energy = (q * key).sum() / math.sqrt(width)
+            if covered is not None:
+                energy = energy + attention.coverage_weight[head] * covered[j]
+            energies.append(energy)
+        weights = softmax_of(energies)
+        mapped = [attention.value.weight[head * out : (head + 1) * out] @ value for value in values]
+        parts.append(sum(weight * vector for weight, vector in zip(weights, mapped, strict=True)))
+        mean = [old + weight / HEADS for old, weight in zip(mean, weights, strict=True)]
+    return torch.cat(parts), mean
+
+
+def local_p_reference(attention, query, values, covered):
+    """Return context and weights of one query: Luong's product of weights and Gaussian, normalised."""
+    hidden = torch.tanh(attention.position_hidden.weight @ query)
+    predicted = len(values) / (1 + torch.exp(-(attention.position_energy.weight[0] * hidden).sum()))
+    energies = []
+    for j, value in enumerate(values):
+        energy = (query * (attention.key.weight @ value)).sum()
+        if covered is not None:
+            energy = energy + attention.coverage_weight[0] * covered[j]
+        energies.append(energy)
+    products = [w * torch.exp(-((j - predicted) ** 2) / (2 * 5.0**2)) for j, w in enumerate(softmax_of(energies))]
+    weights = [product / sum(products) for product in products]
+    return sum(weight * value for weight, value in zip(weights, values, strict=True)), weights
+
+
+@pytest.mark.parametrize("coverage", ["none", *COVERAGES])
+@pytest.mark.parametrize(("kind", "reference"), [("multi_head", multi_head_reference), ("local_p", local_p_reference)])
+def test_values_and_gradients_equal_the_reference(kind, reference, coverage):
+    attention, queries, values, mask, covered = random_case(kind, coverage)
+    found = attention.attend(queries, remember(attention, values, mask), covered)
+    contexts, weights = torch.zeros(B, 2, M).double(), torch.zeros(B, 2, S).double()
+    for b in range(B):
+        length = int(mask[b].sum())
+        for q in range(2):
+            given = covered[b, q] if coverage != "none" else None
+            context, shares = reference(attention, queries[b, q], values[b, :length], given)
+            contexts[b, q] = context
+            weights[b, q, :length] = torch.stack(shares)
+    torch.testing.assert_close(found.context, contexts, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.log_weights.exp(), weights, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(weights.sum(dim=2), torch.ones(B, 2).double())
+    # of the context and of the weights, which copying and coverage read
+    factor_c, factor_w = torch.randn(B, 2, M).double(), torch.randn(B, 2, S).double()
+    inputs = [queries, values, *(p for n, p in attention.named_parameters() if n != FERTILE)]
+    inputs += [] if coverage == "none" else [covered]
+    mine = torch.autograd.grad(
+        (found.context * factor_c).sum() + (found.log_weights.exp() * factor_w).sum(), inputs, retain_graph=True
+    )
+    theirs = torch.autograd.grad((contexts * factor_c).sum() + (weights * factor_w).sum(), inputs)
+    for one, other in zip(mine, theirs, strict=True):
+        assert other.abs().sum() > 0
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["multi_head", "local_p"])
+def test_log_weights_are_finite_at_every_real_position(kind):
+    attention = make(kind)
+    mask = torch.ones(1, 2000, dtype=torch.bool)
+    mask[0, -3:] = False
+    log_weights = attention.attend(torch.randn(1, 1, H), remember(attention, torch.randn(1, 2000, M), mask),
+                                   torch.zeros(1, 1, 0)).log_weights[0, 0]  # fmt: skip
+    assert log_weights.isfinite().all()
+    assert (log_weights[:-3] > MASKED).all()
+    assert (log_weights[-3:] == MASKED).all()
+
+
+def test_local_p_predicts_positions_within_the_real_length():
+    attention = make("local_p")
+    assert isinstance(attention, LocalPredictive)
+    torch.nn.init.uniform_(attention.position_energy.weight, -3, 3)
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [False] * 4])
+    found = attention.positions(torch.randn(B, 50, H), mask)
+    lengths = mask.sum(dim=1, keepdim=True)
+    assert ((found >= 0) & (found <= lengths)).all()
+    assert (found[0] > 2.5).any()
+    assert (found[0] < 1.5).any()
+    assert not found[2].any()
+
+
+def test_the_heads_differ_and_their_mean_is_the_weight():
+    attention = make("multi_head")
+    assert isinstance(attention, MultiHead)
+    values, query = torch.randn(B, S, M), torch.randn(B, 1, H)
+    memory = remember(attention, values)
+    energies = attention.energies(query, memory.keys, UNCOVERED.unsqueeze(1))
+    assert energies.shape == (B, HEADS, S)
+    by_head = energies.softmax(dim=2)
+    assert (by_head[:, 0] - by_head[:, 1]).abs().max() > 1e-2
+    torch.testing.assert_close(look(attention, query.squeeze(1), memory)[1], by_head.mean(dim=1))
+
+
+def test_an_attention_for_weights_only_has_no_other_parameters():
+    """A separate attention for copying computes no context."""
+    whole = make("multi_head")
+    sizes = {"query_size": H, "memory_size": M, "attention_size": A, "heads": HEADS}
+    attention = make_attention("multi_head", **sizes, weights_only=True)
+    assert {name for name, _ in attention.named_parameters()} == {"query.weight", "key.weight"}
+    weights = {name: value for name, value in whole.state_dict().items() if name != "value.weight"}
+    attention.load_state_dict(weights)
+    memory, query, covered = remember(whole, torch.randn(B, S, M)), torch.randn(B, 2, H), torch.zeros(B, 2, 0)
+    found = attention.log_weights(query, memory.keys, memory.mask, covered)
+    assert torch.equal(found, whole.attend(query, memory, covered).log_weights)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "name", "size"),
+    [({"attention": 9}, "model.attention_size", 9), ({"memory": 7}, "model.encoder_hidden_size", 7)],
+)
+def test_multi_head_refuses_sizes_that_the_heads_do_not_divide(sizes, name, size):
+    message = (
+        f"model.attention=multi_head requires model.heads to divide {name}, but 2 does not divide {size}; "
+        f"change model.heads or {name} (by default, both sizes are model.hidden_size)"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make("multi_head", **sizes)
+
+
 # Coverage
 
 
@@ -318,7 +482,7 @@ def test_coverage_enters_the_energies_by_its_formula(kind):
             2 * math.tanh(1 + 6.75 + 0.5 * 2.0) - 3 * math.tanh(1 - 3 - 1.5 * 2.0),
         ]
     else:
-        set_(attention.coverage_weight, [-0.5])
+        set_(attention.coverage_weight, [-0.5])  # of the one head
         expected = [HAND[kind][0] - 0.5 * 0.5, HAND[kind][1] - 0.5 * 2.0]
     found = attention.energies(query.unsqueeze(1), keys, coverage.unsqueeze(1))
     assert found.tolist()[0][0] == pytest.approx(expected, rel=1e-5)

@@ -151,7 +151,8 @@ def test_recurrent_dropout_uses_one_mask_for_all_steps_and_masks_only_h(cell):
     parts = tuple(torch.zeros(B, H) for _ in range(stack.cell.parts))
     for t in range(T):
         gates = stack.project(inputs[:, t])
-        parts = stack.cell.step(gates, parts, parts[0] * mask, stack.weight_hh[0], stack.bias_hh[0])
+        hidden = nn.functional.linear(parts[0] * mask, stack.weight_hh[0], stack.bias_hh[0])
+        parts = stack.cell.step(gates, hidden, parts)
         torch.testing.assert_close(outputs[:, t], parts[0])
 
 
@@ -211,3 +212,104 @@ def test_an_unknown_cell_is_refused_with_the_list():
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         StackedCell("elman", input_size=E, hidden_size=H, num_layers=1)
     assert cells.find_cell("lstm").parts == 2
+
+
+# Layer normalisation, against loops over sentences, steps and gates
+
+
+def normalised(vector: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    mean = vector.sum() / len(vector)
+    variance = ((vector - mean) ** 2).sum() / len(vector)
+    return gain * (vector - mean) / torch.sqrt(variance + 1e-5)
+
+
+def naive_step(cell, x_part, h_part, state, gains, biases):
+    """Return the parts of the next state of one sentence: x_part = W_ih x and h_part = W_hh h, without bias."""
+    b_ih, b_hh = biases
+    if cell.startswith("rnn"):  # Ba et al. 2016, eq. 4
+        total = normalised(x_part + h_part, gains["gain_ih"]) + b_ih + b_hh
+        return (torch.tanh(total) if cell == "rnn_tanh" else total.clamp(min=0),)
+    if cell == "lstm":  # eqs. 20 to 22
+        total = normalised(x_part, gains["gain_ih"]) + b_ih + normalised(h_part, gains["gain_hh"]) + b_hh
+        i, f, g, o = total.view(4, -1)
+        c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(normalised(c, gains["state.weight"]) + gains["state.bias"]), c
+    split = 2 * len(state[0])  # supplement, eqs. 27 to 29: r and z together, the candidate n separately
+    r_z = normalised(x_part[:split], gains["gain_ih"][:split]) + b_ih[:split]
+    r_z = r_z + normalised(h_part[:split], gains["gain_hh"][:split]) + b_hh[:split]
+    r, z = torch.sigmoid(r_z).view(2, -1)
+    n_x = normalised(x_part[split:], gains["gain_ih"][split:]) + b_ih[split:]
+    n_h = normalised(h_part[split:], gains["gain_hh"][split:]) + b_hh[split:]
+    n = torch.tanh(n_x + r * n_h)
+    return ((1 - z) * n + z * state[0],)
+
+
+def normed(cell: str, num_layers: int, **options) -> StackedCell:
+    """Return a float64 stack with layer normalisation and random gains and biases."""
+    stack = make(cell, num_layers, layer_norm=True, **options).double()
+    for norm in stack.norms:
+        for parameter in norm.parameters():
+            nn.init.uniform_(parameter, 0.5, 1.5)
+    for linear in stack.inputs:
+        nn.init.uniform_(linear.bias, -0.5, 0.5)
+    return stack
+
+
+@EVERY_CELL
+@LAYERS
+def test_layer_normalisation_equals_the_naive_reference(cell, num_layers):
+    stack = normed(cell, num_layers)
+    inputs = torch.randn(B, T, E, dtype=torch.float64, requires_grad=True)
+    start = torch.randn(B, num_layers, stack.state_size, dtype=torch.float64, requires_grad=True)
+    outputs, hidden = run(stack, inputs, start)
+
+    expected, last = [], []
+    for b in range(B):
+        states = [tuple(start[b, layer].split(H)) for layer in range(num_layers)]
+        for t in range(T):
+            x = inputs[b, t]
+            for layer in range(num_layers):
+                linear, norm = stack.inputs[layer], dict(stack.norms[layer].named_parameters())
+                parts = (linear.weight @ x, stack.weight_hh[layer] @ states[layer][0])
+                states[layer] = naive_step(cell, *parts, states[layer], norm, (linear.bias, stack.bias_hh[layer]))
+                x = states[layer][0]
+            expected.append(x)
+        last.append(torch.stack([torch.cat(state) for state in states]))
+    naive, naive_last = torch.stack(expected).view(B, T, H), torch.stack(last)
+    torch.testing.assert_close(outputs, naive, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(hidden, naive_last, rtol=1e-10, atol=1e-12)
+
+    factor = torch.randn(B, T, H, dtype=torch.float64)
+    wanted = [inputs, start, *stack.parameters()]
+    mine = torch.autograd.grad((outputs * factor).sum() + hidden.square().sum(), wanted)
+    theirs = torch.autograd.grad((naive * factor).sum() + naive_last.square().sum(), wanted)
+    for one, other in zip(mine, theirs, strict=True):
+        assert other.abs().sum() > 0
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+@EVERY_CELL
+def test_layer_normalisation_adds_parameters_and_changes_no_other_name_or_initial_weight(cell):
+    torch.manual_seed(3)
+    plain = StackedCell(cell, input_size=E, hidden_size=H, num_layers=2)
+    torch.manual_seed(3)
+    stack = StackedCell(cell, input_size=E, hidden_size=H, num_layers=2, layer_norm=True)
+    weights = stack.state_dict()
+    assert {name for name in weights if not name.startswith("norms.")} == plain.state_dict().keys()
+    assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
+    assert weights.keys() > plain.state_dict().keys()
+    assert plain.has_fast_twin
+    assert not stack.has_fast_twin
+
+
+@EVERY_CELL
+def test_the_scale_of_the_weights_does_not_change_a_normalised_cell(cell):
+    stack = normed(cell, 1)
+    inputs, start = torch.randn(B, T, E, dtype=torch.float64), torch.randn(B, 1, stack.state_size, dtype=torch.float64)
+    outputs = []
+    for _ in range(2):  # at a scale of 100, the 1e-5 that is added to the variance has no effect
+        with torch.no_grad():
+            stack.inputs[0].weight.mul_(100)
+            stack.weight_hh[0].mul_(100)
+        outputs.append(run(stack, inputs, start)[0])
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-5)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seq2seq.layers import encoder as encoder_module
-from seq2seq.layers.cells import CELLS
+from seq2seq.layers.cells import CELLS, StackedCell
 from seq2seq.layers.encoder import Encoded, RecurrentEncoder
 from seq2seq.layers.fast import plain_layers
 
@@ -99,7 +99,7 @@ def test_the_ways_to_run_a_layer_agree(cell, num_layers, bidirectional, recurren
     other.load_state_dict(fast_twin.state_dict())
     monkeypatch.setattr(encoder_module, "make_mask", lambda shape, p, like: torch.ones(shape))
     if way == "torch":
-        monkeypatch.setattr(other, "_run", other._run_torch)
+        monkeypatch.setattr(other, "_run", lambda number, *rest: other._run_torch(other.layers[number], *rest))
     embedded = torch.randn(B, S, E)
     outcomes = []
     for encoder in (fast_twin, other):
@@ -174,7 +174,8 @@ def test_the_recurrent_mask_is_the_same_at_every_step(cell, monkeypatch):
     parts = tuple(torch.zeros(B, M) for _ in range(encoder.cell.parts))
     for t in range(S):
         gates = torch.nn.functional.linear(embedded[:, t], layer.weight_ih_l0, layer.bias_ih_l0)
-        parts = encoder.cell.step(gates, parts, parts[0] * mask, layer.weight_hh_l0, layer.bias_hh_l0)
+        hidden = torch.nn.functional.linear(parts[0] * mask, layer.weight_hh_l0, layer.bias_hh_l0)
+        parts = encoder.cell.step(gates, hidden, parts)
         torch.testing.assert_close(values[:, t], parts[0])
 
 
@@ -259,3 +260,80 @@ def test_an_unknown_cell_is_refused_with_the_list():
     message = f"model.cell must be one of {', '.join(CELLS)}, but is elman"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make("elman")
+
+
+# Layer normalisation
+
+
+@EVERY_SHAPE
+def test_a_normalised_encoder_equals_normalised_step_cells(cell, num_layers, bidirectional):
+    """The cells are compared with a naive reference in ``test_cells``; here each sentence runs alone, without padding."""
+    encoder = make(cell, num_layers, bidirectional, layer_norm=True).double()
+    for parameter in encoder.norms.parameters():
+        torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    embedded = torch.randn(B, S, E, dtype=torch.float64, requires_grad=True)
+    encoded = encoder(embedded, SOURCE)
+    values, final = torch.zeros(B, S, M).double(), torch.zeros_like(encoded.final)
+    for b, length in enumerate(LENGTHS.tolist()):
+        below = embedded[b : b + 1, :length]
+        for number, layer in enumerate(encoder.layers):
+            sides = []
+            for d, suffix in enumerate(("", "_reverse")[: 1 + bidirectional]):
+                stack = StackedCell(cell, input_size=below.shape[2], hidden_size=encoder.direction_size, num_layers=1,
+                                    layer_norm=True)  # fmt: skip
+                names = {"inputs.0.weight": "weight_ih", "inputs.0.bias": "bias_ih", "weight_hh.0": "weight_hh",
+                         "bias_hh.0": "bias_hh"}  # fmt: skip
+                weights = {mine: getattr(layer, f"{name}_l0{suffix}") for mine, name in names.items()}
+                weights |= {
+                    f"norms.0.{name}": p
+                    for name, p in encoder.norms[number * (1 + bidirectional) + d].named_parameters()
+                }
+                outputs, hidden = [], torch.zeros(1, 1, stack.state_size).double()
+                order = range(length) if d == 0 else reversed(range(length))
+                for t in order:
+                    output, hidden = torch.func.functional_call(
+                        StepOf(stack), {f"stack.{name}": p for name, p in weights.items()}, (below[:, t], hidden)
+                    )
+                    outputs.append(output)
+                sides.append(torch.stack(outputs[:: 1 if d == 0 else -1], dim=1))
+                final[b, number, d] = hidden[0, 0]
+            below = torch.cat(sides, dim=2)
+        values[b, :length] = below[0]
+    torch.testing.assert_close(encoded.values, values, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(encoded.final, final, rtol=1e-10, atol=1e-12)
+    wanted = [embedded, *encoder.parameters()]
+    factor = torch.randn(B, S, M, dtype=torch.float64)
+    mine = torch.autograd.grad((encoded.values * factor).sum() + encoded.final.square().sum(), wanted)
+    theirs = torch.autograd.grad((values * factor).sum() + final.square().sum(), wanted)
+    for one, other in zip(mine, theirs, strict=True):
+        assert other.abs().sum() > 0
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+class StepOf(torch.nn.Module):
+    """One step of a stack of cells from its unprojected input."""
+
+    def __init__(self, stack: StackedCell) -> None:
+        super().__init__()
+        self.stack = stack
+
+    def forward(self, inputs: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.stack(self.stack.project(inputs), hidden, self.stack.prepare(len(inputs)))
+
+
+@pytest.mark.parametrize("name", ["_run_torch", "FastRecurrence"])
+def test_a_normalised_encoder_uses_neither_torchs_layer_nor_the_fast_twin(name, monkeypatch):
+    encoder = make(layer_norm=True)
+    monkeypatch.setattr(encoder if name == "_run_torch" else encoder_module, name, None)
+    assert encoder(torch.randn(B, S, E), SOURCE).values.isfinite().all()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_layer_normalisation_changes_no_other_name_or_initial_weight(cell):
+    states = []
+    for layer_norm in (False, True):
+        torch.manual_seed(3)
+        encoder = RecurrentEncoder(cell, input_size=E, hidden_size=M, num_layers=2, layer_norm=layer_norm)
+        states.append(encoder.state_dict())
+    assert {name for name in states[1] if not name.startswith("norms.")} == states[0].keys() < states[1].keys()
+    assert all(torch.equal(states[1][name], value) for name, value in states[0].items())

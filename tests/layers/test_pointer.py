@@ -13,7 +13,7 @@ from seq2seq.layers.distribution import Copying, Distribution
 from seq2seq.layers.fast.output import output_loss
 from seq2seq.layers.pointer import CopyNet, Pointer
 
-B, T, S, H, M, E, A = 3, 2, 4, 6, 6, 3, 5
+B, T, S, H, M, E, A = 3, 2, 4, 6, 6, 3, 10
 KINDS = [kind for kind in ATTENTIONS if kind != "none"]
 LENGTHS = torch.tensor([4, 1, 3])
 
@@ -24,7 +24,7 @@ def _seed():
 
 
 def separate(kind: str = "additive") -> Attention:
-    return make_attention(kind, query_size=H, memory_size=M, attention_size=A)
+    return make_attention(kind, query_size=H, memory_size=M, attention_size=A, heads=2, weights_only=True)
 
 
 def pointer(attention: Attention | None = None) -> Pointer:

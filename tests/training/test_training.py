@@ -916,6 +916,12 @@ def test_an_attention_without_a_twin_is_the_reason_that_is_reported(monkeypatch:
     )
 
 
+def test_layer_normalisation_is_a_reason_that_is_reported() -> None:
+    assert step_by_step_message(ModelConfig(layer_norm=True)) == (
+        "the decoder is trained step by step, since model.layer_norm=true; training is faster with model.layer_norm=false"
+    )
+
+
 def test_train_profile_prints_a_table_at_the_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(config_of(folder, "quiet"))
     assert "an update took" not in capsys.readouterr().err
