@@ -15,7 +15,7 @@ from small_runs import config_of, metrics_of
 from seq2seq.config import Config, SearchConfig
 from seq2seq.metrics.scores import Score
 from seq2seq.model_dir import load_settings
-from seq2seq.training.older_runs import with_saved_limit
+from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import find_run
 from seq2seq.training.train import train
@@ -49,13 +49,13 @@ def start_older_run(folder: Path, **search: Any) -> Config:
 def test_an_older_run_keeps_its_limit_and_continues(tmp_path: Path, saved: Any, now: Any, kept: Any) -> None:
     config = start_older_run(tmp_path, max_length_ratio=saved[0], max_length_extra=saved[1])
     search = SearchConfig(max_length_ratio=now[0], max_length_extra=now[1])
-    continued = with_saved_limit(dataclasses.replace(config, search=search))
+    continued = with_saved_defaults(dataclasses.replace(config, search=search))
     assert (continued.search.max_length_ratio, continued.search.max_length_extra) == kept
     assert find_run(continued) == tmp_path / "run"
 
 
 def test_another_limit_is_still_another_configuration(tmp_path: Path) -> None:
-    config = with_saved_limit(start_older_run(tmp_path, max_length_ratio=3.0, max_length_extra=10))
+    config = with_saved_defaults(start_older_run(tmp_path, max_length_ratio=3.0, max_length_extra=10))
     with pytest.raises(ValueError, match=r"search\.max_length_ratio \(was 3\.0, is None\)"):
         find_run(config)
 
@@ -64,8 +64,8 @@ def test_damaged_settings_are_left_to_the_check_of_the_run(tmp_path: Path) -> No
     config = start_older_run(tmp_path)
     for content in ("[", "", "search: 3", "name: toy"):
         (tmp_path / "run" / "config.yaml").write_text(content)
-        assert with_saved_limit(config) == config
-    assert with_saved_limit(Config(run_dir=str(tmp_path / "new"))) == Config(run_dir=str(tmp_path / "new"))
+        assert with_saved_defaults(config) == config
+    assert with_saved_defaults(Config(run_dir=str(tmp_path / "new"))) == Config(run_dir=str(tmp_path / "new"))
 
 
 def test_a_run_validates_with_the_learned_limit_and_saves_it(folder: Path) -> None:
@@ -108,4 +108,4 @@ def test_a_run_directory_of_an_unknown_user_is_one_sentence() -> None:
     with pytest.raises(
         ValueError, match=r"^~nobodyhere/run must start with the home folder of a user, but ~nobodyhere has"
     ):
-        with_saved_limit(Config(run_dir="~nobodyhere/run"))
+        with_saved_defaults(Config(run_dir="~nobodyhere/run"))
