@@ -293,7 +293,10 @@ def test_hydra_prints_the_completion_script_of_train() -> None:
     ("line", "completions"),
     [
         ("seq2seq train model.c", "model.cell= model.copy= model.copy_attention= model.coverage=\n"),
-        ("seq2seq train train.seed=2 experiment=mu", "experiment=multi30k experiment=multi30k_small\n"),
+        (
+            "seq2seq train train.seed=2 experiment=mu",
+            "experiment=multi30k experiment=multi30k_small experiment=multi30k_transformer\n",
+        ),
         ("seq2seq translate model.c", ""),
         ("seq2seq tra", ""),
     ],

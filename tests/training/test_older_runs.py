@@ -12,7 +12,7 @@ import pytest
 import yaml
 from small_runs import config_of, metrics_of
 
-from seq2seq.config import Config, SearchConfig
+from seq2seq.config import Config, ModelConfig, SearchConfig
 from seq2seq.metrics.scores import Score
 from seq2seq.model_dir import load_settings
 from seq2seq.training.older_runs import with_saved_defaults
@@ -25,13 +25,14 @@ from seq2seq.translator import Translator
 LEARNED: dict[str, Any] = {"search.max_length_ratio": None, "search.max_length_extra": None}
 
 
-def start_older_run(folder: Path, **search: Any) -> Config:
-    """Create a run directory whose configuration holds the given search settings; return the same with defaults."""
+def start_older_run(folder: Path, *, bridge: str | None = None, **search: Any) -> Config:
+    """Create a run directory whose configuration holds the given settings; return the same with defaults."""
     (folder / "run" / "last").mkdir(parents=True)
     (folder / "run" / "last" / "state.pt").touch()
     config = Config(name="toy", run_dir=str(folder / "run"))
     values = dataclasses.asdict(config)
     values["search"] |= search
+    values["model"]["bridge"] = bridge
     (folder / "run" / "config.yaml").write_text(yaml.safe_dump(values))
     return config
 
@@ -57,6 +58,32 @@ def test_an_older_run_keeps_its_limit_and_continues(tmp_path: Path, saved: Any, 
 def test_another_limit_is_still_another_configuration(tmp_path: Path) -> None:
     config = with_saved_defaults(start_older_run(tmp_path, max_length_ratio=3.0, max_length_extra=10))
     with pytest.raises(ValueError, match=r"search\.max_length_ratio \(was 3\.0, is None\)"):
+        find_run(config)
+
+
+@pytest.mark.parametrize(
+    ("saved", "now", "kept"), [("linear", None, "linear"), ("linear", "linear", "linear"), (None, None, None)]
+)
+def test_an_older_run_keeps_the_bridge_that_was_the_default(
+    tmp_path: Path, saved: str | None, now: str | None, kept: str | None
+) -> None:
+    config = start_older_run(tmp_path, bridge=saved)
+    continued = with_saved_defaults(dataclasses.replace(config, model=ModelConfig(bridge=now)))
+    assert continued.model.bridge == kept
+    assert find_run(continued) == tmp_path / "run"
+
+
+def test_another_bridge_is_still_another_configuration(tmp_path: Path) -> None:
+    config = with_saved_defaults(start_older_run(tmp_path, bridge="last"))
+    with pytest.raises(ValueError, match=r"model\.bridge \(was last, is None\)"):
+        find_run(config)
+
+
+def test_a_transformer_is_another_configuration_than_an_older_run(tmp_path: Path) -> None:
+    config = start_older_run(tmp_path, bridge="linear")
+    config = with_saved_defaults(dataclasses.replace(config, model=ModelConfig(encoder="transformer")))
+    assert config.model.bridge is None
+    with pytest.raises(ValueError, match=r"model\.encoder \(was rnn, is transformer\)"):
         find_run(config)
 
 

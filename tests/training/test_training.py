@@ -69,6 +69,20 @@ def test_stopping_and_continuing_changes_no_bit(folder: Path, first: int) -> Non
     assert_same_run(unbroken, broken)
 
 
+@pytest.mark.parametrize(("encoder", "decoder"), [("transformer", "transformer"), ("rnn", "transformer")])
+def test_exact_resume_of_a_transformer(folder: Path, encoder: str, decoder: str) -> None:
+    parts: dict[str, Any] = {"model.encoder": encoder, "model.decoder": decoder, "model.copy": "pointer"}
+    if encoder == "transformer":
+        parts |= {"model.recurrent_dropout": 0.0, "model.weight_drop": 0.0}
+    unbroken, broken = (everything(folder, run, **parts) for run in ("unbroken", "broken"))
+    train(unbroken)
+    broken.train.max_updates = 5
+    train(broken)
+    broken.train.max_updates = unbroken.train.max_updates
+    train(broken)
+    assert_same_run(unbroken, broken)
+
+
 def test_exact_resume_with_subwords_and_their_saved_tokenizers(folder: Path) -> None:
     char = {"tokenizer.type": "char", "tokenizer.shared": False}
     unbroken, broken = (everything(folder, run, train__max_updates=6, **char) for run in ("unbroken", "broken"))
@@ -887,6 +901,11 @@ def test_a_decoder_that_trains_step_by_step_is_reported(
     found = [line for line in capsys.readouterr().err.splitlines() if "step by step" in line]
     message = f"the decoder is trained step by step, since {now}; training is faster with {then}"
     assert found == ([message] if now else [])
+
+
+def test_a_transformer_does_not_train_step_by_step(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config_of(folder, model__decoder="transformer", model__decoder_layers=2, train__max_updates=1))
+    assert "step by step" not in capsys.readouterr().err
 
 
 def test_an_attention_without_a_twin_is_the_reason_that_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
