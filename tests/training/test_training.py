@@ -1058,8 +1058,12 @@ def test_records_train_like_parallel_files(folder: Path) -> None:
 # ---- it learns
 
 
-def test_the_loss_falls(folder: Path) -> None:
-    config = config_of(folder, train__max_updates=60, train__log_every=10, train__learning_rate=0.02)
+TRANSFORMER: dict[str, Any] = {"model.encoder": "transformer", "model.decoder": "transformer", "model.cell": "lstm"}
+
+
+@pytest.mark.parametrize("parts", [{}, TRANSFORMER], ids=["rnn", "transformer"])
+def test_the_loss_falls(folder: Path, parts: dict[str, Any]) -> None:
+    config = config_of(folder, train__max_updates=60, train__log_every=10, train__learning_rate=0.02, **parts)
     train(config)
     losses = [line["loss"] for line in metrics_of(config) if "loss" in line]
     assert losses[0] > 1.9
@@ -1067,9 +1071,14 @@ def test_the_loss_falls(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_copying_is_learned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "parts",
+    [{"model.embedding_size": 32}, TRANSFORMER | {"model.embedding_size": 48, "train.warmup": 100}],
+    ids=["rnn", "transformer"],
+)
+def test_copying_is_learned(tmp_path: Path, parts: dict[str, Any]) -> None:
     write_corpus(tmp_path, pairs=600, longest=5)
-    sizes = {"model.hidden_size": 48, "model.embedding_size": 32, "train.batch_tokens": 256}
+    sizes = parts | {"model.hidden_size": 48, "train.batch_tokens": 256}
     config = config_of(tmp_path, **sizes, train__max_updates=600, train__learning_rate=0.01, data__valid_lines=0)
     train(config)
     src = (tmp_path / "test.src").read_text().splitlines() + (tmp_path / "valid.src").read_text().splitlines()
