@@ -72,6 +72,8 @@ def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         {"attention": "scaled_dot", "copy": "pointer", "copy_attention": "separate", "coverage": "sum"},
         {"attention": "general", "copy": "copynet", "coverage": "fertility", "cell": "gru"},
         {"copy": "pointer", "coverage": "fertility", "bridge": "last", "tie_embeddings": "all"},
+        {"encoder": "transformer", "coverage": "sum"},
+        {"decoder": "transformer", "copy": "pointer"},
     ],
     ids=str,
 )
