@@ -16,6 +16,8 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+ENCODER_NAMES = ("rnn", "transformer")
+DECODER_NAMES = ("rnn", "transformer")
 CELL_NAMES = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 ATTENTION_NAMES = ("none", "dot", "general", "scaled_dot", "additive", "multi_head", "local_p")
 BRIDGE_NAMES = ("linear", "last", "mean", "zero")
@@ -95,6 +97,8 @@ class TokenizerConfig:
 class ModelConfig:
     """The architecture of the model, and its dropouts."""
 
+    encoder: str = _setting("rnn", choices=ENCODER_NAMES)  # recurrent layers, or a Transformer (Vaswani)
+    decoder: str = _setting("rnn", choices=DECODER_NAMES)  # likewise; any encoder goes with any decoder
     cell: str = _setting("lstm", choices=CELL_NAMES)  # recurrent cell of encoder and decoder
     embedding_size: int = _setting(256, least=1, most=_MOST_WIDTH)  # width of the embeddings
     hidden_size: int = _setting(256, least=1, most=_MOST_WIDTH)  # width of the decoder
@@ -106,20 +110,27 @@ class ModelConfig:
     )  # width of query and keys; default: hidden_size
     encoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)
     decoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)
+    heads: int = _setting(
+        4, least=1, most=_MOST_WIDTH
+    )  # of the attention multi_head and of a Transformer; divides widths
+    feedforward_size: int | None = _setting(
+        None, least=1, most=_MOST_WIDTH
+    )  # hidden width of the feed-forward layers of a Transformer; default: 4 times its width
     bidirectional: bool = True  # read the source in both directions
     residual: bool = False  # add the input of a layer to its output, between layers of the same width
     layer_norm: bool = False  # layer normalisation inside the cells (Ba 2016); they then run step by step
     attention: str = _setting(
         "additive", choices=ATTENTION_NAMES
     )  # additive (Bahdanau); dot, general, local_p (Luong); scaled_dot, multi_head (Vaswani)
-    heads: int = _setting(4, least=1)  # of multi_head; divides attention_size and encoder_hidden_size
     copy: str = _setting("none", choices=COPY_NAMES)  # pointer: gate and attention (See); copynet: joint softmax (Gu)
     copy_attention: str | None = _setting(None, choices=("shared", "separate"))  # of the pointer; default: shared
     coverage: str = _setting("none", choices=COVERAGE_NAMES)  # in the energies: sum (See), or sum / fertility (Tu)
     tie_embeddings: str = _setting(
         "none", choices=TIE_NAMES
     )  # inputs: src = tgt; output: tgt = output layer; all: both
-    bridge: str = _setting("linear", choices=BRIDGE_NAMES)  # how the encoder initializes the decoder
+    bridge: str | None = _setting(
+        None, choices=BRIDGE_NAMES
+    )  # how the encoder initializes the decoder; default: linear from its final states, or mean if it has none
     dropout: float = _setting(0.3, least=0, below=1)  # of embeddings, between layers and of decoder outputs
     embedding_dropout: float | None = _setting(None, least=0, below=1)  # of embeddings; default: dropout
     word_dropout: float = _setting(0.0, least=0, below=1)  # of whole pieces, in the source and in the target input
@@ -315,6 +326,7 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
         ValueError: with the key to change.
     """
     from_container(ModelConfig, dataclasses.asdict(config), "model.")
+    _check_transformer(config)
     if config.tie_embeddings in ("inputs", "all") and not shared:
         raise ValueError(
             f"model.tie_embeddings={config.tie_embeddings} requires one vocabulary, but tokenizer.shared is false; "
@@ -325,10 +337,10 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
             f"model.attention_size has no effect with model.attention={config.attention}; "
             "remove it, or set model.attention=additive, scaled_dot or multi_head"
         )
-    if config.heads != 4 and config.attention != "multi_head":
+    if config.heads != 4 and config.attention != "multi_head" and "transformer" not in (config.encoder, config.decoder):
         raise ValueError(
             f"model.heads has no effect with model.attention={config.attention}; "
-            "remove it, or set model.attention=multi_head"
+            "remove it, or set model.attention=multi_head, or model.encoder or model.decoder to transformer"
         )
     if config.copy_attention is not None and config.copy != "pointer":
         raise ValueError(
@@ -339,11 +351,7 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
             "model.copy=pointer requires an attention, but model.attention is none; "
             "set model.attention=additive or model.copy=copynet"
         )
-    if config.residual and max(config.encoder_layers, config.decoder_layers) == 1:
-        raise ValueError(
-            "model.residual requires more than one layer, but encoder and decoder have one each; "
-            "set model.encoder_layers or model.decoder_layers above 1, or model.residual=false"
-        )
+    _check_residual(config)
     if config.memory_dropout and config.attention == config.copy == "none":
         raise ValueError(
             "model.memory_dropout has no effect with model.attention=none and model.copy=none; "
@@ -352,6 +360,93 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
     dropped = config.dropout or config.embedding_dropout or config.memory_dropout
     if config.dropout_kind == "locked" and not dropped:
         raise ValueError("model.dropout_kind=locked has no effect with model.dropout=0; set model.dropout above 0")
+
+
+def _check_transformer(config: ModelConfig) -> None:
+    """Refuse settings that have no effect with a Transformer, or without one.
+
+    Raises:
+        ValueError: with the first such key.
+    """
+    sides = [side for side in ("encoder", "decoder") if getattr(config, side) == "transformer"]
+    if not sides:
+        found = "model.encoder=rnn and model.decoder=rnn"
+        _refuse(config, ("feedforward_size",), found, "set one of these to transformer")
+    if len(sides) == 2:
+        found = "model.encoder=transformer and model.decoder=transformer"
+        names = ("cell", "layer_norm", "residual", "recurrent_dropout", "weight_drop")
+        _refuse(config, names, found, "set one of these to rnn")
+    if "encoder" in sides:
+        _refuse(config, ("bidirectional",), "model.encoder=transformer", "set model.encoder=rnn")
+        if config.bridge in ("linear", "last") and config.decoder == "rnn":
+            raise ValueError(
+                f"model.bridge={config.bridge} requires an encoder with final states, but model.encoder is transformer; "
+                "set model.bridge=mean or zero, or model.encoder=rnn"
+            )
+    if "decoder" in sides:
+        if config.coverage != "none":
+            raise ValueError(
+                f"model.coverage={config.coverage} requires a recurrence over the target steps, but model.decoder is "
+                "transformer, which computes all steps at once; set model.coverage=none or model.decoder=rnn"
+            )
+        _refuse(config, ("bridge",), "model.decoder=transformer", "set model.decoder=rnn")
+        if config.copy_attention != "separate":  # which is of the kind model.attention
+            remedy = "set model.decoder=rnn or model.copy_attention=separate"
+            _refuse(config, ("attention", "attention_size"), "model.decoder=transformer", remedy)
+    for side in sides:
+        _check_width(config, side)
+
+
+def _refuse(config: ModelConfig, names: tuple[str, ...], found: str, remedy: str) -> None:
+    """Refuse settings that have no effect with the settings ``found``, where they differ from their defaults.
+
+    Args:
+        remedy: the settings with which they have an effect.
+
+    Raises:
+        ValueError: with the first such key.
+    """
+    default = ModelConfig()
+    for name in names:
+        value = getattr(config, name)
+        if value != getattr(default, name):
+            value = str(value).lower() if isinstance(value, bool) else value
+            raise ValueError(f"model.{name}={value} has no effect with {found}; remove it, or {remedy}")
+
+
+def _check_width(config: ModelConfig, side: str) -> None:
+    """Check the width of a Transformer, ``side`` = encoder or decoder.
+
+    Raises:
+        ValueError: it is not that of the embeddings, or model.heads does not divide it.
+    """
+    key, width = "model.hidden_size", config.hidden_size
+    if side == "encoder" and config.encoder_hidden_size is not None:
+        key, width = "model.encoder_hidden_size", config.encoder_hidden_size
+    if width != config.embedding_size:
+        raise ValueError(
+            f"{key} must equal model.embedding_size={config.embedding_size} with model.{side}=transformer, whose layers add "
+            f"their outputs to the embeddings, but is {width}; set both to the same number"
+        )
+    if width % config.heads:
+        raise ValueError(
+            f"model.heads must divide the width of a Transformer, {key}={width}, but is {config.heads}; change one of them"
+        )
+
+
+def _check_residual(config: ModelConfig) -> None:
+    """Refuse residual connections where every recurrent part has one layer.
+
+    Raises:
+        ValueError: with the keys to change.
+    """
+    recurrent = [side for side in ("encoder", "decoder") if getattr(config, side) == "rnn"]
+    if config.residual and all(getattr(config, f"{side}_layers") == 1 for side in recurrent):
+        found = "encoder and decoder have one each" if len(recurrent) == 2 else f"the recurrent {recurrent[0]} has one"
+        layers = " or ".join(f"model.{side}_layers" for side in recurrent)
+        raise ValueError(
+            f"model.residual requires more than one layer, but {found}; set {layers} above 1, or model.residual=false"
+        )
 
 
 def check_search(config: SearchConfig, *, has_attention: bool) -> None:

@@ -93,8 +93,8 @@ def gradients_over_time(model: Seq2Seq, batches: Iterable[Batch], *, max_distanc
             encoder, decoder, _, inputs = (
                 stack.enter_context(recording)
                 for recording in (
-                    _record_states(model.encoder),
-                    _record_states(model.decoder),
+                    _record_states(model.get_submodule("encoder")),
+                    _record_states(model.get_submodule("decoder")),
                     _record_embeddings(model.src_embedding),
                     _record_embeddings(model.tgt_embedding),
                 )

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,15 @@ from seq2seq.layers import fast
 from seq2seq.layers.attention import MASKED, Memory, make_attention
 from seq2seq.layers.bridge import BridgeSizes, make_bridge
 from seq2seq.layers.cells import StackedCell, uniform_
-from seq2seq.layers.decoder import DecoderState, RecurrentDecoder, Unrolled
+from seq2seq.layers.decoder import Decoder, DecoderState, RecurrentDecoder, Unrolled
 from seq2seq.layers.distribution import MAX_LOGITS, Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
-from seq2seq.layers.encoder import RecurrentEncoder
+from seq2seq.layers.encoder import Encoder, RecurrentEncoder
 from seq2seq.layers.fast.next_token import FastNextToken
 from seq2seq.layers.fast.output import output_loss
 from seq2seq.layers.pointer import POINTERS, CopyNet, Pointer, first_positions
 from seq2seq.layers.readout import Readout
+from seq2seq.layers.transformer import TransformerDecoder, TransformerEncoder, TransformerSizes
 from seq2seq.loss import Loss, coverage_loss, smoothed_nll, total_loss
 from seq2seq.search.next_token import LogProbs, NextToken
 from seq2seq.searchable import Provenance
@@ -55,7 +56,7 @@ class Decoding(NamedTuple):
 
     def keep(self, sentences: Tensor) -> Decoding:
         """Select sentences with all their hypotheses."""
-        beam = len(self.state.context) // len(self.memory.mask)
+        beam = len(self.state.log_weights) // len(self.memory.mask)
         rows = beam * sentences.unsqueeze(1) + torch.arange(beam, device=sentences.device)
         return self._replace(memory=self.memory.select(sentences), state=self.state.select(rows.flatten()))
 
@@ -125,18 +126,18 @@ class Seq2Seq(nn.Module):
         self.embedding_dropout = SequenceDropout(embedding_dropout, locked=locked)
         self.word_dropout = WordDropout(config.word_dropout)
         self.memory_dropout = SequenceDropout(config.memory_dropout, locked=locked)
-        self.encoder = _make_encoder(config)
-        self.decoder = _make_decoder(config, self.encoder)
+        self.encoder: Encoder = ENCODERS[config.encoder](config)
+        self.decoder: Decoder[Any] = DECODERS[config.decoder](config, self.encoder)
         self.readout = Readout(
             output_size=config.hidden_size,
-            memory_size=self.encoder.hidden_size,
+            context_size=self.decoder.context_size,
             embedding_size=config.embedding_size,
             vocab_size=tgt_size,
             banned=(PAD, BOS),
             dropout=config.dropout,
             locked=locked,
         )
-        self.pointer = _make_pointer(config)
+        self.pointer = _make_pointer(config, self.decoder)
         if config.tie_embeddings in ("output", "all"):
             self.readout.logits.weight = self.tgt_embedding.weight
         if config.tie_embeddings in ("inputs", "all"):
@@ -146,7 +147,7 @@ class Seq2Seq(nn.Module):
     @property
     def has_attention(self) -> bool:
         """Whether the model has attention weights."""
-        return self.decoder.attention.attends
+        return self.decoder.attends
 
     @property
     def vocab_size(self) -> int:
@@ -194,7 +195,7 @@ class Seq2Seq(nn.Module):
         """
         forced = self._force(batch)
         coverage = forced.features.new_zeros(0)
-        if self.decoder.attention.coverage != "none":
+        if self.decoder.coverage != "none":
             coverage = coverage_loss(forced.unrolled.log_weights.exp(), forced.memory.fertility)
             coverage = coverage.flatten().index_select(0, batch.target_positions)
         if fast.enabled():
@@ -264,7 +265,7 @@ class Seq2Seq(nn.Module):
     def _start(self, batch: Batch) -> tuple[Memory, DecoderState]:
         """Encode the sources; return the memory and the initial state of the decoder."""
         encoded = self.encoder(self._drop(self.src_embedding(batch.src)), batch)
-        values, attention = self.memory_dropout(encoded.values), self.decoder.attention
+        values = self.memory_dropout(encoded.values)
         copy_keys = values[:, :, :0]
         if self.pointer is not None:
             if batch.copy_ids.shape != batch.src.shape:
@@ -272,10 +273,10 @@ class Seq2Seq(nn.Module):
             copy_keys = self.pointer.keys(values)
         memory = Memory(
             values=values,
-            keys=attention.keys(values),
+            keys=self.decoder.keys(values),
             mask=encoded.mask,
             summary=encoded.summary,
-            fertility=attention.fertility(values),
+            fertility=self.decoder.fertility(values),
             copy_keys=copy_keys,
             copy_ids=batch.copy_ids,
             copy_first=first_positions(batch.copy_ids),
@@ -357,7 +358,18 @@ def _attention_sizes(config: ModelConfig) -> _AttentionSizes:
     )
 
 
-def _make_encoder(config: ModelConfig) -> RecurrentEncoder:
+def _transformer_sizes(config: ModelConfig, width: int, num_layers: int) -> TransformerSizes:
+    return TransformerSizes(
+        width=width,
+        heads=config.heads,
+        feedforward_size=config.feedforward_size or 4 * width,
+        num_layers=num_layers,
+        dropout=config.dropout,
+        locked=config.dropout_kind == "locked",
+    )
+
+
+def _make_recurrent_encoder(config: ModelConfig) -> Encoder:
     return RecurrentEncoder(
         config.cell,
         input_size=config.embedding_size,
@@ -367,7 +379,12 @@ def _make_encoder(config: ModelConfig) -> RecurrentEncoder:
     )
 
 
-def _make_decoder(config: ModelConfig, encoder: RecurrentEncoder) -> RecurrentDecoder:
+def _make_transformer_encoder(config: ModelConfig) -> Encoder:
+    width = config.encoder_hidden_size or config.hidden_size
+    return TransformerEncoder(_transformer_sizes(config, width, config.encoder_layers))
+
+
+def _make_recurrent_decoder(config: ModelConfig, encoder: Encoder) -> Decoder[Any]:
     stack = StackedCell(
         config.cell,
         input_size=config.embedding_size,
@@ -385,13 +402,29 @@ def _make_decoder(config: ModelConfig, encoder: RecurrentEncoder) -> RecurrentDe
     return RecurrentDecoder(make_bridge(config.bridge, sizes), stack, attention, memory_size=encoder.hidden_size)
 
 
-def _make_pointer(config: ModelConfig) -> Pointer | CopyNet | None:
+def _make_transformer_decoder(config: ModelConfig, encoder: Encoder) -> Decoder[Any]:
+    sizes = _transformer_sizes(config, config.hidden_size, config.decoder_layers)
+    return TransformerDecoder(sizes, memory_size=encoder.hidden_size)
+
+
+ENCODERS: dict[str, Callable[[ModelConfig], Encoder]] = {
+    "rnn": _make_recurrent_encoder,
+    "transformer": _make_transformer_encoder,
+}
+DECODERS: dict[str, Callable[[ModelConfig, Encoder], Decoder[Any]]] = {
+    "rnn": _make_recurrent_decoder,
+    "transformer": _make_transformer_decoder,
+}
+
+
+def _make_pointer(config: ModelConfig, decoder: Decoder[Any]) -> Pointer | CopyNet | None:
     if config.copy == "none":
         return None
     separate = config.copy_attention == "separate"
     return POINTERS[config.copy](
         output_size=config.hidden_size,
         memory_size=config.encoder_hidden_size or config.hidden_size,
+        context_size=decoder.context_size,
         embedding_size=config.embedding_size,
         attention=make_attention(config.attention, **_attention_sizes(config), weights_only=True) if separate else None,
     )

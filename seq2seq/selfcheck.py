@@ -107,17 +107,20 @@ def _finite_weights(subject: _Subject) -> tuple[str, bool]:
 
 
 def _padding_ids(subject: _Subject) -> tuple[str, bool]:
-    """Compare the encoder on pad ids and on other ids at the padded positions."""
+    """Compare the encoder and the first step on pad ids and on other ids at the padded positions."""
     batch = subject.batch([*subject.sources, []], [[] for _ in (*subject.sources, [])])
     is_piece = (torch.arange(batch.src.shape[1]) < batch.src_lengths.unsqueeze(1)).to(batch.src.device)  # (B, S)
     outputs = []
     for fill in (PAD, EOS + 1):
         ids = batch.src.masked_fill(~is_piece, fill)
         copy_ids = batch.copy_ids.masked_fill(~is_piece, fill) if subject.model.copies else batch.copy_ids
-        memory, state, _ = subject.encode_batch(batch._replace(src=ids, copy_ids=copy_ids))
-        outputs.append((memory.values[is_piece.to(memory.values.device)], memory.summary, state.hidden))
+        decoding = subject.encode_batch(batch._replace(src=ids, copy_ids=copy_ids))
+        memory = decoding.memory
+        next_token, _ = subject.model.step(torch.full((len(ids),), BOS), decoding)
+        first = next_token.log_probs().exp()  # reads the initial state of the decoder
+        outputs.append((memory.values[is_piece.to(memory.values.device)], memory.summary, first))
     worst = _largest([(a - b).abs() for a, b in zip(*outputs, strict=True)])
-    text = f"other ids at padded positions change the encoder output by {worst:.1e} (allowed: 0)"
+    text = f"other ids at padded positions change the encoder output or the first piece by {worst:.1e} (allowed: 0)"
     return text, worst == 0
 
 

@@ -206,7 +206,7 @@ def test_a_model_of_the_command_line_wins_over_a_recipe() -> None:
         ("beam_sise=3", r"there is no setting beam_sise; the nearest is search\.beam_size"),
         ("train.seed", r"an argument of train is KEY=VALUE, but train\.seed has no ="),
         ("data=phrasebok", r"Could not find 'data/phrasebok'.* files multi30k phrasebook"),
-        ("experiment=multi", r"Could not find 'experiment/multi'.* multi30k multi30k_small"),
+        ("experiment=multi", r"Could not find 'experiment/multi'.* multi30k multi30k_small multi30k_transformer"),
         ("train.max_updates=abc", r"train\.max_updates=abc .*'abc'.* could not be converted to Integer"),
         ("train.learning_rate=", r"train\.learning_rate= .*could not be converted to Float"),
         ("model.bidirectional=perhaps", r"model\.bidirectional=perhaps .*perhaps.* bool"),

@@ -74,6 +74,8 @@ def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         {"copy": "pointer", "coverage": "fertility", "bridge": "last", "tie_embeddings": "all"},
         {"attention": "multi_head", "copy": "pointer", "coverage": "fertility", "layer_norm": True},
         {"attention": "local_p", "copy": "pointer", "coverage": "sum", "cell": "gru", "layer_norm": True},
+        {"encoder": "transformer", "coverage": "sum"},
+        {"decoder": "transformer", "copy": "pointer"},
     ],
     ids=str,
 )

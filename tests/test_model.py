@@ -9,6 +9,7 @@ import re
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 from untrained import spread
 
 from seq2seq.config import (
@@ -17,6 +18,8 @@ from seq2seq.config import (
     CELL_NAMES,
     COPY_NAMES,
     COVERAGE_NAMES,
+    DECODER_NAMES,
+    ENCODER_NAMES,
     TIE_NAMES,
     ModelConfig,
 )
@@ -25,7 +28,7 @@ from seq2seq.layers.attention import ATTENTIONS
 from seq2seq.layers.bridge import BRIDGES
 from seq2seq.layers.cells import CELLS
 from seq2seq.layers.pointer import POINTERS
-from seq2seq.model import Decoding, Seq2Seq
+from seq2seq.model import DECODERS, ENCODERS, Decoding, Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 
 SRC_SIZE, TGT_SIZE = 11, 13
@@ -46,7 +49,23 @@ COPYING = [
     {"copy": "pointer", "coverage": "sum", "attention": "multi_head"},
     {"copy": "pointer", "copy_attention": "separate", "coverage": "fertility", "attention": "local_p"},
 ]
-EVERY_COPY = pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(options.values()))
+WIDE = {"embedding_size": 8, "heads": 2}  # the widths that a Transformer requires
+BOTH = {"encoder": "transformer", "decoder": "transformer"}
+TRANSFORMERS = [
+    *(
+        WIDE | {"encoder": e, "decoder": d}
+        for e, d in itertools.product(ENCODER_NAMES, DECODER_NAMES)
+        if (e, d) != ("rnn", "rnn")
+    ),
+    WIDE | BOTH | {"copy": "pointer"},
+    WIDE | BOTH | {"copy": "pointer", "copy_attention": "separate", "attention": "general"},
+    WIDE | BOTH | {"copy": "copynet"},
+    WIDE | {"encoder": "transformer", "copy": "pointer", "coverage": "fertility"},
+    WIDE | {"encoder": "transformer", "attention": "none"},
+    WIDE | {"decoder": "transformer", "copy": "pointer", "encoder_hidden_size": 6},
+]
+COPYING += TRANSFORMERS
+EVERY_COPY = pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(map(str, options.values())))
 EVERY_PAIR = pytest.mark.parametrize(("cell", "attention"), list(itertools.product(CELL_NAMES, ATTENTION_NAMES)))
 
 
@@ -210,6 +229,9 @@ def test_tying_the_inputs_requires_a_shared_vocabulary(kind):
 
 BASE = {"encoder_layers": 2, "decoder_layers": 2, "dropout": 0.2}
 OTHERS: dict[str, list] = {
+    "encoder": ["transformer"],
+    "decoder": ["transformer"],
+    "feedforward_size": [5],
     "cell": [cell for cell in CELL_NAMES if cell != "lstm"],
     "embedding_size": [7],
     "hidden_size": [10],
@@ -235,26 +257,31 @@ OTHERS: dict[str, list] = {
     "copy_attention": ["separate"],
     "coverage": [kind for kind in COVERAGE_NAMES if kind != "none"],
 }
-NEEDED = {
+NEEDED = {  # settings that an option requires
     "copy_attention": {"copy": "pointer"},
+    "encoder": WIDE | {"decoder": "transformer"},
+    "decoder": WIDE | {"encoder": "transformer"},
     "heads": {"attention": "multi_head"},
-}  # settings that an option requires
+    "feedforward_size": WIDE | BOTH,
+}
 
 
 @pytest.mark.parametrize(
     ("names", "table"),
     [
+        (ENCODER_NAMES, ENCODERS),
+        (DECODER_NAMES, DECODERS),
         (CELL_NAMES, CELLS),
         (ATTENTION_NAMES, ATTENTIONS),
         (BRIDGE_NAMES, BRIDGES),
         (COPY_NAMES, ("none", *POINTERS)),
     ],
-    ids=["cell", "attention", "bridge", "copy"],
+    ids=["encoder", "decoder", "cell", "attention", "bridge", "copy"],
 )
 def test_the_names_of_the_configuration_are_those_of_the_tables(names, table):
     missing, unknown = set(table) - set(names), set(names) - set(table)
     assert not missing, f"add {', '.join(sorted(missing))} to the names in seq2seq/config.py"
-    assert not unknown, f"add {', '.join(sorted(unknown))} to the table in seq2seq/layers"
+    assert not unknown, f"add {', '.join(sorted(unknown))} to the table in seq2seq/layers or seq2seq/model.py"
 
 
 def test_every_option_is_tried():
@@ -282,9 +309,14 @@ def test_every_option_changes_the_loss(name, value):
 @EVERY_COPY
 def test_copying_and_coverage_only_add_parameters(options):
     """A model that copies and has coverage can therefore start with the weights of a plain model."""
-    plain = make(**{key: value for key, value in options.items() if key == "attention"})
+    added = {"copy", "copy_attention", "coverage"}
+    if options.get("decoder") == "transformer":
+        added.add("attention")  # of the copy attention
+    plain = make(**{key: value for key, value in options.items() if key not in added})
     model = make(**options)
     model.load_state_dict(plain.state_dict(), strict=False)
+    if not added & set(options):
+        return
     assert set(plain.state_dict()) < set(model.state_dict())
     if model.copies:
         return
@@ -383,7 +415,10 @@ def test_an_attention_size_without_effect_is_refused(attention):
 
 
 def test_heads_without_effect_are_refused():
-    message = "model.heads has no effect with model.attention=dot; remove it, or set model.attention=multi_head"
+    message = (
+        "model.heads has no effect with model.attention=dot; remove it, or set model.attention=multi_head, "
+        "or model.encoder or model.decoder to transformer"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make(attention="dot", heads=2)
 
@@ -416,6 +451,137 @@ def test_coverage_without_attention_is_refused(coverage):
         make(coverage=coverage, attention="none")
 
 
+def refused(message: str, **options) -> None:
+    """Check that a model with these options is refused with exactly this message."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make(**options)
+
+
+def test_a_feedforward_size_without_a_transformer_is_refused():
+    refused(
+        "model.feedforward_size=7 has no effect with model.encoder=rnn and model.decoder=rnn; "
+        "remove it, or set one of these to transformer",
+        feedforward_size=7,
+    )
+    for side in ("encoder", "decoder"):
+        make(**{"embedding_size": 8, side: "transformer", "feedforward_size": 7})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("cell", "gru", "gru"),
+        ("residual", True, "true"),
+        ("recurrent_dropout", 0.2, "0.2"),
+        ("weight_drop", 0.1, "0.1"),
+    ],
+)
+def test_settings_of_recurrent_layers_without_one_are_refused(name, value, text):
+    options = WIDE | {name: value, "encoder_layers": 2, "decoder_layers": 2}
+    refused(
+        f"model.{name}={text} has no effect with model.encoder=transformer and model.decoder=transformer; "
+        "remove it, or set one of these to rnn",
+        **options,
+        **BOTH,
+    )
+    for side in ("encoder", "decoder"):
+        make(**options, **{side: "transformer"})
+
+
+def test_one_direction_of_a_transformer_is_refused():
+    message = (
+        "model.bidirectional=false has no effect with model.encoder=transformer; remove it, or set model.encoder=rnn"
+    )
+    refused(message, **WIDE, encoder="transformer", bidirectional=False)
+    make(**WIDE, decoder="transformer", bidirectional=False)
+
+
+@pytest.mark.parametrize("bridge", ["linear", "last"])
+def test_a_bridge_from_final_states_of_a_transformer_is_refused(bridge):
+    refused(
+        f"model.bridge={bridge} requires an encoder with final states, but model.encoder is transformer; "
+        "set model.bridge=mean or zero, or model.encoder=rnn",
+        **WIDE,
+        encoder="transformer",
+        bridge=bridge,
+    )
+
+
+@pytest.mark.parametrize("bridge", BRIDGE_NAMES)
+def test_a_bridge_to_a_transformer_is_refused(bridge):
+    message = f"model.bridge={bridge} has no effect with model.decoder=transformer; remove it, or set model.decoder=rnn"
+    for encoder in ("rnn", "transformer") if bridge in ("mean", "zero") else ("rnn",):
+        refused(message, **WIDE, encoder=encoder, decoder="transformer", bridge=bridge)
+
+
+@pytest.mark.parametrize(("encoder", "kind"), [("rnn", "linear"), ("transformer", "mean")])
+def test_the_default_bridge_is_linear_from_final_states_and_mean_without_them(encoder, kind):
+    options = {"embedding_size": 8, "encoder": encoder}
+    default, named = make(**options), make(**options, bridge=kind)
+    assert type(default.decoder.bridge) is BRIDGES[kind]
+    assert torch.equal(default.eval().log_probs(batch()), named.eval().log_probs(batch()))
+
+
+@pytest.mark.parametrize("coverage", ["sum", "fertility"])
+def test_coverage_of_a_transformer_is_refused(coverage):
+    refused(
+        f"model.coverage={coverage} requires a recurrence over the target steps, but model.decoder is transformer, "
+        "which computes all steps at once; set model.coverage=none or model.decoder=rnn",
+        **WIDE,
+        decoder="transformer",
+        coverage=coverage,
+    )
+    make(**WIDE, encoder="transformer", coverage=coverage)
+
+
+@pytest.mark.parametrize("options", [{"attention": "general"}, {"attention": "none"}, {"attention_size": 5}])
+def test_the_kind_of_attention_of_a_transformer_is_refused(options):
+    ((name, value),) = options.items()
+    refused(
+        f"model.{name}={value} has no effect with model.decoder=transformer; "
+        "remove it, or set model.decoder=rnn or model.copy_attention=separate",
+        **WIDE,
+        **options,
+        decoder="transformer",
+    )
+    if value != "none":
+        model = make(**WIDE, **options, decoder="transformer", copy="pointer", copy_attention="separate")
+        assert model.pointer.attention.kind == options.get("attention", "additive")
+    make(**WIDE, **options, encoder="transformer")
+
+
+@pytest.mark.parametrize(
+    ("side", "sizes", "key"),
+    [
+        ("decoder", {"hidden_size": 12}, "model.hidden_size"),
+        ("encoder", {"hidden_size": 12}, "model.hidden_size"),
+        ("encoder", {"encoder_hidden_size": 12}, "model.encoder_hidden_size"),
+    ],
+)
+def test_another_width_than_that_of_the_embeddings_is_refused(side, sizes, key):
+    refused(
+        f"{key} must equal model.embedding_size=8 with model.{side}=transformer, whose layers add their outputs to the "
+        "embeddings, but is 12; set both to the same number",
+        **WIDE,
+        **sizes,
+        **{side: "transformer"},
+    )
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    for side, sizes in (("decoder", {}), ("encoder", {}), ("encoder", {"encoder_hidden_size": 8, "hidden_size": 10})):
+        key = "model.encoder_hidden_size" if sizes else "model.hidden_size"
+        message = f"model.heads must divide the width of a Transformer, {key}=8, but is 3; change one of them"
+        refused(message, embedding_size=8, heads=3, **sizes, **{side: "transformer"})
+
+
+def test_the_default_width_of_feedforward_layers_is_four_times_that_of_the_layers():
+    model = make(**WIDE, **BOTH)
+    for layers in (model.encoder.layers, model.decoder.layers):
+        assert layers[0].feedforward[0].weight.shape == (32, 8)
+    assert make(**WIDE, **BOTH, feedforward_size=5).encoder.layers[0].feedforward[0].weight.shape == (5, 8)
+
+
 def test_residual_with_one_layer_is_refused():
     with pytest.raises(
         ValueError, match=r"model.residual requires more than one layer, but encoder and decoder have one each"
@@ -423,6 +589,14 @@ def test_residual_with_one_layer_is_refused():
         make(residual=True)
     make(residual=True, encoder_layers=2)
     make(residual=True, decoder_layers=2)
+    for side, other in (("encoder", "decoder"), ("decoder", "encoder")):
+        options = WIDE | {side: "transformer", f"{side}_layers": 2, "residual": True}
+        refused(
+            f"model.residual requires more than one layer, but the recurrent {other} has one; "
+            f"set model.{other}_layers above 1, or model.residual=false",
+            **options,
+        )
+        make(**options, **{f"{other}_layers": 2})
 
 
 def test_locked_dropout_without_dropout_is_refused():
@@ -623,12 +797,14 @@ def test_decoding_reorders_hypotheses_and_keeps_sentences(options):
     rows = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])  # two hypotheses per sentence
     reordered = decoding.reorder(rows)
     assert reordered.memory is decoding.memory
-    assert all(torch.equal(a, b[rows]) for a, b in zip(reordered.state, decoding.state, strict=True))
+    tensors = [tree_leaves(state) for state in (reordered.state, decoding.state)]
+    assert all(torch.equal(a, b[rows]) for a, b in zip(*tensors, strict=True))
     sentences = torch.tensor([3, 1])
     kept = reordered.keep(sentences)
     assert kept.size == reordered.size == decoding.size
     assert all(torch.equal(a, b[sentences]) for a, b in zip(kept.memory, decoding.memory, strict=True))
-    assert all(torch.equal(a, b[[3, 3, 1, 1]]) for a, b in zip(kept.state, decoding.state, strict=True))
+    tensors = [tree_leaves(state) for state in (kept.state, decoding.state)]
+    assert all(torch.equal(a, b[[3, 3, 1, 1]]) for a, b in zip(*tensors, strict=True))
 
 
 @EVERY_COPY

@@ -8,8 +8,17 @@ import pytest
 import torch
 
 from seq2seq import selfcheck
-from seq2seq.config import ATTENTION_NAMES, CELL_NAMES, ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.config import (
+    ATTENTION_NAMES,
+    CELL_NAMES,
+    DECODER_NAMES,
+    ENCODER_NAMES,
+    ModelConfig,
+    SearchConfig,
+    TokenizerConfig,
+)
 from seq2seq.layers import attention as attention_module
+from seq2seq.layers import transformer as transformer_module
 from seq2seq.layers.distribution import Distribution
 from seq2seq.layers.fast import plain_layers
 from seq2seq.model import Decoding
@@ -98,6 +107,57 @@ def test_a_correct_model_with_copying_or_coverage_passes(options):
     assert not failed(checks), [check for check in checks if not check.ok]
 
 
+@pytest.mark.parametrize(("encoder", "decoder"), [(e, d) for e in ENCODER_NAMES for d in DECODER_NAMES][1:])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"copy": "pointer"}, {"copy": "pointer", "copy_attention": "separate"}, {"copy": "copynet"}],
+    ids=lambda options: "-".join(options.values()),
+)
+def test_a_correct_model_with_a_transformer_passes(encoder, decoder, options):
+    sizes = {"embedding_size": 8, "heads": 2, "encoder_layers": 2, "decoder_layers": 2}
+    checks = run_checks(make(encoder=encoder, decoder=decoder, **sizes, **options))
+    assert not failed(checks), [check for check in checks if not check.ok]
+
+
+def test_a_transformer_that_reads_padding_fails(monkeypatch):
+    monkeypatch.setattr(
+        transformer_module.EncoderLayer,
+        "forward",
+        lambda layer, inputs, mask, forward=transformer_module.EncoderLayer.forward: forward(
+            layer, inputs, torch.ones_like(mask)
+        ),
+    )
+    translator = make(encoder="transformer", decoder="transformer", embedding_size=8)
+    assert {"padding", "more padding", "batch"} <= failed(run_checks(translator))
+
+
+def test_a_decoder_whose_past_stays_with_other_hypotheses_fails(monkeypatch):
+    select = transformer_module.TransformerState.select
+
+    def forgetful(state, rows):
+        past = tuple(tensor[: len(rows)] if len(rows) <= len(tensor) else tensor[rows] for tensor in state.past)
+        return select(state, rows)._replace(past=past)
+
+    translator = make(encoder="rnn", decoder="transformer", embedding_size=8)
+    assert not failed(run_checks(translator))
+    monkeypatch.setattr(transformer_module.TransformerState, "select", forgetful)
+    assert "forced" in failed(run_checks(translator))
+
+
+def test_an_initial_state_that_depends_on_padding_fails(monkeypatch):
+    """The first step reads the initial state, whatever the decoder is."""
+    translator = make()
+    original = translator.model.encode
+
+    def padded(batch):
+        decoding = original(batch)
+        state = decoding.state
+        return decoding._replace(state=state._replace(hidden=state.hidden + 1e-4 * batch.src[:, -1:, None]))
+
+    monkeypatch.setattr(translator.model, "encode", padded)
+    assert "padding" in failed(run_checks(translator))
+
+
 @pytest.mark.parametrize("copy", ["pointer", "copynet"])
 def test_copying_between_two_vocabularies_passes(copy):
     translator = make(shared=False, words=18, copy=copy)
@@ -157,10 +217,9 @@ def test_nan_fails_every_check_that_it_reaches(name):
         translator.model.get_parameter(name).view(-1)[-1] = math.nan
     found = failed(run_checks(translator))
     if name.startswith("src_embedding"):  # only the sources with the last piece
-        assert {"finite", "more padding", "sums", "forced", "batch"} <= found
+        assert {"finite", "padding", "more padding", "sums", "forced", "batch"} <= found
     else:
-        assert {"finite", "more padding", "sums", "forced", "greedy", "n-best", "batch"} <= found
-    assert ("padding" in found) == ("enc" in name or "embedding" in name)
+        assert {"finite", "padding", "more padding", "sums", "forced", "greedy", "n-best", "batch"} <= found
 
 
 def test_the_largest_of_values_with_nan_is_nan():

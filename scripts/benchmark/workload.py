@@ -62,7 +62,7 @@ class Updates:
 
     def make(self, batches: Sequence[Batch]) -> float:
         """Make one update for each batch and return the seconds that all of them took."""
-        covers = self.model.decoder.attention.coverage != "none"
+        covers = self.model.decoder.coverage != "none"
         scaler = self.precision.scaler
         started = self._now()
         for batch in batches:

@@ -30,13 +30,13 @@ class Memory(NamedTuple):
     """The encoded source, constant while a sentence is decoded. A tensor that a model does not use has width 0.
 
     The real positions of ``mask`` include the end of sentence, which attention and copying can select. The mask of a
-    search, ``Decoding.mask``, excludes it.
+    search, ``Decoding.mask``, excludes it. The keys of a Transformer decoder have another shape, see its ``keys``.
     """
 
     values: Tensor  # (B, S, M)
     keys: Tensor  # (B, S, A) of the decoder's attention; A = M for dot, H for general, 0 for none
     mask: Tensor  # (B, S), True = real, the end of sentence included
-    summary: Tensor  # (B, M), final outputs of the top encoder layer
+    summary: Tensor  # (B, M), one vector for the whole source, see ``Encoded``
     fertility: Tensor  # (B, S), the divisor of coverage; (B, 0) without coverage
     copy_keys: Tensor  # (B, S, A) of a separate copy attention, (B, S, H) of CopyNet, else (B, S, 0)
     copy_ids: Tensor  # (B, S), target id of each source piece; V or higher for OOV pieces; (B, 0) without copying

@@ -18,7 +18,7 @@ class BridgeSizes(NamedTuple):
     """Sizes of the encoder and the decoder that a bridge connects."""
 
     memory_size: int  # M
-    direction_size: int  # M/D, the width of one direction of the encoder
+    direction_size: int | None  # M/D, the width of one direction of the encoder; None: it has no final states
     hidden_size: int  # H
     num_layers: int  # L, layers of the decoder
     parts: int  # parts of a packed state: 2 (h, c) for the LSTM, else 1
@@ -90,6 +90,7 @@ class LinearBridge(_MappedBridge):
     """
 
     def __init__(self, sizes: BridgeSizes) -> None:
+        assert sizes.direction_size is not None, "the encoder has no final states"
         super().__init__(sizes, sizes.direction_size)
 
     def inputs(self, encoded: Encoded) -> list[Tensor]:
@@ -118,12 +119,17 @@ BRIDGES: dict[str, Callable[[BridgeSizes], nn.Module]] = {
 }
 
 
-def make_bridge(kind: str, sizes: BridgeSizes) -> nn.Module:
+def make_bridge(kind: str | None, sizes: BridgeSizes) -> nn.Module:
     """Make a bridge: a module that maps ``Encoded`` to a packed state (B, L, W).
+
+    Args:
+        kind: its name in ``BRIDGES``; None: ``linear`` if the encoder has final states, else ``mean``.
 
     Raises:
         ValueError: the kind is unknown, or it cannot connect these sizes.
     """
+    if kind is None:
+        kind = "mean" if sizes.direction_size is None else "linear"
     if kind not in BRIDGES:
         raise ValueError(f"model.bridge must be one of {', '.join(BRIDGES)}, but is {kind}")
     return BRIDGES[kind](sizes)

@@ -1,4 +1,4 @@
-"""The recurrent attention decoder: its initial state, one step, and the teacher-forced unroll.
+"""The interface of decoders, and the recurrent attention decoder: initial state, one step, teacher-forced unroll.
 
 ``step`` (search) and ``unroll`` (training) give the same results. Each step computes s_t = cell([x_t; c_{t-1}], s_{t-1});
 then s_t attends to the source, which gives the context c_t (See et al. 2017). The readout is not fed back, so training
@@ -10,7 +10,7 @@ K rows belong to the first sentence, and so on.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,25 +22,81 @@ from seq2seq.layers.encoder import Encoded
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, FastUnroll, UnrollOptions, UnrollWeights
 
 
-class DecoderState(NamedTuple):
-    """The state after a step; batch first."""
+class DecoderState(Protocol):
+    """The state of N hypotheses after a step: a value of tensors, batch first."""
 
-    hidden: Tensor  # (N, L, W), packed
-    context: Tensor  # (N, M)
-    log_weights: Tensor  # (N, S), attention log-weights of the step
-    coverage: Tensor  # (N, S), coverage including the step; (N, 0) without coverage
+    @property
+    def context(self) -> Tensor:
+        """The context c_t of the step: (N, C)."""
 
-    def select(self, rows: Tensor) -> DecoderState:
+    @property
+    def log_weights(self) -> Tensor:
+        """The attention log-weights of the step: (N, S)."""
+
+    def select(self: State, rows: Tensor) -> State:
         """Return the state of the given rows, in the given order."""
-        return DecoderState(*(tensor.index_select(0, rows) for tensor in self))
+
+
+State = TypeVar("State", bound=DecoderState)
 
 
 class Unrolled(NamedTuple):
     """The results of the teacher-forced unroll."""
 
     outputs: Tensor  # (B, T, H), s_t
-    contexts: Tensor  # (B, T, M), c_t
+    contexts: Tensor  # (B, T, C), c_t
     log_weights: Tensor  # (B, T, S)
+
+
+class Decoder(Protocol[State]):
+    """The interface of a decoder. Search passes its states on without reading them, except ``log_weights``."""
+
+    @property
+    def context_size(self) -> int:
+        """C, the width of the contexts: M, or 0 if the outputs s_t include what was read from the source."""
+
+    @property
+    def attends(self) -> bool:
+        """Whether it has attention weights."""
+
+    @property
+    def coverage(self) -> str:
+        """The kind of coverage: none, sum or fertility."""
+
+    @property
+    def unrolls_by_steps(self) -> bool:
+        """Whether ``unroll`` computes the steps one after the other, in plain layers, which is slow."""
+
+    def coverage_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that only a model with coverage has."""
+
+    def keys(self, values: Tensor) -> Tensor:
+        """Compute ``Memory.keys``, once per sentence, from the encoder's values (B, S, M)."""
+
+    def fertility(self, values: Tensor) -> Tensor:
+        """Compute ``Memory.fertility`` from the encoder's values (B, S, M)."""
+
+    def start(self, encoded: Encoded, memory: Memory) -> State:
+        """Return the initial state of B sentences."""
+
+    def step(self, embedded: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        """Advance by one step: embeddings of the previous tokens (N, E) -> outputs s_t (N, H) and the next state."""
+
+    def unroll(self, embedded: Tensor, state: State, memory: Memory) -> Unrolled:
+        """Run the teacher-forced unroll over the embedded input tokens (B, T, E)."""
+
+
+class RecurrentState(NamedTuple):
+    """The state of the recurrent decoder after a step."""
+
+    hidden: Tensor  # (N, L, W), packed
+    context: Tensor  # (N, M)
+    log_weights: Tensor  # (N, S), attention log-weights of the step
+    coverage: Tensor  # (N, S), coverage including the step; (N, 0) without coverage
+
+    def select(self, rows: Tensor) -> RecurrentState:
+        """Return the state of the given rows, in the given order."""
+        return RecurrentState(*(tensor.index_select(0, rows) for tensor in self))
 
 
 class RecurrentDecoder(nn.Module):
@@ -60,19 +116,47 @@ class RecurrentDecoder(nn.Module):
         self.attention = attention
         self.context_gates = nn.Linear(memory_size, stack.cell.gates * stack.hidden_size, bias=False)
         init_inputs(stack.cell_name, self.context_gates.weight)
+        self.context_size = memory_size
 
-    def start(self, encoded: Encoded, memory: Memory) -> DecoderState:
+    @property
+    def attends(self) -> bool:
+        """Whether the attention gives weight to positions."""
+        return self.attention.attends
+
+    @property
+    def coverage(self) -> str:
+        """The kind of coverage of the attention."""
+        return self.attention.coverage
+
+    @property
+    def unrolls_by_steps(self) -> bool:
+        """Whether there is no fast twin."""
+        return not self.has_fast_twin
+
+    def coverage_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the attention that only a model with coverage has."""
+        return self.attention.coverage_parameters()
+
+    def keys(self, values: Tensor) -> Tensor:
+        """Project the values to the keys of the attention: (B, S, M) -> (B, S, A)."""
+        return self.attention.keys(values)
+
+    def fertility(self, values: Tensor) -> Tensor:
+        """Return the divisor of coverage: (B, S, M) -> (B, S), or (B, 0) without coverage."""
+        return self.attention.fertility(values)
+
+    def start(self, encoded: Encoded, memory: Memory) -> RecurrentState:
         """Return the initial state. Its context is zero; without attention, it is the summary."""
         context = torch.zeros_like(memory.summary) if self.attention.attends else memory.summary
         log_weights = torch.full_like(memory.mask, MASKED, dtype=torch.float32)
-        return DecoderState(self.bridge(encoded), context, log_weights, torch.zeros_like(memory.fertility))
+        return RecurrentState(self.bridge(encoded), context, log_weights, torch.zeros_like(memory.fertility))
 
-    def step(self, embedded: Tensor, state: DecoderState, memory: Memory) -> tuple[Tensor, DecoderState]:
+    def step(self, embedded: Tensor, state: RecurrentState, memory: Memory) -> tuple[Tensor, RecurrentState]:
         """Advance by one step: embeddings of the previous tokens (N, E) -> outputs s_t (N, H) and the next state."""
         gates = self.stack.project(embedded)
         return self._advance(gates, state, memory, self.stack.prepare(len(embedded)))
 
-    def unroll(self, embedded: Tensor, state: DecoderState, memory: Memory) -> Unrolled:
+    def unroll(self, embedded: Tensor, state: RecurrentState, memory: Memory) -> Unrolled:
         """Run the teacher-forced unroll over the embedded input tokens (B, T, E)."""
         constants = self.stack.prepare(embedded.shape[0])
         if self.has_fast_twin and fast.enabled():
@@ -91,8 +175,8 @@ class RecurrentDecoder(nn.Module):
         return len(self.stack.inputs) == 1 and self.stack.has_fast_twin and self.attention.kind in FAST_ATTENTIONS
 
     def _advance(
-        self, gates: Tensor, state: DecoderState, memory: Memory, constants: StepConstants
-    ) -> tuple[Tensor, DecoderState]:
+        self, gates: Tensor, state: RecurrentState, memory: Memory, constants: StepConstants
+    ) -> tuple[Tensor, RecurrentState]:
         """Advance by one step; ``gates`` (N, G*H) are the projected embeddings."""
         gates = gates + self.context_gates(state.context)
         output, hidden = self.stack(gates, state.hidden, constants)
@@ -101,9 +185,11 @@ class RecurrentDecoder(nn.Module):
         context, log_weights = self.attention.attend(output.unflatten(0, per_sentence), memory, coverage)
         if self.attention.coverage != "none":
             coverage = coverage + log_weights.exp() / memory.fertility.unsqueeze(1)
-        return output, DecoderState(hidden, context.flatten(0, 1), log_weights.flatten(0, 1), coverage.flatten(0, 1))
+        return output, RecurrentState(hidden, context.flatten(0, 1), log_weights.flatten(0, 1), coverage.flatten(0, 1))
 
-    def _unroll_fast(self, embedded: Tensor, state: DecoderState, memory: Memory, constants: StepConstants) -> Unrolled:
+    def _unroll_fast(
+        self, embedded: Tensor, state: RecurrentState, memory: Memory, constants: StepConstants
+    ) -> Unrolled:
         cell = self.stack.cell.fast
         assert cell is not None
         attention = FAST_ATTENTIONS[self.attention.kind](self.attention)

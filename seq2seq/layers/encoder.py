@@ -49,6 +49,21 @@ class Encoded(NamedTuple):
     final: Tensor | None  # (B, L, D, W), packed states after the last real step; None: not recurrent
 
 
+class Encoder(Protocol):
+    """The interface of an encoder."""
+
+    @property
+    def hidden_size(self) -> int:
+        """M, the width of the values."""
+
+    @property
+    def direction_size(self) -> int | None:
+        """M/D, the width of one direction; None if the encoder is not recurrent and has no final states."""
+
+    def __call__(self, embedded: Tensor, source: Source) -> Encoded:
+        """Encode embedded pieces (B, S, E); ``source`` has their lengths."""
+
+
 class RecurrentEncoder(nn.Module):
     """Applies L recurrent layers to whole sequences, each layer to the values of the one below, in one or both directions.
 

@@ -16,16 +16,23 @@ class Pointer(nn.Module):
 
     Args:
         output_size: H.
-        memory_size: M.
+        memory_size: M, not used.
+        context_size: C, the width of c_t; 0 for a decoder whose output includes it.
         embedding_size: E.
         attention: a separate attention for copying, without coverage; None: the decoder's weights are used.
     """
 
     def __init__(
-        self, *, output_size: int, memory_size: int, embedding_size: int, attention: Attention | None = None
+        self,
+        *,
+        output_size: int,
+        memory_size: int,
+        context_size: int,
+        embedding_size: int,
+        attention: Attention | None = None,
     ) -> None:
         super().__init__()
-        self.gate = nn.Linear(output_size + memory_size + embedding_size, 1)
+        self.gate = nn.Linear(output_size + context_size + embedding_size, 1)
         self.attention = attention
         nn.init.xavier_uniform_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
@@ -41,7 +48,7 @@ class Pointer(nn.Module):
 
         Args:
             outputs: s_t (B, Q, H).
-            contexts: c_t (B, Q, M).
+            contexts: c_t (B, Q, C).
             embedded: x_t, the embeddings of the input tokens (B, Q, E).
             log_weights: log-weights of the decoder's attention (B, Q, S).
 
@@ -59,11 +66,17 @@ class Pointer(nn.Module):
 class CopyNet(nn.Module):
     """Computes energies psi(x_j) = tanh(W h_j + b) . s_t, which share one softmax with the logits (Gu et al. 2016, eq. 8).
 
-    The selective read of Gu et al. is not implemented. Embedding size and attention are not used.
+    The selective read of Gu et al. is not implemented. Of the arguments of ``Pointer``, it uses the first two.
     """
 
     def __init__(
-        self, *, output_size: int, memory_size: int, embedding_size: int, attention: Attention | None = None
+        self,
+        *,
+        output_size: int,
+        memory_size: int,
+        context_size: int,
+        embedding_size: int,
+        attention: Attention | None = None,
     ) -> None:
         super().__init__()
         self.key = nn.Linear(memory_size, output_size)

@@ -59,6 +59,8 @@ def initial_model(settings: Settings, tokenizers: Tokenizers, init_from: str | N
     other, other_settings, _ = model_dir.load(init_from, torch.device("cpu"))
     before = other_settings.model
     added = {name for name in _MAY_BE_ADDED if getattr(before, name) in ("none", None)}
+    if {before.bridge, settings.model.bridge} == {None, "linear"}:  # older versions saved the default as linear
+        added.add("bridge")
     _compare(before, settings.model, path=init_from, group="model", ignore=_MAY_DIFFER | added)
     missing, unexpected = model.load_state_dict(other.state_dict(), strict=False)
     assert not unexpected and all(name.startswith(_ADDED_PARAMETERS) for name in missing)  # noqa: PT018

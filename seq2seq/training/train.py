@@ -27,7 +27,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.threads import set_threads
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
-from seq2seq.training.older_runs import with_saved_limit
+from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.precision import Precision
 from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import TEST_TRANSLATIONS, find_run
@@ -53,7 +53,7 @@ def train(config: Config) -> float:
         ValueError: unusable settings or data, a run directory that cannot be continued, or a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
-    config = with_saved_limit(checked(config))
+    config = with_saved_defaults(checked(config))
     _check(config)
     device = find_device(config.train.device)
     precision = Precision(config.train.precision, device)
@@ -141,7 +141,7 @@ def _report_cut_sources(valid: Sequence[Pair], tokenizers: Tokenizers, config: C
 def _report_model(model: Seq2Seq, config: Config, display: Display) -> None:
     """Print the size of the model, and how to train the decoder faster if it runs step by step."""
     display.print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {model.device}")
-    if not model.decoder.has_fast_twin:
+    if model.decoder.unrolls_by_steps:
         display.print(step_by_step_message(config.model))
 
 

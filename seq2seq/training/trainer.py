@@ -92,7 +92,7 @@ class Trainer:
             self.metrics_log.discard()
             raise
         self.reporter = Reporter(config, display=display, log=self.metrics_log)
-        coverage_parameters = model.decoder.attention.coverage_parameters()
+        coverage_parameters = model.decoder.coverage_parameters()
         self.coverage = CoveragePhase(config, progress=self.progress, parameters=coverage_parameters)
         self.validator = Validator(
             config,

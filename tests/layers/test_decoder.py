@@ -7,7 +7,7 @@ import torch
 
 from seq2seq.layers.attention import ATTENTIONS, MASKED, Memory, make_attention
 from seq2seq.layers.cells import CELLS, StackedCell
-from seq2seq.layers.decoder import DecoderState, RecurrentDecoder
+from seq2seq.layers.decoder import RecurrentDecoder, RecurrentState
 from seq2seq.layers.encoder import Encoded
 
 B, S, T, E, H, M = 3, 5, 4, 6, 8, 8
@@ -31,7 +31,7 @@ class FinalStates(torch.nn.Module):
         return encoded.final
 
 
-def start(decoder: RecurrentDecoder, hidden: torch.Tensor, memory: Memory) -> DecoderState:
+def start(decoder: RecurrentDecoder, hidden: torch.Tensor, memory: Memory) -> RecurrentState:
     """Return the initial state with this packed hidden state (B, L, W)."""
     return decoder.start(Encoded(memory.values, memory.mask, memory.summary, hidden), memory)
 

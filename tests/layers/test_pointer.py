@@ -28,13 +28,13 @@ def separate(kind: str = "additive") -> Attention:
 
 
 def pointer(attention: Attention | None = None) -> Pointer:
-    made = Pointer(output_size=H, memory_size=M, embedding_size=E, attention=attention)
+    made = Pointer(output_size=H, memory_size=M, context_size=M, embedding_size=E, attention=attention)
     torch.nn.init.normal_(made.gate.bias)
     return made
 
 
 def copynet(memory_size: int = M) -> CopyNet:
-    return CopyNet(output_size=H, memory_size=memory_size, embedding_size=E)
+    return CopyNet(output_size=H, memory_size=memory_size, context_size=M, embedding_size=E)
 
 
 def remember(made: Pointer | CopyNet) -> Memory:

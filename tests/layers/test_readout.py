@@ -16,7 +16,7 @@ def _seed():
 
 
 def readout(**options) -> Readout:
-    return Readout(output_size=H, memory_size=M, embedding_size=E, vocab_size=9, banned=(0, 2), **options)
+    return Readout(output_size=H, context_size=M, embedding_size=E, vocab_size=9, banned=(0, 2), **options)
 
 
 def test_readout_equals_its_formula_and_bans_ids():

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from small_runs import config_of, metrics_of
 
-from seq2seq.config import Config, SearchConfig
+from seq2seq.config import Config, ModelConfig, SearchConfig
 from seq2seq.metrics.scores import Score
 from seq2seq.model_dir import load_settings
-from seq2seq.training.older_runs import with_saved_limit
+from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import find_run
 from seq2seq.training.train import train
@@ -25,13 +25,14 @@ from seq2seq.translator import Translator
 LEARNED: dict[str, Any] = {"search.max_length_ratio": None, "search.max_length_extra": None}
 
 
-def start_older_run(folder: Path, **search: Any) -> Config:
-    """Create a run directory whose configuration holds the given search settings; return the same with defaults."""
+def start_older_run(folder: Path, *, bridge: str | None = None, **search: Any) -> Config:
+    """Create a run directory whose configuration holds the given settings; return the same with defaults."""
     (folder / "run" / "last").mkdir(parents=True)
     (folder / "run" / "last" / "state.pt").touch()
     config = Config(name="toy", run_dir=str(folder / "run"))
     values = dataclasses.asdict(config)
     values["search"] |= search
+    values["model"]["bridge"] = bridge
     (folder / "run" / "config.yaml").write_text(yaml.safe_dump(values))
     return config
 
@@ -49,14 +50,40 @@ def start_older_run(folder: Path, **search: Any) -> Config:
 def test_an_older_run_keeps_its_limit_and_continues(tmp_path: Path, saved: Any, now: Any, kept: Any) -> None:
     config = start_older_run(tmp_path, max_length_ratio=saved[0], max_length_extra=saved[1])
     search = SearchConfig(max_length_ratio=now[0], max_length_extra=now[1])
-    continued = with_saved_limit(dataclasses.replace(config, search=search))
+    continued = with_saved_defaults(dataclasses.replace(config, search=search))
     assert (continued.search.max_length_ratio, continued.search.max_length_extra) == kept
     assert find_run(continued) == tmp_path / "run"
 
 
 def test_another_limit_is_still_another_configuration(tmp_path: Path) -> None:
-    config = with_saved_limit(start_older_run(tmp_path, max_length_ratio=3.0, max_length_extra=10))
+    config = with_saved_defaults(start_older_run(tmp_path, max_length_ratio=3.0, max_length_extra=10))
     with pytest.raises(ValueError, match=r"search\.max_length_ratio \(was 3\.0, is None\)"):
+        find_run(config)
+
+
+@pytest.mark.parametrize(
+    ("saved", "now", "kept"), [("linear", None, "linear"), ("linear", "linear", "linear"), (None, None, None)]
+)
+def test_an_older_run_keeps_the_bridge_that_was_the_default(
+    tmp_path: Path, saved: str | None, now: str | None, kept: str | None
+) -> None:
+    config = start_older_run(tmp_path, bridge=saved)
+    continued = with_saved_defaults(dataclasses.replace(config, model=ModelConfig(bridge=now)))
+    assert continued.model.bridge == kept
+    assert find_run(continued) == tmp_path / "run"
+
+
+def test_another_bridge_is_still_another_configuration(tmp_path: Path) -> None:
+    config = with_saved_defaults(start_older_run(tmp_path, bridge="last"))
+    with pytest.raises(ValueError, match=r"model\.bridge \(was last, is None\)"):
+        find_run(config)
+
+
+def test_a_transformer_is_another_configuration_than_an_older_run(tmp_path: Path) -> None:
+    config = start_older_run(tmp_path, bridge="linear")
+    config = with_saved_defaults(dataclasses.replace(config, model=ModelConfig(encoder="transformer")))
+    assert config.model.bridge is None
+    with pytest.raises(ValueError, match=r"model\.encoder \(was rnn, is transformer\)"):
         find_run(config)
 
 
@@ -64,8 +91,8 @@ def test_damaged_settings_are_left_to_the_check_of_the_run(tmp_path: Path) -> No
     config = start_older_run(tmp_path)
     for content in ("[", "", "search: 3", "name: toy"):
         (tmp_path / "run" / "config.yaml").write_text(content)
-        assert with_saved_limit(config) == config
-    assert with_saved_limit(Config(run_dir=str(tmp_path / "new"))) == Config(run_dir=str(tmp_path / "new"))
+        assert with_saved_defaults(config) == config
+    assert with_saved_defaults(Config(run_dir=str(tmp_path / "new"))) == Config(run_dir=str(tmp_path / "new"))
 
 
 def test_a_run_validates_with_the_learned_limit_and_saves_it(folder: Path) -> None:
@@ -108,4 +135,4 @@ def test_a_run_directory_of_an_unknown_user_is_one_sentence() -> None:
     with pytest.raises(
         ValueError, match=r"^~nobodyhere/run must start with the home folder of a user, but ~nobodyhere has"
     ):
-        with_saved_limit(Config(run_dir="~nobodyhere/run"))
+        with_saved_defaults(Config(run_dir="~nobodyhere/run"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from collections.abc import Iterable
@@ -158,6 +159,29 @@ def test_added_copying_and_coverage_start_from_the_probabilities_of_the_other_mo
     lines = ["1 2 3", "4 5"]
     assert after.score(lines, lines) == [pytest.approx(values, abs=1e-5) for values in before.score(lines, lines)]
     assert before.tokenizers.src.identity == after.tokenizers.src.identity
+
+
+@pytest.mark.parametrize("bridges", [("linear", None), (None, "linear")])
+def test_the_default_bridge_equals_the_one_that_older_models_name(
+    folder: Path, bridges: tuple[str | None, str | None]
+) -> None:
+    first, second = (config_of(folder, run, model__bridge=bridge) for run, bridge in zip("ab", bridges, strict=True))
+    train(first)
+    train(dataclasses.replace(second, train=dataclasses.replace(second.train, init_from=first.run_dir)))
+    assert Translator.load(second.run_dir, device="cpu").translate(["1 2"])
+
+
+def test_copying_is_added_to_a_transformer(folder: Path) -> None:
+    parts = {"model.encoder": "transformer", "model.decoder": "transformer", "model.cell": "lstm"}
+    first = config_of(folder, "first", **parts)
+    train(first)
+    second = config_of(
+        folder, "second", **parts, model__copy="pointer", train__init_from=first.run_dir, train__learning_rate=0.0
+    )
+    train(second)
+    before, after = (Translator.load(config.run_dir, device="cpu").model.state_dict() for config in (first, second))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"pointer"}
 
 
 def test_a_start_from_another_model_uses_its_tokenizer(folder: Path) -> None:

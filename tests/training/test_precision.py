@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_runs import assert_same_run, config_of, everything, metrics_of, write_corpus
 
-from seq2seq.config import ModelConfig, TrainConfig
+from seq2seq.config import DECODER_NAMES, ModelConfig, TrainConfig
 from seq2seq.data.batching import collate
 from seq2seq.model import Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD
@@ -25,11 +25,18 @@ MODELS = [
         ("rnn_tanh", "scaled_dot", {"copy": "copynet", "coverage": "fertility"}),
         ("rnn_relu", "dot", {"copy": "pointer", "copy_attention": "separate", "decoder_layers": 2}),
         ("lstm", "none", {"encoder_layers": 2, "weight_drop": 0.2}),
+        (
+            "lstm",
+            "additive",
+            {"encoder": "transformer", "decoder": "transformer", "decoder_layers": 2, "copy": "pointer"},
+        ),
+        ("gru", "additive", {"decoder": "transformer", "copy": "copynet"}),
+        ("gru", "general", {"encoder": "transformer", "coverage": "sum"}),
     )
 ]
 
 
-@pytest.mark.parametrize("settings", MODELS, ids=lambda settings: f"{settings['cell']}-{settings['attention']}")
+@pytest.mark.parametrize("settings", MODELS, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_half_precision_gives_nearly_the_same_loss_and_gradient(settings: dict[str, str]) -> None:
     torch.manual_seed(1)
     config = ModelConfig(embedding_size=32, hidden_size=32, dropout=0.0, **settings)  # type: ignore[arg-type]
@@ -52,9 +59,11 @@ def test_half_precision_gives_nearly_the_same_loss_and_gradient(settings: dict[s
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
 
 
-def test_log_probabilities_are_fp32_and_sum_to_one_in_half_precision() -> None:
+@pytest.mark.parametrize("decoder", DECODER_NAMES)
+def test_log_probabilities_are_fp32_and_sum_to_one_in_half_precision(decoder: str) -> None:
     torch.manual_seed(1)
-    model = Seq2Seq(ModelConfig(embedding_size=32, hidden_size=32), src_size=50, tgt_size=50, shared=True).eval()
+    config = ModelConfig(embedding_size=32, hidden_size=32, decoder=decoder)
+    model = Seq2Seq(config, src_size=50, tgt_size=50, shared=True).eval()
     with torch.no_grad(), Precision("bf16", CPU).autocast():
         decoding = model.encode(collate([[4, 5]], [[]], pad_id=PAD, bos_id=BOS, eos_id=EOS))
         next_token, decoding = model.step(torch.tensor([BOS]), decoding)
@@ -99,7 +108,7 @@ def test_tf32_is_restricted_to_the_updates_of_a_gpu() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
-@pytest.mark.parametrize("settings", MODELS, ids=lambda settings: f"{settings['cell']}-{settings['attention']}")
+@pytest.mark.parametrize("settings", MODELS, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_nothing_inside_an_update_waits_for_the_gpu(settings: dict[str, str]) -> None:
     config = ModelConfig(embedding_size=32, hidden_size=32, **settings)  # type: ignore[arg-type]
     model = Seq2Seq(config, src_size=50, tgt_size=50, shared=True).cuda()

@@ -73,6 +73,20 @@ def test_stopping_and_continuing_changes_no_bit(folder: Path, first: int) -> Non
     assert_same_run(unbroken, broken)
 
 
+@pytest.mark.parametrize(("encoder", "decoder"), [("transformer", "transformer"), ("rnn", "transformer")])
+def test_exact_resume_of_a_transformer(folder: Path, encoder: str, decoder: str) -> None:
+    parts: dict[str, Any] = {"model.encoder": encoder, "model.decoder": decoder, "model.copy": "pointer"}
+    if encoder == "transformer":
+        parts |= {"model.recurrent_dropout": 0.0, "model.weight_drop": 0.0}
+    unbroken, broken = (everything(folder, run, **parts) for run in ("unbroken", "broken"))
+    train(unbroken)
+    broken.train.max_updates = 5
+    train(broken)
+    broken.train.max_updates = unbroken.train.max_updates
+    train(broken)
+    assert_same_run(unbroken, broken)
+
+
 def test_exact_resume_with_subwords_and_their_saved_tokenizers(folder: Path) -> None:
     char = {"tokenizer.type": "char", "tokenizer.shared": False}
     unbroken, broken = (everything(folder, run, train__max_updates=6, **char) for run in ("unbroken", "broken"))
@@ -908,6 +922,11 @@ def test_a_decoder_that_trains_step_by_step_is_reported(
     assert found == ([message] if now else [])
 
 
+def test_a_transformer_does_not_train_step_by_step(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config_of(folder, model__decoder="transformer", model__decoder_layers=2, train__max_updates=1))
+    assert "step by step" not in capsys.readouterr().err
+
+
 def test_an_attention_without_a_twin_is_the_reason_that_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(FAST_ATTENTIONS, "dot")
     assert step_by_step_message(ModelConfig(attention="dot")) == (
@@ -1103,8 +1122,12 @@ def test_records_train_like_parallel_files(folder: Path) -> None:
 # ---- it learns
 
 
-def test_the_loss_falls(folder: Path) -> None:
-    config = config_of(folder, train__max_updates=60, train__log_every=10, train__learning_rate=0.02)
+TRANSFORMER: dict[str, Any] = {"model.encoder": "transformer", "model.decoder": "transformer", "model.cell": "lstm"}
+
+
+@pytest.mark.parametrize("parts", [{}, TRANSFORMER], ids=["rnn", "transformer"])
+def test_the_loss_falls(folder: Path, parts: dict[str, Any]) -> None:
+    config = config_of(folder, train__max_updates=60, train__log_every=10, train__learning_rate=0.02, **parts)
     train(config)
     losses = [line["loss"] for line in metrics_of(config) if "loss" in line]
     assert losses[0] > 1.9
@@ -1112,9 +1135,14 @@ def test_the_loss_falls(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_copying_is_learned(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "parts",
+    [{"model.embedding_size": 32}, TRANSFORMER | {"model.embedding_size": 48, "train.warmup": 100}],
+    ids=["rnn", "transformer"],
+)
+def test_copying_is_learned(tmp_path: Path, parts: dict[str, Any]) -> None:
     write_corpus(tmp_path, pairs=600, longest=5)
-    sizes = {"model.hidden_size": 48, "model.embedding_size": 32, "train.batch_tokens": 256}
+    sizes = parts | {"model.hidden_size": 48, "train.batch_tokens": 256}
     config = config_of(tmp_path, **sizes, train__max_updates=600, train__learning_rate=0.01, data__valid_lines=0)
     train(config)
     src = (tmp_path / "test.src").read_text().splitlines() + (tmp_path / "valid.src").read_text().splitlines()
