@@ -21,7 +21,6 @@ from seq2seq.serving.batching_queue import BatchingQueue, ModelFailedError, Requ
 from seq2seq.serving.gate import Gate, retry_seconds
 from seq2seq.serving.measures import Measures
 from seq2seq.serving.page import load_page
-from seq2seq.text.normalization import replace_surrogates
 from seq2seq.translator import Translator
 from seq2seq.version import __version__
 
@@ -131,7 +130,7 @@ class Service:
             options.translator(self.translator)
         except ValueError as error:
             raise HTTPException(422, str(error)) from None
-        results = self._results([replace_surrogates(text) for text in texts], options)
+        results = self._results(texts, options)
         if request.stream:
             first = await self._timed(anext(results, []))  # so that an early error still has its status code
             return StreamingResponse(_json_lines(first, results), media_type="application/x-ndjson")
