@@ -280,4 +280,5 @@ def make_app(service: Service, *, max_requests: int = limits.MAX_REQUESTS) -> Ga
         seconds=limits.STREAM_FACTOR * service.timeout,
         max_requests=max_requests,
         retry_after=service.retry_after,
+        stopping=lambda: service.stopping,
     )

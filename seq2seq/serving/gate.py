@@ -43,10 +43,15 @@ class _VanishedError(Exception):
 
 
 class _Answer:
-    """Passes the messages of an answer on and remembers its status."""
+    """Passes the messages of an answer on and remembers its status.
 
-    def __init__(self, send: Send) -> None:
+    Args:
+        closes: whether the connection ends with the answer, which tells the client to send nothing more on it.
+    """
+
+    def __init__(self, send: Send, *, closes: Callable[[], bool]) -> None:
         self._send = send
+        self._closes = closes
         self.status = 0  # before the answer begins
         self.complete = False
 
@@ -55,6 +60,8 @@ class _Answer:
             self.status = message["status"]
             names = {name for name, _ in message.get("headers", ())}
             message["headers"] = [*message.get("headers", ()), *(pair for pair in HEADERS if pair[0] not in names)]
+            if self._closes():
+                message["headers"].append((b"connection", b"close"))
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self.complete = True
@@ -79,6 +86,7 @@ class Gate:
         seconds: until an accepted request must have been answered completely, whatever the app and the client do.
         max_requests: accepted requests at the same time.
         retry_after: returns the seconds after which a refused client should ask again.
+        stopping: returns whether the server ends.
     """
 
     def __init__(
@@ -89,19 +97,21 @@ class Gate:
         seconds: float,
         max_requests: int,
         retry_after: Callable[[], int],
+        stopping: Callable[[], bool],
     ) -> None:
         self.app = app
         self._measures = measures
         self._seconds = seconds
         self._max_requests = max_requests
         self._retry_after = retry_after
+        self._stopping = stopping
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        answer = _Answer(send)
+        answer = _Answer(send, closes=self._stopping)
         translates = (scope["method"], scope["path"]) == TRANSLATE
         try:
             if translates:

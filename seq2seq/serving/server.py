@@ -41,7 +41,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listening = socket.create_server(address[:2], family=family)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = str(getattr(error, "strerror", None) or error).partition(" (while")[0]
         raise ValueError(f"{host} port {port} can't be opened: {reason}; choose another --host or --port") from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # inherited by the connections
         milliseconds = int(limits.STALLED_SECONDS * 1000)
