@@ -55,9 +55,9 @@ class RunningServer:
                 return
         raise AssertionError(self.log)
 
-    def stop(self) -> int:
-        """Send SIGTERM; return the exit code."""
-        self.process.send_signal(signal.SIGTERM)
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; return the exit code."""
+        self.process.send_signal(number)
         out, rest = self.process.communicate(timeout=60)
         self.log += rest
         assert out == ""

@@ -53,7 +53,6 @@ def serve(
 
     with listen(host, port) as listening:
         translator = load_translator(model, device, threads)
-        translator.warns = False  # line numbers of a client say nothing in the log
         _log_requests()
         service = Service(translator, name=Path(model).resolve().name, max_batch=max_batch, timeout=timeout)
         serve_until_stopped(service, listening)
@@ -67,3 +66,5 @@ def _log_requests() -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.handlers = [handler]
+    # warnings about lines name their numbers, which say nothing about the lines of a client; the answers have a status
+    logging.getLogger("seq2seq.data.notices").setLevel(logging.ERROR)

@@ -15,6 +15,7 @@ from served import save_model
 
 from seq2seq.serving import limits
 from seq2seq.serving.app import Service, TranslateRequest, make_app
+from seq2seq.serving.batching_queue import RequestOptions
 from seq2seq.serving.page import load_page
 from seq2seq.translator import Translation, Translator
 
@@ -195,6 +196,40 @@ def test_concurrent_requests_share_batches_and_keep_their_answers(
     assert max(len(lines) for lines, _ in batches) == 8
     assert len(batches) <= 10, "the requests were not batched"
     assert (service.measures.lines, service.measures.batches) == (48, len(batches))
+
+
+def test_a_batch_has_the_oldest_request_and_others_with_its_options(translator: Translator) -> None:
+    greedy, wide = RequestOptions(beam_size=1), RequestOptions(beam_size=4)
+
+    async def run() -> list[list[str]]:
+        queue = make_service(translator, max_batch=3).queue
+        queue._worker = asyncio.create_task(asyncio.sleep(0))  # takes no batch
+        requests = [(["a"], greedy), (["b"], wide), (["c", "d", "e"], greedy), (["left"], greedy), (["f"], greedy)]
+        calls = [asyncio.create_task(queue.translate(lines, options)) for lines, options in requests]
+        await asyncio.sleep(0)
+        assert queue.waiting == 7
+        calls[3].cancel()
+        await asyncio.sleep(0)
+        batches = []
+        while jobs := queue._take():
+            batches.append([line for job in jobs for line in job.lines])
+        for call in calls:
+            call.cancel()
+        return batches
+
+    assert asyncio.run(run()) == [["a", "f"], ["b"], ["c", "d", "e"]]
+
+
+def test_a_form_of_another_site_cannot_send_a_request(translator: Translator) -> None:
+    """A page of another origin can post only the types of forms without being allowed to."""
+
+    async def run() -> int:
+        transport = httpx.ASGITransport(app=make_app(make_service(translator)))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            answer = await client.post("/translate", content=b'{"text": "a"}', headers={"content-type": "text/plain"})
+        return answer.status_code
+
+    assert asyncio.run(run()) == 422
 
 
 def test_a_failing_request_does_not_fail_those_in_its_batch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from seq2seq.serving import limits
 from seq2seq.serving.server import listen
 from seq2seq.translator import Translator
 
-LINES = ["a man sees Xanthippe , too .", "two men", "狗 看见 人 。", "the old dog runs away !"]
+LINES = ["dog " * 30, "a man sees Xanthippe , too .", "two men", "狗 看见 人 。", "the old dog runs away !"]
 
 
 def test_sigterm_answers_every_accepted_request(
@@ -72,6 +73,15 @@ def test_a_client_that_does_not_read_does_not_keep_the_server(
         unread.close()
         assert server.stop() == 0
     assert "2 requests to translate accepted, 1 answered, 1 clients left" in server.log
+
+
+def test_ctrl_c_ends_the_server(copying: Path, start_server: Callable[..., RunningServer]) -> None:
+    server = start_server(copying)
+    assert httpx.get(f"{server.url}/ready").json()["status"] == "ok"
+    assert server.stop(signal.SIGINT) == 130
+    assert server.log.splitlines()[-1].endswith(
+        "stopped: 0 requests to translate accepted, 0 answered, 0 clients left before their answer"
+    )
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no TCP_USER_TIMEOUT")
