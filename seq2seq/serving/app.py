@@ -230,6 +230,10 @@ async def _explain(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error.detail)}, status_code=error.status_code, headers=error.headers)
 
 
+async def _explain_failure(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "the server failed on this request; its log says where"}, status_code=500)
+
+
 def make_app(service: Service, *, max_requests: int = limits.MAX_REQUESTS) -> Gate:
     """Make the ASGI app of a service.
 
@@ -274,6 +278,7 @@ def make_app(service: Service, *, max_requests: int = limits.MAX_REQUESTS) -> Ga
     app.get("/", response_class=HTMLResponse)(service.page)
     app.add_exception_handler(RequestValidationError, _explain_invalid)
     app.add_exception_handler(StarletteHTTPException, _explain)
+    app.add_exception_handler(Exception, _explain_failure)
     return Gate(
         app,
         service.measures,

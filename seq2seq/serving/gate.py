@@ -118,10 +118,8 @@ class Gate:
                 await self._translate(scope, receive, answer)
             else:
                 await self.app(scope, receive, answer.send)
-        except Exception as error:
+        except Exception as error:  # the app has answered with status 500
             log_failure("a request", error)
-            if not answer.status:
-                await answer.refuse(500, "the server failed on this request; its log says where")
         finally:
             seconds = time.perf_counter() - started
             if translates and answer.status:

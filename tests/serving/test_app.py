@@ -261,6 +261,24 @@ def test_a_failing_request_does_not_fail_those_in_its_batch(
     assert "secret" not in caplog.text
 
 
+def test_an_error_of_the_server_is_logged_without_its_message(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make_service(translator)
+
+    async def fail(*arguments: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(service.queue, "translate", fail)
+    answer = one_answer(service, text="secret")
+    message = "the server failed on this request; its log says where"
+    assert (answer.status, answer.json()) == (500, {"error": message})
+    assert answer.headers["cache-control"] == "no-store"
+    assert "a request failed with RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
+    assert (service.measures.accepted, service.measures.finished) == (1, 1)
+
+
 # ---- limits
 
 
