@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | translate | evaluate | score | plot | gradients | selfcheck.
+"""The command line: seq2seq train | translate | evaluate | score | serve | plot | gradients | selfcheck.
 
 Commands import torch and other large packages when they run, so that ``--help`` answers at once.
 """
@@ -20,6 +20,7 @@ from seq2seq.commands.plot import plot
 from seq2seq.commands.process import INTERRUPTED, ignore_interrupts, prepare_process
 from seq2seq.commands.score import score
 from seq2seq.commands.selfcheck import selfcheck
+from seq2seq.commands.serve import serve
 from seq2seq.commands.train import train
 from seq2seq.commands.translate import translate
 from seq2seq.version import __version__
@@ -67,6 +68,7 @@ app.command()(score)
 app.command()(selfcheck)
 app.command()(plot)
 app.command()(gradients)
+app.command()(serve)
 
 
 def _with_train(args: Sequence[str] | None) -> list[str]:
