@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from seq2seq.data.limits import LengthLimit
 from seq2seq.files import check_readable, expand_home, make_folder, read_file, write_atomically
 from seq2seq.model import Seq2Seq
 from seq2seq.text.factory import load_tokenizer
+from seq2seq.text.tags import TaggedTokenizer
 from seq2seq.text.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -77,6 +78,8 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
         "search": dataclasses.asdict(settings.search),
         "data": {"max_source_length": settings.max_source_length},
     }
+    if tokenizers.src.tags:
+        content["tags"] = list(tokenizers.src.tags)
     if settings.length_limit is not None:
         content["length_limit"] = dataclasses.asdict(settings.length_limit)
     write_atomically(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
@@ -122,7 +125,15 @@ def load_settings(folder: Path) -> tuple[Settings, Tokenizers]:
     settings = _parse_settings(content, path)
     kind = settings.tokenizer.type
     made = [_read_tokenizer(kind, folder / name) for name in _tokenizer_names(settings.tokenizer)]
-    return settings, Tokenizers(made[0], made[-1])
+    return settings, with_tags(Tokenizers(made[0], made[-1]), _parse_tags(content, path))
+
+
+def with_tags(tokenizers: Tokenizers, tags: Sequence[str]) -> Tokenizers:
+    """Add tags to the vocabulary of the source, which may be that of the target too."""
+    if not tags:
+        return tokenizers
+    src = TaggedTokenizer(tokenizers.src, tags)
+    return Tokenizers(src, src if tokenizers.tgt is tokenizers.src else tokenizers.tgt)
 
 
 def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tokenizers]:
@@ -189,6 +200,13 @@ def _parse_settings(content: Any, path: Path) -> Settings:
         )
     except (TypeError, ValueError) as error:  # TypeError: a value that cannot be compared with the possible ones
         raise ValueError(f"{path}: {error}") from error
+
+
+def _parse_tags(content: dict[str, Any], path: Path) -> list[str]:
+    tags = content.get("tags", [])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
+        raise ValueError(f"{path} is damaged: tags must be a list of texts, but is {tags}; {_RESTORE}")
+    return tags
 
 
 def _check_shapes(settings: Settings, tokenizers: Tokenizers, weights: Mapping[str, Tensor]) -> None:

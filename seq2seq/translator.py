@@ -23,6 +23,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.penalties import Penalties
 from seq2seq.searchable import Provenance, Searchable, copied_positions
+from seq2seq.text.tags import add_tag, check_tag, split_tag
 from seq2seq.text.tokenizer import BOS, EOS, PAD, Segments
 from seq2seq.text.word import JOINER
 from seq2seq.text.words import join_texts
@@ -92,6 +93,7 @@ class Translator:
     Args:
         length_limit: the limit of the length of a translation that was learned in training; None: 2 * source + 10.
         warns: whether the first three lines that are too long are named in the log.
+        tag: the tag before every source, see ``with_tag``; empty: none is added.
 
     Attributes:
         notices: counts of the lines translated so far, and of those that were cut.
@@ -105,12 +107,14 @@ class Translator:
         *,
         length_limit: LengthLimit | None = None,
         warns: bool = True,
+        tag: str = "",
     ) -> None:
         self.model = model
         self.tokenizers = tokenizers
         self.search_config = search
         self.length_limit = length_limit
         self.warns = warns
+        self.tag = tag
         self.notices = Notices()
         check_search(search, has_attention=model.has_attention)
 
@@ -137,7 +141,25 @@ class Translator:
         """
         changed = asdict(self.search_config) | {name: value for name, value in changes.items() if value is not None}
         search = from_container(SearchConfig, changed, "search.")
-        return Translator(self.model, self.tokenizers, search, length_limit=self.length_limit, warns=self.warns)
+        return self._copy(search, self.tag)
+
+    def with_tag(self, tag: str) -> Translator:
+        """Copy the translator with a tag before every source; model and tokenizers are the same objects.
+
+        >>> Translator.load("runs/mine").with_tag("de").translate(["A man sleeps."])  # doctest: +SKIP
+
+        Args:
+            tag: one of ``tokenizers.src.tags``, the tags of the training data.
+
+        Raises:
+            ValueError: the model does not know the tag.
+        """
+        check_tag(tag, self.tokenizers.src.tags, setting="the tag")
+        return self._copy(self.search_config, tag)
+
+    def _copy(self, search: SearchConfig, tag: str) -> Translator:
+        limit, warns = self.length_limit, self.warns
+        return Translator(self.model, self.tokenizers, search, length_limit=limit, warns=warns, tag=tag)
 
     def translate(self, lines: Iterable[str], *, first_line: int = 1) -> list[str]:
         """Translate lines; a blank line gives an empty line.
@@ -313,10 +335,14 @@ class Translator:
         """Segment lines into pieces; cut or split lines that are too long, and warn about them."""
         most = self.model.max_source_length
         sources = []
-        for row, (segments, length, exact) in enumerate(self._segment(lines, too_long)):
-            places, status = [0, min(length, most)], "ok"
+        tagged = [add_tag(self.tag, line) for line in lines]
+        for row, (segments, length, exact) in enumerate(self._segment(tagged, too_long)):
+            tag, segments = split_tag(segments, self.tokenizers.src, added=self.tag)
+            if segments.ids and self.tokenizers.src.tags and not tag.ids:
+                self._warn_of_missing_tag(first_line + row)
+            places, status = [0, min(length, most) - len(tag.ids)], "ok"
             if length > most:
-                places = split_places(segments, most) if too_long == "split" else places
+                places = split_places(segments, most - len(tag.ids)) if too_long == "split" else places
                 status = f"source_{too_long}"
                 done = "is cut to" if too_long == "cut" else f"is split into {len(places) - 1} parts of at most"
                 summary = "is cut to" if too_long == "cut" else "is split into parts of at most"
@@ -328,10 +354,19 @@ class Translator:
                     shown=self.warns,
                 )
             for start, end in itertools.pairwise(places):
-                ids, pieces = segments.ids[start:end], segments.pieces[start:end]
+                ids, pieces = tag.ids + segments.ids[start:end], tag.pieces + segments.pieces[start:end]
+                spans = tag.spans + segments.spans[start:end]
                 copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
-                sources.append(_Source(row, ids, pieces, segments.spans[start:end], *copied, status=status))
+                sources.append(_Source(row, ids, pieces, spans, *copied, status=status))
         return sources
+
+    def _warn_of_missing_tag(self, number: int) -> None:
+        tags = ", ".join(self.tokenizers.src.tags)
+        self.notices.warn(
+            f"line {number} has no tag, but the model was trained with the tags {tags}; give one of them with --tag",
+            summary=f"have no tag, but the model was trained with the tags {tags}",
+            shown=self.warns,
+        )
 
     def _segment(self, lines: Sequence[str], too_long: str) -> Iterator[Beginning]:
         """Segment lines: as a whole if long ones are split, and only their beginning if long ones are cut."""

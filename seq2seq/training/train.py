@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from seq2seq import model_dir
@@ -17,6 +18,7 @@ from seq2seq.config import Config, ModelConfig, check_model, check_search, check
 from seq2seq.data import corpus
 from seq2seq.data.corpus import Pair
 from seq2seq.data.dataset import sampled_set, training_set
+from seq2seq.data.lines import as_line
 from seq2seq.data.rows import Rows
 from seq2seq.files import write_atomically
 from seq2seq.layers.fast.cells import FAST_CELLS
@@ -65,7 +67,7 @@ def train(config: Config) -> float:
         display.print(f"continuing {run}")
 
     valid = corpus.read_split(config.data, "valid")
-    test = corpus.read_split(config.data, "test") if corpus.given(config.data.test) else []
+    test = corpus.read_split(config.data, "test") if corpus.has_split(config.data, "test") else []
     tokenizers = find_tokenizers(config, run)
     rows = _read_rows(config, tokenizers, display)
     _report_cut_sources(valid, tokenizers, config, display)
@@ -98,6 +100,7 @@ def _check(config: Config) -> None:
     check_model(config.model, shared=config.tokenizer.shared)
     check_search(config.search, has_attention=config.model.attention != "none")
     corpus.check_fields(config.data)
+    corpus.training_weights(config.data)
     check_schedule(config.train)
     check_coverage(config)
 
@@ -106,7 +109,7 @@ def _read_rows(config: Config, tokenizers: Tokenizers, display: Display) -> Rows
     """Read and tokenize the training pairs, and print the report on them."""
     copies = config.model.copy != "none"
     dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
-    for line in report.lines():
+    for line in [*report.lines(), *_corpus_lines(config, dataset)]:
         display.print(line)
 
     def sample(epoch: int) -> Dataset:
@@ -121,7 +124,20 @@ def _read_rows(config: Config, tokenizers: Tokenizers, display: Display) -> Rows
         copies=copies,
         sample=sample if config.tokenizer.dropout else None,
         length_limit=report.length_limit,
+        weights=corpus.training_weights(config.data),
     )
+
+
+def _corpus_lines(config: Config, rows: Dataset) -> list[str]:
+    """Describe the training corpora, if they have tags or weights."""
+    tags, weights = corpus.corpus_tags(config.data), corpus.training_weights(config.data)
+    if not any(tags) and all(weight == 1 for weight in weights):
+        return []
+    counts = np.bincount(rows.with_format("numpy")["corpus"], minlength=len(weights)).tolist()
+    return [
+        f"corpus {number}: {count:,} pairs, weight {weight:g}, {f'tag {tag}' if tag else 'no tag'}"
+        for number, (count, weight, tag) in enumerate(zip(counts, weights, tags, strict=True), start=1)
+    ]
 
 
 def _count_too_long(pairs: Sequence[Pair], tokenizers: Tokenizers, limit: int) -> int:
@@ -168,7 +184,7 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, log: 
     hypotheses = translator.translate([pair.src for pair in pairs])
     for line in translator.notices.cut_lines(advice="raise it with search.max_length_ratio"):
         display.print(f"test: {line}")
-    write_atomically(run / "test.hyp", b"".join(map(corpus.as_line, hypotheses)))
+    write_atomically(run / "test.hyp", b"".join(map(as_line, hypotheses)))
     results = scores.score(hypotheses, [[pair.tgt for pair in pairs]], metrics=("bleu", "chrf"))
     log.write({"test_" + result.name: result.score for result in results} | signatures(results))
     for result in results:

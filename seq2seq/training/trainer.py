@@ -219,9 +219,10 @@ class Trainer:
         """Return the row numbers of each batch of the current epoch."""
         config, rows, epoch = self.config.train, self.rows, self.progress.epoch
         rows.start_epoch(epoch)
-        return plan_epoch(
-            rows.src_lengths, rows.tgt_lengths, batch_tokens=config.batch_tokens, seed=config.seed, epoch=epoch
-        )
+        drawn = rows.draw(seed=config.seed, epoch=epoch)
+        lengths = rows.src_lengths[drawn], rows.tgt_lengths[drawn]
+        plan = plan_epoch(*lengths, batch_tokens=config.batch_tokens, seed=config.seed, epoch=epoch)
+        return [drawn[batch] for batch in plan]
 
     def _try_largest_batch(self) -> None:
         """Try the largest batch, so that a run that does not fit into memory fails at its start; print the peak memory."""
