@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seq2seq.data.batching import Batch, collate
+from seq2seq.data.batching import Batch, collate, plan_epoch
 from seq2seq.data.limits import LengthLimit
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
@@ -80,6 +80,17 @@ class Rows:
         if not times.any():
             raise ValueError(f"data.train.weight draws none of the {len(times)} pairs in epoch {epoch}; raise it")
         return np.repeat(np.arange(len(times)), times)
+
+    def plan(self, *, batch_tokens: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """Sample and draw the rows of an epoch, and return the row numbers of each of its batches; see ``plan_epoch``."""
+        self.start_epoch(epoch)
+        drawn = self.draw(seed=seed, epoch=epoch)
+        lengths = self.src_lengths[drawn], self.tgt_lengths[drawn]
+        return [drawn[batch] for batch in plan_epoch(*lengths, batch_tokens=batch_tokens, seed=seed, epoch=epoch)]
+
+    def largest(self, plan: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the batch of a plan with the most positions, padding included."""
+        return max(plan, key=lambda rows: len(rows) * int(self.src_lengths[rows].max() + self.tgt_lengths[rows].max()))
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Collate rows into a batch."""

@@ -22,6 +22,13 @@ def add_tag(tag: str, text: str) -> str:
     return f"{tag_piece(tag)} {text}" if tag and text.strip() else text
 
 
+def without_tag(text: str, tags: Sequence[str]) -> str:
+    """Remove one of the tags and the space after it from the start of a text."""
+    for tag in tags:
+        text = text.removeprefix(f"{tag_piece(tag)} ")
+    return text
+
+
 def check_tag(tag: str, known: Sequence[str], *, setting: str) -> None:
     """Refuse a tag that a model does not know.
 
