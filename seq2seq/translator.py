@@ -342,7 +342,7 @@ class Translator:
                 self._warn_of_missing_tag(first_line + row)
             places, status = [0, min(length, most) - len(tag.ids)], "ok"
             if length > most:
-                places = split_places(segments, most - len(tag.ids)) if too_long == "split" else places
+                places = split_places(segments, max(most - len(tag.ids), 1)) if too_long == "split" else places
                 status = f"source_{too_long}"
                 done = "is cut to" if too_long == "cut" else f"is split into {len(places) - 1} parts of at most"
                 summary = "is cut to" if too_long == "cut" else "is split into parts of at most"

@@ -246,6 +246,19 @@ def test_lead(tmp_path: Path) -> None:
     )
 
 
+# ---- a hub data set
+
+
+def test_a_hub_folder_replaces_the_bundled_corpus(folder: Path) -> None:
+    (folder / "set").mkdir()
+    (folder / "train.jsonl").rename(folder / "set" / "train.jsonl")
+    (folder / "valid.jsonl").rename(folder / "set" / "validation.jsonl")
+    found = run("inspect", "--json", "data.hub=set", *SMALL)
+    assert found.exit_code == 0, (found.output, found.exception)
+    content = json.loads(found.stdout)
+    assert (content["report"]["pairs_read"], content["valid_pairs"]) == (82, 3)
+
+
 # ---- inspect
 
 SMALL = [
