@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from seq2seq.data.corpus import read_lines
+from seq2seq.data.lines import read_lines
 from seq2seq.translator import Translator
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "phrasebook"

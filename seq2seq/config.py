@@ -58,11 +58,18 @@ def _setting(
 
 @dataclass
 class FilesConfig:
-    """The files of one split: ``src`` and ``tgt`` (parallel files), or ``file`` (records); each is a name or a list."""
+    """The files of one split: ``src`` and ``tgt`` (parallel files), or ``file`` (records); each is a name or a list.
+
+    A name may have wildcards: ``part-*.parquet``. Each entry of a list is a corpus, which may have a tag and a weight.
+    """
 
     src: Any = None  # lines of source text; may be compressed (.gz)
     tgt: Any = None  # lines of target text, parallel to src; may be compressed (.gz)
-    file: Any = None  # records that hold source and target, .jsonl or .tsv; may be compressed (.gz)
+    file: Any = None  # records: .jsonl, .json, .tsv, .csv (these also .gz), .parquet; in Python also a datasets.Dataset
+    tag: Any = None  # tag of each corpus: de puts the piece <2de> before its sources; one value, or one for each entry
+    weight: Any = (
+        None  # of train: how many times an epoch draws each pair of a corpus; one value, or one for each entry
+    )
 
 
 @dataclass
@@ -73,11 +80,16 @@ class DataConfig:
     train: FilesConfig = field(default_factory=FilesConfig)  # files of the training pairs
     valid: FilesConfig = field(default_factory=FilesConfig)  # files of the validation pairs
     test: FilesConfig = field(default_factory=FilesConfig)  # optional: files to score when training ends
-    src_field: str = "src"  # source field of a record: key (JSONL), or column name or number from 0 (TSV)
+    hub: str | None = None  # data set of the hub (user/name), or a folder of its layout, for splits without files
+    hub_config: str | None = None  # configuration of that data set, if it has several
+    src_field: str = (
+        "src"  # source field of a record: key, also nested (translation.en), or column name or number from 0
+    )
     tgt_field: str = "tgt"  # target field of a record, likewise
     max_source_length: int = _setting(256, least=1)  # in pieces
     max_target_length: int = _setting(256, least=1)  # in pieces
     too_long: str = _setting("drop", choices=("drop", "cut"))  # drop or cut training pairs above these lengths
+    valid_share: float = _setting(0.0, least=0, below=1)  # share of the training pairs to hold out for validation
     valid_lines: int = _setting(0, least=0)  # validate on this many pairs from the start of data.valid; 0: all
 
 

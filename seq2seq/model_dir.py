@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from seq2seq.data.limits import LengthLimit
 from seq2seq.files import check_readable, expand_home, make_folder, read_file, write_atomically
 from seq2seq.model import Seq2Seq
 from seq2seq.text.factory import load_tokenizer
+from seq2seq.text.tags import TaggedTokenizer
 from seq2seq.text.tokenizer import Tokenizer
 
 FORMAT = 1
@@ -85,6 +86,8 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
         "data": {"max_source_length": settings.max_source_length},
         _CHECKSUM: {name: hashlib.sha256(file).hexdigest() for name, file in files.items()},
     }
+    if tokenizers.src.tags:
+        content["tags"] = list(tokenizers.src.tags)
     if settings.length_limit is not None:
         content["length_limit"] = dataclasses.asdict(settings.length_limit)
     write_atomically(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
@@ -145,7 +148,15 @@ def load_settings(folder: Path, *, restore: str = _RESTORE) -> tuple[Settings, T
         _read_tokenizer(kind, folder / name, checksum=checksums.get(name), restore=restore)
         for name in _tokenizer_names(settings.tokenizer)
     ]
-    return settings, Tokenizers(made[0], made[-1])
+    return settings, with_tags(Tokenizers(made[0], made[-1]), _parse_tags(content, path))
+
+
+def with_tags(tokenizers: Tokenizers, tags: Sequence[str]) -> Tokenizers:
+    """Add tags to the vocabulary of the source, which may be that of the target too."""
+    if not tags:
+        return tokenizers
+    src = TaggedTokenizer(tokenizers.src, tags)
+    return Tokenizers(src, src if tokenizers.tgt is tokenizers.src else tokenizers.tgt)
 
 
 def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tokenizers]:
@@ -212,6 +223,13 @@ def _parse_settings(content: Any, path: Path, restore: str) -> Settings:
         )
     except (TypeError, ValueError) as error:  # TypeError: a value that cannot be compared with the possible ones
         raise ValueError(f"{path}: {error}") from error
+
+
+def _parse_tags(content: dict[str, Any], path: Path) -> list[str]:
+    tags = content.get("tags", [])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
+        raise ValueError(f"{path} is damaged: tags must be a list of texts, but is {tags}; {_RESTORE}")
+    return tags
 
 
 def _check_shapes(settings: Settings, tokenizers: Tokenizers, weights: Mapping[str, Tensor]) -> None:

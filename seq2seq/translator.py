@@ -23,6 +23,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.penalties import Penalties
 from seq2seq.searchable import Provenance, Searchable, copied_positions
+from seq2seq.text.tags import add_tag, check_tag, split_tag
 from seq2seq.text.tokenizer import BOS, EOS, PAD, Segments
 from seq2seq.text.words import join_texts
 
@@ -93,6 +94,7 @@ class Translator:
     Args:
         length_limit: the limit of the length of a translation that was learned in training; None: 2 * source + 10.
         warns: whether the first three lines that are too long are named in the log.
+        tag: the tag before every source, see ``with_tag``; empty: none is added.
 
     Attributes:
         notices: counts of the lines translated so far, and of those that were cut.
@@ -106,12 +108,14 @@ class Translator:
         *,
         length_limit: LengthLimit | None = None,
         warns: bool = True,
+        tag: str = "",
     ) -> None:
         self.model = model
         self.tokenizers = tokenizers
         self.search_config = search
         self.length_limit = length_limit
         self.warns = warns
+        self.tag = tag
         self.notices = Notices()
         check_search(search, has_attention=model.has_attention)
 
@@ -138,7 +142,25 @@ class Translator:
         """
         changed = asdict(self.search_config) | {name: value for name, value in changes.items() if value is not None}
         search = from_container(SearchConfig, changed, "search.")
-        return Translator(self.model, self.tokenizers, search, length_limit=self.length_limit, warns=self.warns)
+        return self._copy(search, self.tag)
+
+    def with_tag(self, tag: str) -> Translator:
+        """Copy the translator with a tag before every source; model and tokenizers are the same objects.
+
+        >>> Translator.load("runs/mine").with_tag("de").translate(["A man sleeps."])  # doctest: +SKIP
+
+        Args:
+            tag: one of ``tokenizers.src.tags``, the tags of the training data.
+
+        Raises:
+            ValueError: the model does not know the tag.
+        """
+        check_tag(tag, self.tokenizers.src.tags, setting="the tag")
+        return self._copy(self.search_config, tag)
+
+    def _copy(self, search: SearchConfig, tag: str) -> Translator:
+        limit, warns = self.length_limit, self.warns
+        return Translator(self.model, self.tokenizers, search, length_limit=limit, warns=warns, tag=tag)
 
     def translate(self, lines: Iterable[str], *, first_line: int = 1) -> list[str]:
         """Translate lines; a blank line gives an empty line.
@@ -344,19 +366,23 @@ class Translator:
     def _read(self, lines: Sequence[str], first_line: int, too_long: str) -> Iterator[_Source]:
         """Segment lines into pieces; cut or split lines that are too long, and warn about them."""
         most = self.model.max_source_length
-        for row, (segments, length, exact) in enumerate(segment_beginnings(self.tokenizers.src, lines, most)):
+        tagged = [add_tag(self.tag, line) for line in lines]
+        for row, (segments, length, exact) in enumerate(segment_beginnings(self.tokenizers.src, tagged, most)):
+            tag, rest = split_tag(segments, self.tokenizers.src, added=self.tag)
+            if rest.ids and self.tokenizers.src.tags and not tag.ids:
+                self._warn_of_missing_tag(first_line + row)
             if length <= most:
-                yield self._source(row, segments, "ok")
+                yield self._source(row, tag, rest, "ok")
                 continue
             number, done = str(length) if exact else f"at least {length}", "is cut to"
             if too_long == "cut":
-                yield self._source(row, segments, "source_cut")
+                yield self._source(row, tag, rest, "source_cut")
             else:
                 pieces = parts = 0
-                for part in split_text(self.tokenizers.src, lines[row], most):
-                    yield self._source(row, part, "source_split")
+                for part in self._split(lines[row], tag, most):
+                    yield self._source(row, tag, part, "source_split")
                     pieces, parts = pieces + len(part.ids), parts + 1
-                number, done = str(pieces), f"is split into {parts} parts of at most"
+                number, done = str(pieces + len(tag.ids)), f"is split into {parts} parts of at most"
             limit = f"{most}, the model's data.max_source_length"
             self.notices.warn(
                 f"line {first_line + row} has {number} pieces and {done} {limit}",
@@ -364,11 +390,25 @@ class Translator:
                 shown=self.warns,
             )
 
-    def _source(self, row: int, segments: Segments, status: str) -> _Source:
-        """Convert the pieces of a line, or of a part of it."""
-        ids, pieces, spans = segments
+    def _split(self, line: str, tag: Segments, most: int) -> Iterator[Segments]:
+        """Split a long line into parts that fit after its tag; the spans are those of the line."""
+        written = 0 if self.tag or not tag.ids else len(tag.pieces[0]) + 1  # characters of a tag that the line holds
+        for ids, pieces, spans in split_text(self.tokenizers.src, line[written:], max(most - len(tag.ids), 1)):
+            yield Segments(ids, pieces, [(start + written, end + written) for start, end in spans])
+
+    def _source(self, row: int, tag: Segments, rest: Segments, status: str) -> _Source:
+        """Convert the pieces of a line, or of a part of it, and of the tag before it."""
+        ids, pieces, spans = tag.ids + rest.ids, tag.pieces + rest.pieces, tag.spans + rest.spans
         copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
         return _Source(row, ids, pieces, spans, *copied, status=status)
+
+    def _warn_of_missing_tag(self, number: int) -> None:
+        tags = ", ".join(self.tokenizers.src.tags)
+        self.notices.warn(
+            f"line {number} has no tag, but the model was trained with the tags {tags}; give one of them with --tag",
+            summary=f"have no tag, but the model was trained with the tags {tags}",
+            shown=self.warns,
+        )
 
     def _batches(self, sources: list[_Source]) -> list[list[int]]:
         """Group the rows that are not blank into batches of similar length."""

@@ -181,7 +181,7 @@ def is_redirection(words: list[str], at: int) -> bool:
 
 
 def run_seq2seq(arguments: list[str], given: bytes = b"") -> str:
-    if arguments[0] == "train":
+    if arguments[0] in ("train", "inspect"):
         settings = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
         name = settings.get("name", settings.get("experiment", settings.get("data", "phrasebook")))
         shutil.rmtree(Path("runs") / name, ignore_errors=True)

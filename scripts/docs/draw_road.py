@@ -76,7 +76,7 @@ class Box:
         return self.x + self.width // 2
 
 
-PAIR = Box("Text pair", ("A man sleeps.", "Un homme dort."), "data/corpus.py", 24, 48, 162)
+PAIR = Box("Text pair", ("A man sleeps.", "Un homme dort."), "data/sources.py", 24, 48, 162)
 TOKENIZER = Box("Tokenizer", ("text to pieces,", "pieces to ids"), "text/tokenizer.py", 219, 48, 162)
 BATCH = Box("Batch", ("src (B, S), tgt_in and", "tgt_out (B, T), padded"), "data/batching.py", 414, 48, 162)
 ENCODER = Box("Encoder", ("reads the source", "in both directions"), "layers/encoder.py", 609, 48, 162)

@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | translate | evaluate | score | serve | plot | gradients | selfcheck.
+"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | plot | gradients | selfcheck.
 
 Commands import torch and other large packages when they run, so that ``--help`` answers at once.
 """
@@ -16,6 +16,7 @@ import typer.core
 from seq2seq.commands.errors import fail, one_line_errors
 from seq2seq.commands.evaluate import evaluate
 from seq2seq.commands.gradients import gradients
+from seq2seq.commands.inspect import inspect
 from seq2seq.commands.plot import plot
 from seq2seq.commands.process import INTERRUPTED, ignore_interrupts, prepare_process
 from seq2seq.commands.score import score
@@ -62,6 +63,7 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     help="Train a model; seq2seq train --help lists the settings.",
 )(train)
+app.command()(inspect)
 app.command()(translate)
 app.command()(evaluate)
 app.command()(score)

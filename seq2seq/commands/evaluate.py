@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.commands.options import Device, DeviceOption, ReportFormat, ThreadsOption, load_translator, named_path
+from seq2seq.commands.options import (
+    Device,
+    DeviceOption,
+    ReportFormat,
+    SrcField,
+    Tag,
+    ThreadsOption,
+    load_translator,
+    named_path,
+)
 from seq2seq.commands.streams import check_line_counts
 
 
@@ -18,7 +27,9 @@ def evaluate(
     src: Annotated[
         Path | None,
         typer.Option(
-            parser=named_path, metavar="FILE", help="Source lines, for MODEL or for --metric summary and its measures."
+            parser=named_path,
+            metavar="FILE",
+            help="Source lines or records, for MODEL or for --metric summary and its measures.",
         ),
     ] = None,
     hyp: Annotated[
@@ -26,13 +37,18 @@ def evaluate(
         typer.Option(
             parser=named_path,
             metavar="FILE",
-            help="Translations to score, instead of MODEL and --src. With several, each is compared with the first.",
+            help="Translations to score (lines or records), instead of MODEL and --src. With several, each is compared "
+            "with the first.",
         ),
     ] = None,
     ref: Annotated[
         list[Path] | None,
-        typer.Option(parser=named_path, metavar="FILE", help="Reference lines; may be given several times."),
+        typer.Option(parser=named_path, metavar="FILE", help="Reference lines or records; may be given several times."),
     ] = None,
+    src_field: SrcField = None,
+    hyp_field: Annotated[str | None, typer.Option(help="Field of --hyp records.", show_default="translation")] = None,
+    ref_field: Annotated[str | None, typer.Option(help="Field of --ref records.", show_default="tgt")] = None,
+    tag: Tag = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,19 +75,23 @@ def evaluate(
 
     The numbers in brackets are the 95 % bootstrap interval (1000 samples, seed 12345).
     """
-    from seq2seq.data.corpus import read_lines
+    from seq2seq.commands.texts import read_texts
     from seq2seq.metrics import scores as scoring
     from seq2seq.metrics import significance
 
+    for name, value, needs in (("--hyp-field", hyp_field, hyp), ("--src-field", src_field, src), ("--tag", tag, model)):
+        if value is not None and not needs:
+            raise ValueError(f"{name} has no effect without {_NEEDED[name]}; remove it")
     metrics = tuple(metric or ["bleu"])
     required_by = next((name for name in metrics if scoring.requires_sources([name])), None)
     given = _scored_files(model, src, hyp or [], ref or [], required_by)
     scoring.check_names(metrics, tokenize, lowercase)
     if len(given) > 1:
         significance.check_comparable(metrics)
-    systems = [list(read_lines(path)) for path in given]
-    references = [list(read_lines(path)) for path in ref or []]
-    sources = list(read_lines(src)) if src and hyp else systems[0] if src else None
+    src_texts = list(read_texts(src, src_field, "--src-field", "src")) if src else []
+    systems = [list(read_texts(path, hyp_field, "--hyp-field", "translation")) for path in hyp or []] or [src_texts]
+    references = [list(read_texts(path, ref_field, "--ref-field", "tgt")) for path in ref or []]
+    sources = src_texts if src else None
     others = [*zip(given[1:], systems[1:], strict=True), *zip(ref or [], references, strict=True)]
     if src and hyp and sources is not None:
         others.append((src, sources))
@@ -86,13 +106,16 @@ def evaluate(
         return
     hypotheses = systems[0]
     if model is not None:
-        translator = load_translator(model, device, threads)
+        translator = load_translator(model, device, threads, tag)
         hypotheses = translator.translate(systems[0])
         translator.log_notices(advice="translate with a higher --max-length-ratio and evaluate with --hyp")
     scores = scoring.score(
         hypotheses, references, metrics=metrics, tokenize=tokenize, lowercase=lowercase, sources=sources, intervals=True
     )
     typer.echo(scoring.report_scores(scores, format.value))
+
+
+_NEEDED = {"--hyp-field": "--hyp", "--src-field": "--src", "--tag": "MODEL"}
 
 
 def _scored_files(

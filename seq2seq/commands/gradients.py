@@ -97,7 +97,7 @@ def _check_outputs(models: list[str], src: Path, tgt: Path | None, json_file: Pa
 
 def _read_pairs(translator: Translator, src: Path, tgt: Path | None, max_lines: int) -> tuple[list[str], list[str]]:
     """Read the first lines that are not blank, with their targets."""
-    from seq2seq.data.corpus import read_lines
+    from seq2seq.data.lines import read_lines
 
     sources = list(read_lines(src))
     targets = [""] * len(sources)

@@ -102,10 +102,23 @@ BatchTokens = Annotated[
 ]
 
 
-def load_translator(model: str, device: Device, threads: int) -> Translator:
+Tag = Annotated[
+    str | None,
+    typer.Option(help="Tag before every source, for a model trained with tags (data.train.tag); de stands for <2de>."),
+]
+SrcField = Annotated[
+    str | None,
+    typer.Option(
+        help="Source field of records: key, also nested (translation.en), or column name or number.", show_default="src"
+    ),
+]
+
+
+def load_translator(model: str, device: Device, threads: int, tag: str | None = None) -> Translator:
     """Load a model for a command."""
     from seq2seq.threads import set_threads
     from seq2seq.translator import Translator
 
     set_threads(threads, name="--threads")
-    return Translator.load(model, device=device.value)
+    translator = Translator.load(model, device=device.value)
+    return translator if tag is None else translator.with_tag(tag)

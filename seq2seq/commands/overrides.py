@@ -36,7 +36,7 @@ def for_hydra(settings: Sequence[str], *, own_config: bool = False, sweeps: bool
     expanded = [part for setting in settings for part in _expanded(setting)]
     check_keys(expanded)
     chosen = {group for group in GROUPS if any(re.match(rf"{group}=(?!null$)", setting) for setting in expanded)}
-    names_files = any(re.match(r"\+*data\.(train|valid)\b", setting) for setting in expanded)
+    names_files = any(re.match(r"\+*data\.(train|valid|hub)\b", setting) for setting in expanded)
     choices = []
     if names_files and not chosen & {"data", "experiment"}:
         choices.append("data=files")

@@ -7,14 +7,31 @@ from typing import Annotated
 
 import typer
 
-from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption, load_translator, named_path
+from seq2seq.commands.options import (
+    Device,
+    DeviceOption,
+    Model,
+    SrcField,
+    Tag,
+    ThreadsOption,
+    load_translator,
+    named_path,
+)
 from seq2seq.commands.streams import check_line_counts
 
 
 def score(
     model: Model,
-    src: Annotated[Path, typer.Option(parser=named_path, metavar="FILE", help="Source lines.")],
-    tgt: Annotated[Path, typer.Option(parser=named_path, metavar="FILE", help="Target lines.")],
+    src: Annotated[
+        Path,
+        typer.Option(
+            parser=named_path, metavar="FILE", help="Source lines, or records (.jsonl, .json, .tsv, .csv, .parquet)."
+        ),
+    ],
+    tgt: Annotated[Path, typer.Option(parser=named_path, metavar="FILE", help="Target lines or records.")],
+    src_field: SrcField = None,
+    tgt_field: Annotated[str | None, typer.Option(help="Target field of records.", show_default="tgt")] = None,
+    tag: Tag = None,
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
@@ -22,11 +39,12 @@ def score(
 
     The logarithm is natural. The end of the sentence is part of the target.
     """
-    from seq2seq.data.corpus import read_lines
+    from seq2seq.commands.texts import read_texts
 
-    sources, targets = list(read_lines(src)), list(read_lines(tgt))
+    sources = list(read_texts(src, src_field, "--src-field", "src"))
+    targets = list(read_texts(tgt, tgt_field, "--tgt-field", "tgt"))
     check_line_counts(src, sources, tgt, targets)
-    translator = load_translator(model, device, threads)
+    translator = load_translator(model, device, threads, tag)
     for token_log_probs in translator.score(sources, targets):
         typer.echo(f"{sum(token_log_probs):.6f}")
     translator.log_notices()

@@ -20,6 +20,8 @@ from seq2seq.commands.options import (
     MinLength,
     Model,
     NBest,
+    SrcField,
+    Tag,
     ThreadsOption,
     load_translator,
     named_path,
@@ -28,7 +30,8 @@ from seq2seq.commands.streams import check_output, model_files, named_file, outp
 from seq2seq.data.notices import MAX_NAMED
 
 if TYPE_CHECKING:
-    from seq2seq.translator import Translator
+    from seq2seq.commands.texts import InputRecords
+    from seq2seq.translator import Translation, Translator
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +57,12 @@ def translate(
         typer.Option(
             parser=named_path,
             metavar="FILE",
-            help="File of source lines, also gzip-compressed. Default, and -: standard input.",
+            help="File of source lines, also gzip-compressed, or of records (.jsonl, .json, .tsv, .csv, .parquet). "
+            "Default, and -: lines of standard input, or JSON lines with --src-field.",
         ),
     ] = None,
+    src_field: SrcField = None,
+    tag: Tag = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -76,7 +82,11 @@ def translate(
     too_long: Annotated[TooLong | None, typer.Option(help="Cut or split sources above the model's limit.")] = None,
     batch_tokens: BatchTokens = None,
     format: Annotated[
-        Format, typer.Option(help="text, or jsonl with scores, pieces and alignment (a list per line with --n-best).")
+        Format,
+        typer.Option(
+            help="text, or jsonl with scores, pieces and alignment (a list per line with --n-best), beside the other keys "
+            "of an input record."
+        ),
     ] = Format.TEXT,
     strict: Annotated[
         bool,
@@ -93,12 +103,14 @@ def translate(
     """
     if n_best > 1 and format is not Format.JSONL:
         raise ValueError("--n-best above 1 gives several translations per line and requires --format jsonl")
-    from seq2seq.data.corpus import as_line, read_lines
+    from seq2seq.commands.texts import InputRecords, check_no_field, has_records
+    from seq2seq.data.lines import as_line, read_lines
+    from seq2seq.data.records import Field
     from seq2seq.data.stream import chunks
 
     input, output = named_file(input), named_file(output)
     check_output(output, [input, *model_files(model)])
-    translator = load_translator(model, device, threads).with_search(
+    translator = load_translator(model, device, threads, tag).with_search(
         beam_size=beam_size,
         length_penalty=length_penalty,
         max_length_ratio=max_length_ratio,
@@ -110,11 +122,19 @@ def translate(
     invalid = InvalidLines()
     on_invalid = None if strict else invalid.add
     source, name = (input, str(input)) if input else (standard_input(), "standard input")
-    remaining = chunks(read_lines(source, name, on_invalid=on_invalid))
+    records = None
+    if has_records(input) or (input is None and src_field is not None):
+        records = InputRecords(source, name, Field(src_field or "src", "--src-field"))
+        texts_read = records.texts()
+    else:
+        check_no_field(Path(name), src_field, "--src-field")
+        texts_read = read_lines(source, name, on_invalid=on_invalid)
+    remaining = chunks(texts_read)
     first_chunk = next(remaining, [])  # read before the output is opened: an unreadable input must not erase it
     try:
         with output_stream(output) as stream:
-            for texts in _translated(translator, itertools.chain([first_chunk], remaining), format, n_best, invalid):
+            every_chunk = itertools.chain([first_chunk], remaining)
+            for texts in _translated(translator, every_chunk, format, n_best, invalid, records):
                 stream.write(b"".join(map(as_line, texts)))
     finally:
         invalid.warn(name)
@@ -160,7 +180,12 @@ class InvalidLines:
 
 
 def _translated(
-    translator: Translator, line_chunks: Iterator[list[str]], format: Format, n_best: int, invalid: InvalidLines
+    translator: Translator,
+    line_chunks: Iterator[list[str]],
+    format: Format,
+    n_best: int,
+    invalid: InvalidLines,
+    records: InputRecords | None,
 ) -> Iterator[Sequence[str]]:
     """Yield the output lines of every chunk."""
     first_line = 1
@@ -170,9 +195,14 @@ def _translated(
             yield translator.translate(chunk, first_line=first_line)
         else:
             found = translator.search(chunk, n_best=n_best, first_line=first_line)
-            records = [
-                [translation.as_dict() | {"invalid_utf8": mark} for translation in best]
-                for best, mark in zip(found, marks, strict=True)
-            ]
-            yield [json.dumps(best if n_best > 1 else best[0], ensure_ascii=False) for best in records]
+            yield [_json_line(best, mark, n_best, records) for best, mark in zip(found, marks, strict=True)]
         first_line += len(chunk)
+
+
+def _json_line(best: Sequence[Translation], invalid: bool, n_best: int, records: InputRecords | None) -> str:
+    """Write the translations of a line, or of a record with its other values, as JSON."""
+    results = [translation.as_dict() | {"invalid_utf8": invalid} for translation in best]
+    if records is not None:
+        values = records.pop(results[0].__contains__)
+        results = [values | result for result in results]
+    return json.dumps(results if n_best > 1 else results[0], ensure_ascii=False, default=str)

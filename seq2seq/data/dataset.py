@@ -18,7 +18,7 @@ import numpy as np
 from seq2seq.config import DataConfig
 from seq2seq.data.beginnings import characters_at_first, segment_beginnings
 from seq2seq.data.copy_ids import extended_target_ids, source_copies
-from seq2seq.data.corpus import Pair, given, read_pairs, sources, unreadable
+from seq2seq.data.corpus import Pair, read_corpus_pairs, split_stamps
 from seq2seq.data.limits import learn_limit
 from seq2seq.data.report import Lengths, Repeats, Report
 from seq2seq.files import write_atomically
@@ -27,7 +27,7 @@ from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
 if TYPE_CHECKING:
     import datasets
 
-_CACHE_VERSION = 3  # increase it when a change of the code gives other rows or another report
+_CACHE_VERSION = 4  # increase it when a change of the code gives other rows or another report
 
 
 def training_set(
@@ -44,8 +44,8 @@ def training_set(
 
     Returns:
         The memory-mapped rows and the report on them. The columns are src_ids and tgt_ids (int32, without bos and eos),
-        copy_ids (empty without copying), src_length, tgt_length, and line (number of the pair among all pairs read, from
-        1).
+        copy_ids (empty without copying), src_length, tgt_length, line (number of the pair among all training pairs, from 1)
+        and corpus (number of the corpus of the pair, from 0).
 
     Raises:
         ValueError: the settings do not fit the files, or no pair is left.
@@ -75,8 +75,8 @@ def _find_or_make(
 ) -> tuple[datasets.Dataset, Report]:
     texts = _text_set(data)
     key = _key(
-        [_stamps(data, split) for split in ("train", "valid", "test")],
-        [data.src_field, data.tgt_field, data.max_source_length, data.max_target_length, data.too_long],
+        [_text_key(data, split) for split in ("train", "valid", "test")],
+        [data.max_source_length, data.max_target_length, data.too_long],
         [src_tokenizer.identity, tgt_tokenizer.identity, copies],
     )
     stored = Path(texts.cache_files[0]["filename"]).with_name(f"report-{key}.json")
@@ -107,7 +107,7 @@ def sampled_set(
     deterministic one. The result depends only on the arguments.
     """
     tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
-    key = _key(_stamps(data, "train"), dropout, seed, epoch)
+    key = _key(_text_key(data, "train"), dropout, seed, epoch)
     with _cache_errors():
         return _map(_text_set(data), tokenize, key, keep_in_memory=True, load_from_cache_file=False)
 
@@ -129,13 +129,14 @@ def _map(texts: datasets.Dataset, tokenize: _Tokenize, key: str, **cache: bool) 
             src_length=number,
             tgt_length=number,
             line=datasets.Value("int64"),
+            corpus=number,
         ),
         new_fingerprint=key,
         **cache,
     )
 
 
-_COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line")
+_COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line", "corpus")
 
 
 class _Tokenize:
@@ -160,10 +161,13 @@ class _Tokenize:
         self._repeats = Repeats(data) if sampling is None else None
         self._unknown = [0, 0]
         self._report = Report(
-            too_long=data.too_long, max_source_length=data.max_source_length, max_target_length=data.max_target_length
+            valid_share=data.valid_share,
+            too_long=data.too_long,
+            max_source_length=data.max_source_length,
+            max_target_length=data.max_target_length,
         )
 
-    def __call__(self, texts: dict[str, list[str]], positions: list[int]) -> dict[str, list[Any]]:
+    def __call__(self, texts: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
         if self._repeats:
             self._repeats.add(map(Pair, texts["src"], texts["tgt"]))
         src_tokenizer, tgt_tokenizer = self._tokenizers
@@ -176,7 +180,7 @@ class _Tokenize:
             seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
             sources = _sample(src_tokenizer, texts["src"], dropout, seeds[0], max_length=self._limits[0])
             targets = _sample(tgt_tokenizer, texts["tgt"], dropout, seeds[1], max_length=self._limits[1])
-        for source, target, position in zip(sources, targets, positions, strict=True):
+        for source, target, position, corpus in zip(sources, targets, positions, texts["corpus"], strict=True):
             if not self._keep(source.ids, target.ids):
                 continue
             src, tgt = source.ids[: self._limits[0]], target.ids
@@ -187,7 +191,8 @@ class _Tokenize:
             tgt = tgt[: self._limits[1]]
             self._unknown[0] += src.count(UNK)
             self._unknown[1] += tgt.count(UNK)
-            for name, value in zip(_COLUMNS, (src, copy_ids, tgt, len(src), len(tgt), position + 1), strict=True):
+            values = (src, copy_ids, tgt, len(src), len(tgt), position + 1, corpus)
+            for name, value in zip(_COLUMNS, values, strict=True):
                 columns[name].append(value)
         return columns
 
@@ -242,19 +247,19 @@ def _text_set(data: DataConfig) -> datasets.Dataset:
     """Read the training pairs into a memory-mapped dataset of texts."""
     import datasets
 
-    def rows() -> Iterator[dict[str, str]]:
-        pairs = read_pairs(data.train, data, "train")
+    def rows() -> Iterator[dict[str, Any]]:
+        pairs = read_corpus_pairs(data.train, data, "train")
         first = next(pairs, None)
         if first is None:
             raise ValueError("data.train must hold at least one pair, but its files are empty")
-        yield first._asdict()
-        for pair in pairs:
-            yield pair._asdict()
+        for pair, corpus in itertools.chain([first], pairs):
+            yield {"src": pair.src, "tgt": pair.tgt, "corpus": corpus}
 
-    key = _key(_stamps(data, "train"), [data.src_field, data.tgt_field])
+    key = _key(_text_key(data, "train"))
     text = datasets.Value("string")
+    features = datasets.Features(src=text, tgt=text, corpus=datasets.Value("int32"))
     try:
-        return datasets.Dataset.from_generator(rows, features=datasets.Features(src=text, tgt=text), fingerprint=key)
+        return datasets.Dataset.from_generator(rows, features=features, fingerprint=key)
     except datasets.exceptions.DatasetGenerationError as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, ValueError | OSError):
@@ -264,19 +269,9 @@ def _text_set(data: DataConfig) -> datasets.Dataset:
         raise
 
 
-def _stamps(data: DataConfig, split: str) -> list[tuple[str, int, int]]:
-    """List path, size and modification time of every file of a split."""
-    files = getattr(data, split)
-    if split != "train" and not given(files):
-        return []
-    stamps = []
-    for path in itertools.chain.from_iterable(sources(files, data, split)):
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise unreadable(str(path), error) from None
-        stamps.append((str(path.resolve()), stat.st_size, stat.st_mtime_ns))
-    return stamps
+def _text_key(data: DataConfig, split: str) -> list[Any]:
+    """Return plain values that identify the texts of a split: its sources, and the settings that choose texts of them."""
+    return [split_stamps(data, split), data.src_field, data.tgt_field, data.valid_share, getattr(data, split).tag]
 
 
 def _key(*values: Any) -> str:

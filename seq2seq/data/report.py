@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seq2seq.config import DataConfig
-from seq2seq.data.corpus import Pair, given, read_pairs
+from seq2seq.data.corpus import Pair, has_split, read_pairs
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 
 
@@ -47,6 +47,9 @@ class Report:
     tgt_lengths: Lengths = field(default_factory=Lengths)
     src_unknown: float = 0.0  # share of unknown pieces, 0 to 1
     tgt_unknown: float = 0.0
+    valid_share: float = (
+        0.0  # data.valid_share: the share of pairs that were held out for validation, not read as train
+    )
     overlap: dict[str, int] = field(default_factory=dict)  # see ``Repeats.overlap``
     length_limit: LengthLimit = STANDARD_LIMIT  # the limit learned from the kept pairs, see ``learn_limit``
     uncovered: float = 0.0  # share of the kept pairs whose target is longer than this limit, 0 to 1
@@ -92,8 +95,10 @@ class Report:
         for split in ("valid", "test"):
             if f"{split}_pairs" in self.overlap:
                 pairs, same, sources = (self.overlap[f"{split}_{count}"] for count in _OVERLAPS)
+                taken = split == "valid" and self.valid_share
+                origin = f", held out from data.train by data.valid_share={self.valid_share:g}" if taken else ""
                 lines.append(
-                    f"{split}: {pairs:,} pairs; {same:,} of these pairs and {sources:,} of their sources also occur in train"
+                    f"{split}: {pairs:,} pairs{origin}; {same:,} of these pairs and {sources:,} of their sources also occur in train"
                 )
         return lines
 
@@ -111,7 +116,7 @@ class Repeats:
     def __init__(self, data: DataConfig) -> None:
         self._held_out: dict[str, list[tuple[int, int]]] = {}
         for split in ("valid", "test"):
-            if given(getattr(data, split)):
+            if has_split(data, split):
                 pairs = read_pairs(getattr(data, split), data, split)
                 self._held_out[split] = [(hash(pair), hash(pair.src)) for pair in pairs]
         self._held_out_sources = {source for hashes in self._held_out.values() for _, source in hashes}

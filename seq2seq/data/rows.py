@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seq2seq.data.batching import Batch, collate
+from seq2seq.data.batching import Batch, collate, plan_epoch
 from seq2seq.data.limits import LengthLimit
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 if TYPE_CHECKING:
     import datasets
+
+
+_DRAW = 1  # separates the random numbers of ``Rows.draw`` from those of ``plan_epoch``
 
 
 class Rows:
@@ -24,6 +27,7 @@ class Rows:
         copies: whether batches hold copy ids.
         sample: returns the rows of an epoch, given its number, for random segmentations; these are held in memory.
         length_limit: the limit that was learned from the pairs, see ``learn_limit``.
+        weights: how many times an epoch draws each pair of a corpus, by the number of the corpus.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class Rows:
         copies: bool = False,
         sample: Callable[[int], datasets.Dataset] | None = None,
         length_limit: LengthLimit | None = None,
+        weights: Sequence[float] = (1.0,),
     ) -> None:
         self.copies = copies
         self.length_limit = length_limit
@@ -42,6 +47,10 @@ class Rows:
         for name in ("src_length", "src_ids", "copy_ids", "tgt_length", "tgt_ids"):
             for chunk in dataset.data.column(name).chunks:
                 digest.update((chunk.flatten() if name.endswith("ids") else chunk).to_numpy().tobytes())
+        self._weights: np.ndarray | None = None  # of each row; None if all are 1
+        if any(weight != 1 for weight in weights):
+            self._weights = np.asarray(weights)[np.asarray(dataset["corpus"])]
+            digest.update(self._weights.tobytes())
         self.fingerprint = digest.hexdigest()
 
     def _use(self, dataset: Any) -> None:
@@ -54,6 +63,34 @@ class Rows:
         if self._sample and epoch != self._epoch:
             self._use(self._sample(epoch))
             self._epoch = epoch
+
+    def draw(self, *, seed: int, epoch: int) -> np.ndarray:
+        """Return the numbers of the rows of an epoch; without weights, every row once.
+
+        A row of weight 2.3 is drawn twice, and in a random 30 % of the epochs once more. The result depends only on the
+        arguments and the rows.
+
+        Raises:
+            ValueError: no row is drawn.
+        """
+        if self._weights is None:
+            return np.arange(len(self.src_lengths))
+        random = np.random.Generator(np.random.PCG64([seed, epoch, _DRAW]))
+        times = np.floor(self._weights + random.random(len(self._weights))).astype(np.int64)
+        if not times.any():
+            raise ValueError(f"data.train.weight draws none of the {len(times)} pairs in epoch {epoch}; raise it")
+        return np.repeat(np.arange(len(times)), times)
+
+    def plan(self, *, batch_tokens: int, seed: int, epoch: int) -> list[np.ndarray]:
+        """Sample and draw the rows of an epoch, and return the row numbers of each of its batches; see ``plan_epoch``."""
+        self.start_epoch(epoch)
+        drawn = self.draw(seed=seed, epoch=epoch)
+        lengths = self.src_lengths[drawn], self.tgt_lengths[drawn]
+        return [drawn[batch] for batch in plan_epoch(*lengths, batch_tokens=batch_tokens, seed=seed, epoch=epoch)]
+
+    def largest(self, plan: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the batch of a plan with the most positions, padding included."""
+        return max(plan, key=lambda rows: len(rows) * int(self.src_lengths[rows].max() + self.tgt_lengths[rows].max()))
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Collate rows into a batch."""

@@ -40,6 +40,7 @@ class Tokenizer(ABC):
     """
 
     size: int  # number of ids
+    tags: tuple[str, ...] = ()  # the tags that a text may begin with, see ``tags.TaggedTokenizer``
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without bos and eos. A blank text has no ids."""

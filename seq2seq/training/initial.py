@@ -13,6 +13,7 @@ from seq2seq.data import corpus
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tags import check_tag
 from seq2seq.training.state import has_state, new_run_advice
 
 # Settings that may differ from those of train.init_from: every kind of dropout, since dropout has no parameters.
@@ -27,8 +28,10 @@ def find_tokenizers(config: Config, run: Path) -> Tokenizers:
     A run that has saved its state uses its saved tokenizers.
 
     Raises:
-        ValueError: train.init_from is not a model, or its tokenizer settings differ from the configuration.
+        ValueError: train.init_from is not a model, its tokenizer settings differ from the configuration, or it lacks a tag
+            of the training data.
     """
+    tags = corpus.training_tags(config.data)
     last = run / "last"
     if has_state(last):
         return model_dir.load_settings(last, restore=f"restore it, or {new_run_advice(run)}")[1]
@@ -37,14 +40,18 @@ def find_tokenizers(config: Config, run: Path) -> Tokenizers:
         _compare(
             settings.tokenizer, config.tokenizer, path=config.train.init_from, group="tokenizer", ignore={"dropout"}
         )
+        for tag in tags:
+            check_tag(
+                tag, tokenizers.src.tags, setting=f"with train.init_from={config.train.init_from}, data.train.tag"
+            )
         return tokenizers
     data = config.data
     if config.tokenizer.shared:
         texts = (text for side in ("src", "tgt") for text in corpus.training_text(data, side))
         tokenizer = train_tokenizer(texts, config.tokenizer)
-        return Tokenizers(tokenizer, tokenizer)
+        return model_dir.with_tags(Tokenizers(tokenizer, tokenizer), tags)
     src, tgt = (train_tokenizer(corpus.training_text(data, side), config.tokenizer) for side in ("src", "tgt"))
-    return Tokenizers(src, tgt)
+    return model_dir.with_tags(Tokenizers(src, tgt), tags)
 
 
 def initial_model(settings: Settings, tokenizers: Tokenizers, init_from: str | None) -> Seq2Seq:

@@ -136,11 +136,20 @@ def write_config(run: Path, config: Config) -> None:
     Raises:
         ValueError: it cannot be written.
     """
-    text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)
     try:
         write_atomically(run / RUN_CONFIG, text.encode())
     except OSError as error:
         raise _unwritable(error) from error
+
+
+def _plain(value: Any) -> Any:
+    """Replace data sets in nested settings by their descriptions."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return f"datasets.Dataset of {len(value)} rows" if hasattr(value, "select_columns") else value
 
 
 def _unwritable(error: OSError) -> ValueError:

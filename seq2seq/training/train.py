@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from seq2seq import model_dir
@@ -18,6 +19,8 @@ from seq2seq.data import corpus
 from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.corpus import Pair
 from seq2seq.data.dataset import sampled_set, training_set
+from seq2seq.data.lines import as_line
+from seq2seq.data.report import Report
 from seq2seq.data.rows import Rows
 from seq2seq.files import write_atomically
 from seq2seq.layers.fast.cells import FAST_CELLS
@@ -54,7 +57,7 @@ def train(config: Config) -> float:
         Stopped: SIGINT or SIGTERM; the state is saved.
     """
     config = with_saved_defaults(checked(config))
-    _check(config)
+    check_together(config)
     device = find_device(config.train.device)
     precision = Precision(config.train.precision, device)
     set_threads(config.train.threads, name="train.threads")
@@ -65,9 +68,11 @@ def train(config: Config) -> float:
         display.print(f"continuing {run}")
 
     valid = corpus.read_split(config.data, "valid")
-    test = corpus.read_split(config.data, "test") if corpus.given(config.data.test) else []
+    test = corpus.read_split(config.data, "test") if corpus.has_split(config.data, "test") else []
     tokenizers = find_tokenizers(config, run)
-    rows = _read_rows(config, tokenizers, display)
+    rows, report = read_rows(config, tokenizers)
+    for line in [*report.lines(), *corpus_lines(config, rows)]:
+        display.print(line)
     _report_cut_sources(valid, tokenizers, config, display)
 
     settings = model_dir.settings_of(config, rows.length_limit)
@@ -92,22 +97,21 @@ def train(config: Config) -> float:
     return best
 
 
-def _check(config: Config) -> None:
+def check_together(config: Config) -> None:
     """Check settings that depend on each other, before any data is read."""
     check_tokenizer(config.tokenizer)
     check_model(config.model, shared=config.tokenizer.shared)
     check_search(config.search, has_attention=config.model.attention != "none")
     corpus.check_fields(config.data)
+    corpus.training_weights(config.data)
     check_schedule(config.train)
     check_coverage(config)
 
 
-def _read_rows(config: Config, tokenizers: Tokenizers, display: Display) -> Rows:
-    """Read and tokenize the training pairs, and print the report on them."""
+def read_rows(config: Config, tokenizers: Tokenizers) -> tuple[Rows, Report]:
+    """Read and tokenize the training pairs; return them with the report on them."""
     copies = config.model.copy != "none"
     dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
-    for line in report.lines():
-        display.print(line)
 
     def sample(epoch: int) -> Dataset:
         """Tokenize the training pairs with the subword sampling of an epoch."""
@@ -116,12 +120,26 @@ def _read_rows(config: Config, tokenizers: Tokenizers, display: Display) -> Rows
             config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=dropout, seed=seed, epoch=epoch
         )
 
-    return Rows(
+    rows = Rows(
         dataset,
         copies=copies,
         sample=sample if config.tokenizer.dropout else None,
         length_limit=report.length_limit,
+        weights=corpus.training_weights(config.data),
     )
+    return rows, report
+
+
+def corpus_lines(config: Config, rows: Rows) -> list[str]:
+    """Describe the training corpora, if they have tags or weights."""
+    tags, weights = corpus.corpus_tags(config.data), corpus.training_weights(config.data)
+    if not any(tags) and all(weight == 1 for weight in weights):
+        return []
+    counts = np.bincount(np.asarray(rows.dataset["corpus"]), minlength=len(weights)).tolist()
+    return [
+        f"corpus {number}: {count:,} pairs, weight {weight:g}, {f'tag {tag}' if tag else 'no tag'}"
+        for number, (count, weight, tag) in enumerate(zip(counts, weights, tags, strict=True), start=1)
+    ]
 
 
 def _count_too_long(pairs: Sequence[Pair], tokenizers: Tokenizers, limit: int) -> int:
@@ -177,6 +195,6 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, metri
     hypotheses = translator.translate(sources)
     for line in translator.notices.cut_lines(advice="raise it with search.max_length_ratio"):
         display.print(f"test: {line}")
-    write_atomically(run / TEST_TRANSLATIONS, b"".join(map(corpus.as_line, hypotheses)))
+    write_atomically(run / TEST_TRANSLATIONS, b"".join(map(as_line, hypotheses)))
     results = score_translations(hypotheses, sources, references, metric=metric)
     reporter.test(results, mean_loss(translator, sources, references) if metric == "loss" else None)

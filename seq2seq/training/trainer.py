@@ -31,7 +31,6 @@ from pathlib import Path
 import numpy as np
 
 from seq2seq.config import Config
-from seq2seq.data.batching import plan_epoch
 from seq2seq.data.corpus import Pair
 from seq2seq.data.rows import Rows
 from seq2seq.model import Seq2Seq
@@ -217,19 +216,12 @@ class Trainer:
 
     def _plan_epoch(self) -> list[np.ndarray]:
         """Return the row numbers of each batch of the current epoch."""
-        config, rows, epoch = self.config.train, self.rows, self.progress.epoch
-        rows.start_epoch(epoch)
-        return plan_epoch(
-            rows.src_lengths, rows.tgt_lengths, batch_tokens=config.batch_tokens, seed=config.seed, epoch=epoch
-        )
+        config = self.config.train
+        return self.rows.plan(batch_tokens=config.batch_tokens, seed=config.seed, epoch=self.progress.epoch)
 
     def _try_largest_batch(self) -> None:
         """Try the largest batch, so that a run that does not fit into memory fails at its start; print the peak memory."""
-
-        def size(rows: np.ndarray) -> int:
-            return len(rows) * int(self.rows.src_lengths[rows].max() + self.rows.tgt_lengths[rows].max())
-
-        batch = self.rows.batch(max(self._plan_epoch(), key=size))
+        batch = self.rows.batch(self.rows.largest(self._plan_epoch()))
         self.updater.try_batch(batch)
         self.reporter.largest_batch(batch, peak_memory(self.model.device))
 

@@ -114,7 +114,8 @@ def test_flags_reach_hydra() -> None:
     for arguments in ([*files, "--cfg", "job"], ["--cfg", "job", *files], [files[0], "-c", "job", files[1]]):
         result = run("train", *arguments)
         assert (result.exit_code, result.stderr) == (0, "")
-        assert yaml.safe_load(result.stdout)["data"]["train"] == {"src": "x", "tgt": "y", "file": None}
+        found = yaml.safe_load(result.stdout)["data"]["train"]
+        assert found == {"src": "x", "tgt": "y", "file": None, "tag": None, "weight": None}
         assert "phrasebook/" not in result.stdout, "named files replace the bundled ones"
     assert run("train", "-p", "loss", "--cfg=job").stdout.startswith("# @package loss\nlabel_smoothing: 0.1\n")
     assert "name: x\n" in run("train", "--cfg", "job", "--resolve", "name=x").stdout

@@ -21,16 +21,10 @@ from hypothesis import strategies as st
 
 from seq2seq.config import DataConfig, FilesConfig, TokenizerConfig
 from seq2seq.data.copy_ids import source_copies
-from seq2seq.data.corpus import (
-    CorpusError,
-    Pair,
-    read_lines,
-    read_pairs,
-    read_split,
-    training_text,
-)
+from seq2seq.data.corpus import Pair, read_pairs, read_split, training_text
 from seq2seq.data.corpus import given as split_given
 from seq2seq.data.dataset import sampled_set, training_set
+from seq2seq.data.lines import CorpusError, read_lines
 from seq2seq.data.report import Report
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.sentencepiece import SentencePieceTokenizer
@@ -199,8 +193,8 @@ def test_settings_without_usable_files(tmp_path: Path) -> None:
     both = "data.train must have either src and tgt or file, but has both; remove data.train.file or the others"
     check(both, src="a", tgt="b", file="c.tsv")
     check(both, src="a", file="c.tsv")
-    ending = "data.train.file must end in .jsonl or .tsv (or these with .gz), but is"
-    check(f"{ending} {tmp_path}/c.csv", file="c.csv")
+    ending = "data.train.file must end in .jsonl, .json, .tsv, .csv or .parquet (text formats also with .gz), but is"
+    check(f"{ending} {tmp_path}/c.xml", file="c.xml")
     check(f"{ending} {tmp_path}/c.gz", file=["a.tsv", "c.gz"])
     check(f"{tmp_path}/a.en cannot be read: No such file or directory", src="a.en", tgt="a.de")
 
@@ -468,7 +462,7 @@ def test_training_set_drops_and_reports(tmp_path: Path) -> None:
     assert [tokenizer.decode(ids) for ids in rows["tgt_ids"]] == ["A B", "D", "A B", "A"]
     assert rows["src_length"][:] == [3, 1, 3, 2]
     assert rows["tgt_length"][:] == [2, 1, 2, 1]
-    assert set(rows.column_names) == {"src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line"}
+    assert set(rows.column_names) == {"src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line", "corpus"}
     assert rows["copy_ids"][:] == [[]] * 4  # without copying
     assert rows.features["src_ids"].feature.dtype == "int32"
     assert rows.cache_files  # it is on disk

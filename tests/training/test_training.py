@@ -265,9 +265,9 @@ def test_other_validation_data_is_refused(folder: Path) -> None:
         ({"model.attention": "none", "search.coverage_penalty": 1}, r"search\.coverage_penalty and .* set them to 0"),
         (
             {"data.src_field": "en"},
-            r"data\.src_field=en applies to \.jsonl and \.tsv files only, but data names none;",
+            r"data\.src_field=en applies to files of records only \(\.jsonl, .*, \.parquet\), but data names none;",
         ),
-        ({"data.tgt_field": "1"}, r"data\.tgt_field=1 applies to \.jsonl and \.tsv files only"),
+        ({"data.tgt_field": "1"}, r"data\.tgt_field=1 applies to files of records only"),
     ],
 )
 def test_settings_that_cannot_work_leave_no_run_directory(
