@@ -60,6 +60,18 @@ def training_set(
 
 
 @contextmanager
+def _without_leftovers(folder: Path) -> Iterator[None]:
+    """Remove the new temporary files of ``datasets`` if writing fails; it leaves one if closing the file fails too."""
+    before = set(folder.glob("tmp*"))
+    try:
+        yield
+    except OSError:
+        for path in set(folder.glob("tmp*")) - before:
+            path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def _cache_errors() -> Iterator[None]:
     """Name the cache in errors of its files."""
     try:
@@ -117,23 +129,24 @@ def _map(texts: datasets.Dataset, tokenize: _Tokenize, key: str, **cache: bool) 
 
     integers = datasets.List(datasets.Value("int32"))
     number = datasets.Value("int32")
-    return texts.map(
-        tokenize,
-        batched=True,
-        with_indices=True,
-        remove_columns=texts.column_names,
-        features=datasets.Features(
-            src_ids=integers,
-            copy_ids=integers,
-            tgt_ids=integers,
-            src_length=number,
-            tgt_length=number,
-            line=datasets.Value("int64"),
-            corpus=number,
-        ),
-        new_fingerprint=key,
-        **cache,
-    )
+    with _without_leftovers(Path(texts.cache_files[0]["filename"]).parent):
+        return texts.map(
+            tokenize,
+            batched=True,
+            with_indices=True,
+            remove_columns=texts.column_names,
+            features=datasets.Features(
+                src_ids=integers,
+                copy_ids=integers,
+                tgt_ids=integers,
+                src_length=number,
+                tgt_length=number,
+                line=datasets.Value("int64"),
+                corpus=number,
+            ),
+            new_fingerprint=key,
+            **cache,
+        )
 
 
 _COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line", "corpus")

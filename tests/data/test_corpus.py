@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
 import io
 import json
@@ -16,6 +17,7 @@ from typing import Any
 
 import datasets
 import pytest
+from datasets.arrow_writer import ArrowWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -474,6 +476,7 @@ def test_training_set_drops_and_reports(tmp_path: Path) -> None:
         "too_long": "drop",
         "too_long_source": 1,
         "too_long_target": 1,
+        "valid_share": 0.0,
         "max_source_length": 4,
         "max_target_length": 3,
         "duplicates": 1,
@@ -734,3 +737,23 @@ def test_training_set_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixtur
     tokenizer = CountingTokenizer(WORDS)
     training_set(corpus(tmp_path), tokenizer, tokenizer)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_disk_that_is_full_until_the_cache_is_closed_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tokenizer, cache = corpus(tmp_path), CountingTokenizer(WORDS), tmp_path / "cache"
+
+    class FullDisk(ArrowWriter):
+        def finalize(self, *arguments: object, **options: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:  # this name is used for the ids, not for the texts
+        patched.setattr("datasets.arrow_dataset.ArrowWriter", FullDisk)
+        with pytest.raises(
+            ValueError, match=r"^the cache of tokenized text can't be written: .*No space left on device"
+        ):
+            training_set(data, tokenizer, tokenizer)
+    assert not list(cache.rglob("tmp*"))
+    rows, _ = training_set(data, tokenizer, tokenizer)
+    assert len(rows) == 4
