@@ -62,7 +62,7 @@ class Memory(NamedTuple):
         """Return the memory of the given sources, in the given order."""
         *tensors, sentences = self
         selected: list[Any] = [tensor.index_select(0, rows) for tensor in tensors]
-        return Memory(*selected, None if sentences is None else sentences.select(rows))
+        return Memory(*selected, *(() if sentences is None else (sentences.select(rows),)))
 
 
 def masked_log_softmax(energies: Tensor, mask: Tensor) -> Tensor:

@@ -236,7 +236,7 @@ def test_keys_are_read_from_the_memory_and_not_computed_again(kind, monkeypatch)
     attention = make(kind)
     values, query = torch.randn(B, S, M), torch.randn(B, H)
     memory = remember(attention, values)
-    before = [tensor.clone() for tensor in memory]
+    before = [tensor.clone() for tensor in memory[:-1]]
     context, weights = look(attention, query, memory)
     monkeypatch.setattr(attention, "keys", None)
     if hasattr(attention, "key"):
