@@ -36,9 +36,10 @@ DROPOUTS = {
 def build(copies: bool, **options: Any) -> tuple[Seq2Seq, Batch]:
     model = Seq2Seq(ModelConfig(embedding_size=8, hidden_size=8, **options), src_size=V, tgt_size=V, shared=True)
     copy_ids = [[4, 5, V + OOV - 1], [6, 7]] if copies else None
-    batch = collate([[4, 5, 6], [6, 7]], [[4, 5], [7, 8, 9]], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
+    ids: dict[str, Any] = {"pad_id": PAD, "bos_id": BOS, "eos_id": EOS}
+    batch = collate([[4, 5, 6], [6, 7]], [[4, 5], [7, 8, 9]], copy_ids=copy_ids, segments=[[0, 1, 1], [0, 0]], **ids)
     moved = Batch(*(tensor.to(META) for tensor in batch))
-    return model.to(META), moved._replace(src_lengths=batch.src_lengths)
+    return model.to(META), moved._replace(src_lengths=batch.src_lengths, segments=batch.segments)
 
 
 def _run_fast(encoder: RecurrentEncoder, layer: Any, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,6 +77,7 @@ def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         {"attention": "local_p", "copy": "pointer", "coverage": "sum", "cell": "gru", "layer_norm": True},
         {"encoder": "transformer", "coverage": "sum"},
         {"decoder": "transformer", "copy": "pointer"},
+        {"encoder": "hierarchical", "copy": "pointer", "copy_attention": "separate", "coverage": "fertility"},
     ],
     ids=str,
 )

@@ -73,8 +73,12 @@ def test_stopping_and_continuing_changes_no_bit(folder: Path, first: int) -> Non
     assert_same_run(unbroken, broken)
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [("transformer", "transformer"), ("rnn", "transformer")])
-def test_exact_resume_of_a_transformer(folder: Path, encoder: str, decoder: str) -> None:
+@pytest.mark.parametrize(
+    ("encoder", "decoder"), [("transformer", "transformer"), ("rnn", "transformer"), ("hierarchical", "rnn")]
+)
+def test_exact_resume_of_other_parts(folder: Path, encoder: str, decoder: str) -> None:
+    if encoder == "hierarchical":
+        write_sentences(folder)
     parts: dict[str, Any] = {"model.encoder": encoder, "model.decoder": decoder, "model.copy": "pointer"}
     if encoder == "transformer":
         parts |= {"model.recurrent_dropout": 0.0, "model.weight_drop": 0.0}
@@ -85,6 +89,13 @@ def test_exact_resume_of_a_transformer(folder: Path, encoder: str, decoder: str)
     broken.train.max_updates = unbroken.train.max_updates
     train(broken)
     assert_same_run(unbroken, broken)
+
+
+def write_sentences(folder: Path) -> None:
+    """End a sentence of the sources before every 5."""
+    for split in ("train", "valid"):
+        path = folder / f"{split}.src"
+        path.write_text(path.read_text().replace(" 5", ". 5"))
 
 
 def test_exact_resume_with_subwords_and_their_saved_tokenizers(folder: Path) -> None:
@@ -932,6 +943,13 @@ def test_an_attention_without_a_twin_is_the_reason_that_is_reported(monkeypatch:
     assert step_by_step_message(ModelConfig(attention="dot")) == (
         "the decoder is trained step by step, since model.attention=dot; "
         "training is faster with model.attention=additive or general or scaled_dot"
+    )
+
+
+def test_an_attention_to_sentences_is_a_reason_that_is_reported() -> None:
+    assert step_by_step_message(ModelConfig(encoder="hierarchical")) == (
+        "the decoder is trained step by step, since model.encoder=hierarchical; "
+        "training is faster with model.encoder=rnn or transformer"
     )
 
 
