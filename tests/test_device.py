@@ -18,6 +18,7 @@ from seq2seq.config import ModelConfig
 from seq2seq.data.batching import Batch, collate
 from seq2seq.layers.encoder import RecurrentEncoder
 from seq2seq.layers.fast.encoder import FastRecurrence
+from seq2seq.layers.hierarchical import SentenceLayout
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
@@ -82,12 +83,14 @@ def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     ids=str,
 )
 def test_all_tensors_are_on_the_device_of_the_model(
-    options: dict[str, Any], layers: int, dropouts: dict[str, Any]
+    options: dict[str, Any], layers: int, dropouts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if options.get("attention") == "none":
         dropouts = {name: value for name, value in dropouts.items() if name != "memory_dropout"}
     copies = "copy" in options
     model, batch = build(copies, **options, encoder_layers=layers, decoder_layers=layers, **dropouts)
+    layout = SentenceLayout.of(batch.segments, batch.src_lengths)  # on the CPU; its sizes depend on values
+    monkeypatch.setattr(SentenceLayout, "of", lambda segments, lengths: layout)
     with FakeTensorMode(allow_non_fake_inputs=True):
         loss = model(batch, smoothing=0.1, coverage_weight=1.0 if "coverage" in options else 0.0)
         loss.total.backward()
