@@ -273,7 +273,7 @@ OTHERS: dict[str, list] = {
 }
 NEEDED = {  # settings that an option requires
     "copy_attention": {"copy": "pointer"},
-    "encoder": WIDE,
+    "encoder": {"embedding_size": 8},
     "decoder": WIDE | {"encoder": "transformer"},
     "heads": {"attention": "multi_head"},
     "feedforward_size": WIDE | BOTH,
@@ -716,6 +716,7 @@ def test_padding_and_other_rows_change_nothing_with_copying_and_coverage(options
             target_positions=full.target_positions[full.target_positions // full.tgt_in.shape[1] == row]
             - row * full.tgt_in.shape[1],
             copy_ids=full.copy_ids[row : row + 1, :length],
+            segments=full.segments[row : row + 1, :length],
         )
         for row, length in enumerate(full.src_lengths.tolist())
     ]
@@ -866,7 +867,8 @@ def test_decoding_reorders_hypotheses_and_keeps_sentences(options):
     sentences = torch.tensor([3, 1])
     kept = reordered.keep(sentences)
     assert kept.size == reordered.size == decoding.size
-    assert all(torch.equal(a, b[sentences]) for a, b in zip(kept.memory, decoding.memory, strict=True))
+    memories = [[t for t in tree_leaves(memory) if t is not None] for memory in (kept.memory, decoding.memory)]
+    assert all(torch.equal(a, b[sentences]) for a, b in zip(*memories, strict=True))
     tensors = [tree_leaves(state) for state in (kept.state, decoding.state)]
     assert all(torch.equal(a, b[[3, 3, 1, 1]]) for a, b in zip(*tensors, strict=True))
 

@@ -118,7 +118,7 @@ PAIRS = [(e, d) for e in ENCODER_NAMES for d in DECODER_NAMES if (e, d) != ("hie
     ids=lambda options: "-".join(options.values()),
 )
 def test_a_correct_model_with_other_parts_passes(encoder, decoder, options):
-    sizes = {"embedding_size": 8, "heads": 2, "encoder_layers": 2, "decoder_layers": 2}
+    sizes = {"embedding_size": 8, "encoder_layers": 2, "decoder_layers": 2}
     checks = run_checks(make(encoder=encoder, decoder=decoder, **sizes, **options))
     assert not failed(checks), [check for check in checks if not check.ok]
 

@@ -24,15 +24,17 @@ from seq2seq.layers.encoder import Encoded, EncodedSentences, RecurrentEncoder, 
 class SentenceLayout(NamedTuple):
     """The places of the words and the sentences of a batch; all tensors are on the CPU.
 
-    The R sentences are rows in the order of their lengths, the longest one first.
+    The R sentences are rows in the order of their lengths, the longest one first. In ``counts`` and ``rows`` the documents
+    are in the order of their numbers of sentences, so that cuDNN need not sort them, which synchronises a GPU.
     """
 
     lengths: Tensor  # (R,), words of each row
-    counts: Tensor  # (B,), sentences of each document
+    counts: Tensor  # (B,), sentences of each document, the largest number first
     numbers: Tensor  # (B, S), number of the sentence of each position in its document; at padding that of the last one
     words: Tensor  # (R, W), index into B*S of each word of the rows; after the end of a sentence its last word
     places: Tensor  # (B, S), index into R*W of each position; at padding 0
     rows: Tensor  # (B, Z), row of each sentence of the documents; after the last sentence its row again
+    documents: Tensor  # (B,), place in ``counts`` and ``rows`` of each document
 
     @classmethod
     def of(cls, segments: Tensor, lengths: Tensor) -> SentenceLayout:
@@ -55,14 +57,16 @@ class SentenceLayout(NamedTuple):
         row = order.argsort()  # of each sentence
         offsets = torch.minimum(torch.arange(int(sizes.max())), sizes[order].unsqueeze(1) - 1)
         columns = torch.arange(B * S).view(B, S) - starts[sentences]
-        last = torch.minimum(torch.arange(int(counts.max())), counts.unsqueeze(1) - 1)
+        largest = counts.argsort(descending=True, stable=True)  # documents
+        last = torch.minimum(torch.arange(int(counts.max())), counts[largest].unsqueeze(1) - 1)
         return cls(
             lengths=sizes[order],
-            counts=counts,
+            counts=counts[largest],
             numbers=numbers,
             words=starts[order].unsqueeze(1) + offsets,
             places=(row[sentences] * offsets.shape[1] + columns).masked_fill(~real, 0),
-            rows=row[first_sentence + last],
+            rows=row[first_sentence[largest] + last],
+            documents=largest.argsort(),
         )
 
 
@@ -97,14 +101,19 @@ class HierarchicalEncoder(nn.Module):
         if source.segments.shape != embedded.shape[:2]:
             raise ValueError("a hierarchical encoder requires Batch.segments; pass segments to collate")
         layout = SentenceLayout.of(source.segments, source.src_lengths)
-        numbers, words, places, rows = (tensor.to(embedded.device, non_blocking=True) for tensor in layout[2:])
+        numbers, words, places, rows, documents = (
+            tensor.to(embedded.device, non_blocking=True) for tensor in layout[2:]
+        )
         inside = self.words(_take(embedded.flatten(0, 1), words), layout.lengths)
-        document = self.sentences(self.dropout(_take(inside.summary, rows)), layout.counts)
+        outside = self.sentences(self.dropout(_take(inside.summary, rows)), layout.counts)
+        assert outside.final is not None
+        tensors = (outside.values, outside.mask, outside.summary, outside.final)
+        sentence_values, sentence_mask, summary, final = (tensor.index_select(0, documents) for tensor in tensors)
         mask = torch.arange(embedded.shape[1], device=embedded.device)
         mask = mask < source.src_lengths.to(embedded.device, non_blocking=True).unsqueeze(1)
         values = _take(inside.values.flatten(0, 1), places).masked_fill(~mask.unsqueeze(2), 0.0)
-        sentences = EncodedSentences(document.values, document.mask, numbers)
-        return Encoded(values, mask, document.summary, document.final, sentences)
+        sentences = EncodedSentences(sentence_values, sentence_mask, numbers)
+        return Encoded(values, mask, summary, final, sentences)
 
 
 def _take(vectors: Tensor, places: Tensor) -> Tensor:

@@ -54,13 +54,14 @@ def make(cell: str = "gru", num_layers: int = 1, *, bidirectional: bool = True, 
 
 
 def test_the_layout_of_two_documents():
-    layout = SentenceLayout.of(torch.tensor([[0, 0, 1, 1, 1], [4, 4, 9, 0, 0]]), torch.tensor([5, 3]))
-    assert layout.lengths.tolist() == [3, 2, 2, 1]  # the longest sentence is the first row
-    assert layout.counts.tolist() == [2, 2]
-    assert layout.numbers.tolist() == [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1]]
-    assert layout.words.tolist() == [[2, 3, 4], [0, 1, 1], [5, 6, 6], [7, 7, 7]]
-    assert layout.places.tolist() == [[3, 4, 0, 1, 2], [6, 7, 9, 0, 0]]
-    assert layout.rows.tolist() == [[1, 0], [2, 3]]
+    layout = SentenceLayout.of(torch.tensor([[4, 4, 9, 0, 0], [0, 0, 1, 1, 2]]), torch.tensor([3, 5]))
+    assert layout.lengths.tolist() == [2, 2, 2, 1, 1]  # the longest sentences are the first rows
+    assert layout.counts.tolist() == [3, 2]  # the document with the most sentences is the first
+    assert layout.numbers.tolist() == [[0, 0, 1, 1, 1], [0, 0, 1, 1, 2]]
+    assert layout.words.tolist() == [[0, 1], [5, 6], [7, 8], [2, 2], [9, 9]]
+    assert layout.places.tolist() == [[0, 1, 6, 0, 0], [2, 3, 4, 5, 8]]
+    assert layout.rows.tolist() == [[1, 2, 4], [0, 3, 3]]
+    assert layout.documents.tolist() == [1, 0]
 
 
 def test_a_document_of_2000_words_needs_no_more_places_than_words():
@@ -252,7 +253,7 @@ def memory_of(attention: Attention) -> Memory:
         SentenceMemory(
             attention.sentence_keys(sentences),
             sentences[:, :, :0],
-            torch.arange(Z) < layout.counts.unsqueeze(1),
+            torch.arange(Z) < torch.tensor([[len(sizes)] for sizes in SIZES]),
             layout.numbers,
         ),
     )

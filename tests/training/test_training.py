@@ -1162,6 +1162,7 @@ def test_documents_of_2000_pieces_are_trained_and_translated(folder: Path) -> No
         (folder / f"{split}.src").write_text(sentence * 100 + "\n" + sentence * 90 + "\n")
         (folder / f"{split}.tgt").write_text("1 2 3\n3 4\n")
     long = {"model.encoder": "hierarchical", "model.copy": "pointer", "data.max_source_length": 2000}
+    long |= {"search.max_length_ratio": 0.0, "search.max_length_extra": 5}
     config = config_of(folder, **long, train__max_updates=2, train__batch_tokens=4096, tokenizer__vocab_size=15)
     train(config)
     losses = [line["loss"] for line in metrics_of(config) if "loss" in line]
