@@ -99,7 +99,7 @@ def test_the_log_weights_of_a_separate_attention_are_used():
     class WithPrior(type(separate())):
         """An attention with a higher energy at the first position."""
 
-        def log_weights(self, query, keys, mask, coverage):
+        def log_weights(self, query, keys, mask, coverage, prior=None):
             prior = torch.zeros(S).index_fill(0, torch.tensor(0), 3.0)
             return masked_log_softmax(self.energies(query, keys, coverage) + prior, mask)
 
