@@ -16,7 +16,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
-ENCODER_NAMES = ("rnn", "transformer")
+ENCODER_NAMES = ("rnn", "hierarchical", "transformer")
 DECODER_NAMES = ("rnn", "transformer")
 CELL_NAMES = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 ATTENTION_NAMES = ("none", "dot", "general", "scaled_dot", "additive", "multi_head", "local_p")
@@ -109,8 +109,12 @@ class TokenizerConfig:
 class ModelConfig:
     """The architecture of the model, and its dropouts."""
 
-    encoder: str = _setting("rnn", choices=ENCODER_NAMES)  # recurrent layers, or a Transformer (Vaswani)
-    decoder: str = _setting("rnn", choices=DECODER_NAMES)  # likewise; any encoder goes with any decoder
+    encoder: str = _setting(
+        "rnn", choices=ENCODER_NAMES
+    )  # recurrent layers; over words and sentences (Nallapati); or a Transformer (Vaswani)
+    decoder: str = _setting(
+        "rnn", choices=DECODER_NAMES
+    )  # likewise; any encoder goes with any decoder, except hierarchical with transformer
     cell: str = _setting("lstm", choices=CELL_NAMES)  # recurrent cell of encoder and decoder
     embedding_size: int = _setting(256, least=1, most=_MOST_WIDTH)  # width of the embeddings
     hidden_size: int = _setting(256, least=1, most=_MOST_WIDTH)  # width of the decoder
@@ -382,7 +386,7 @@ def _check_transformer(config: ModelConfig) -> None:
     """
     sides = [side for side in ("encoder", "decoder") if getattr(config, side) == "transformer"]
     if not sides:
-        found = "model.encoder=rnn and model.decoder=rnn"
+        found = f"model.encoder={config.encoder} and model.decoder=rnn"
         _refuse(config, ("feedforward_size",), found, "set one of these to transformer")
     if len(sides) == 2:
         found = "model.encoder=transformer and model.decoder=transformer"
@@ -396,6 +400,11 @@ def _check_transformer(config: ModelConfig) -> None:
                 "set model.bridge=mean or zero, or model.encoder=rnn"
             )
     if "decoder" in sides:
+        if config.encoder == "hierarchical":
+            raise ValueError(
+                "model.encoder=hierarchical re-scales the attention of a recurrent decoder, but model.decoder is transformer; "
+                "set model.decoder=rnn, or model.encoder=rnn or transformer"
+            )
         if config.coverage != "none":
             raise ValueError(
                 f"model.coverage={config.coverage} requires a recurrence over the target steps, but model.decoder is "
@@ -452,7 +461,7 @@ def _check_residual(config: ModelConfig) -> None:
     Raises:
         ValueError: with the keys to change.
     """
-    recurrent = [side for side in ("encoder", "decoder") if getattr(config, side) == "rnn"]
+    recurrent = [side for side in ("encoder", "decoder") if getattr(config, side) != "transformer"]
     if config.residual and all(getattr(config, f"{side}_layers") == 1 for side in recurrent):
         found = "encoder and decoder have one each" if len(recurrent) == 2 else f"the recurrent {recurrent[0]} has one"
         layers = " or ".join(f"model.{side}_layers" for side in recurrent)

@@ -78,8 +78,13 @@ def gradients_over_time(model: Seq2Seq, batches: Iterable[Batch], *, max_distanc
         max_distance: the largest k.
 
     Raises:
-        ValueError: there is no batch, or a batch has more than one pair.
+        ValueError: there is no batch, a batch has more than one pair, or the encoder has sentences.
     """
+    if model.encoder.has_sentences:
+        raise ValueError(
+            "gradients over time require model.encoder=rnn or transformer, but it is hierarchical, whose layers start anew in "
+            "every sentence; choose a model with another encoder"
+        )
     model = copy.deepcopy(model).cpu().double().eval().requires_grad_(False)
     sums: dict[tuple[str, str, int, str], _Sums] = {}
 

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from seq2seq.config import ModelConfig, check_model
 from seq2seq.data.batching import Batch
 from seq2seq.layers import fast
-from seq2seq.layers.attention import MASKED, Memory, make_attention
+from seq2seq.layers.attention import MASKED, Memory, SentenceMemory, make_attention
 from seq2seq.layers.bridge import BridgeSizes, make_bridge
 from seq2seq.layers.cells import StackedCell, uniform_
 from seq2seq.layers.decoder import Decoder, DecoderState, RecurrentDecoder, Unrolled
 from seq2seq.layers.distribution import MAX_LOGITS, Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
-from seq2seq.layers.encoder import Encoder, RecurrentEncoder
+from seq2seq.layers.encoder import EncodedSentences, Encoder, RecurrentEncoder
 from seq2seq.layers.fast.next_token import FastNextToken
 from seq2seq.layers.fast.output import output_loss
+from seq2seq.layers.hierarchical import HierarchicalEncoder
 from seq2seq.layers.pointer import POINTERS, CopyNet, Pointer, first_positions
 from seq2seq.layers.readout import Readout
 from seq2seq.layers.transformer import TransformerDecoder, TransformerEncoder, TransformerSizes
@@ -83,13 +84,14 @@ class _RecurrentOptions(TypedDict):
     layer_norm: bool
 
 
-class _AttentionSizes(TypedDict):
-    """Widths of an attention, and the number of its heads."""
+class _AttentionOptions(TypedDict):
+    """Options of both the decoder's attention and a separate one for copying."""
 
     query_size: int
     memory_size: int
     attention_size: int
     heads: int
+    sentences: bool
 
 
 class Seq2Seq(nn.Module):
@@ -137,7 +139,7 @@ class Seq2Seq(nn.Module):
             dropout=config.dropout,
             locked=locked,
         )
-        self.pointer = _make_pointer(config, self.decoder)
+        self.pointer = _make_pointer(config, self.encoder, self.decoder)
         if config.tie_embeddings in ("output", "all"):
             self.readout.logits.weight = self.tgt_embedding.weight
         if config.tie_embeddings in ("inputs", "all"):
@@ -280,8 +282,15 @@ class Seq2Seq(nn.Module):
             copy_keys=copy_keys,
             copy_ids=batch.copy_ids,
             copy_first=first_positions(batch.copy_ids),
+            sentences=None if encoded.sentences is None else self._remember_sentences(encoded.sentences),
         )
         return memory, self.decoder.start(encoded, memory)
+
+    def _remember_sentences(self, sentences: EncodedSentences) -> SentenceMemory:
+        """Project the values of the sentences for the attentions."""
+        values = self.memory_dropout(sentences.values)
+        copy_keys = values[:, :, :0] if self.pointer is None else self.pointer.sentence_keys(values)
+        return SentenceMemory(self.decoder.sentence_keys(values), copy_keys, sentences.mask, sentences.numbers)
 
     def _force(self, batch: Batch) -> _Forced:
         """Run the teacher-forced unroll, and select the real target positions."""
@@ -349,12 +358,13 @@ def _recurrent_options(config: ModelConfig, num_layers: int) -> _RecurrentOption
     )
 
 
-def _attention_sizes(config: ModelConfig) -> _AttentionSizes:
-    return _AttentionSizes(
+def _attention_options(config: ModelConfig, encoder: Encoder) -> _AttentionOptions:
+    return _AttentionOptions(
         query_size=config.hidden_size,
-        memory_size=config.encoder_hidden_size or config.hidden_size,
+        memory_size=encoder.hidden_size,
         attention_size=config.attention_size or config.hidden_size,
         heads=config.heads,
+        sentences=encoder.has_sentences,
     )
 
 
@@ -369,13 +379,21 @@ def _transformer_sizes(config: ModelConfig, width: int, num_layers: int) -> Tran
     )
 
 
-def _make_recurrent_encoder(config: ModelConfig) -> Encoder:
+def _make_recurrent_encoder(config: ModelConfig, input_size: int | None = None) -> RecurrentEncoder:
     return RecurrentEncoder(
         config.cell,
-        input_size=config.embedding_size,
+        input_size=input_size or config.embedding_size,
         hidden_size=config.encoder_hidden_size or config.hidden_size,
         bidirectional=config.bidirectional,
         **_recurrent_options(config, config.encoder_layers),
+    )
+
+
+def _make_hierarchical_encoder(config: ModelConfig) -> Encoder:
+    words = _make_recurrent_encoder(config)
+    sentences = _make_recurrent_encoder(config, input_size=words.hidden_size)
+    return HierarchicalEncoder(
+        words, sentences, SequenceDropout(config.dropout, locked=config.dropout_kind == "locked")
     )
 
 
@@ -391,7 +409,7 @@ def _make_recurrent_decoder(config: ModelConfig, encoder: Encoder) -> Decoder[An
         hidden_size=config.hidden_size,
         **_recurrent_options(config, config.decoder_layers),
     )
-    attention = make_attention(config.attention, **_attention_sizes(config), coverage=config.coverage)
+    attention = make_attention(config.attention, **_attention_options(config, encoder), coverage=config.coverage)
     sizes = BridgeSizes(
         memory_size=encoder.hidden_size,
         direction_size=encoder.direction_size,
@@ -409,6 +427,7 @@ def _make_transformer_decoder(config: ModelConfig, encoder: Encoder) -> Decoder[
 
 ENCODERS: dict[str, Callable[[ModelConfig], Encoder]] = {
     "rnn": _make_recurrent_encoder,
+    "hierarchical": _make_hierarchical_encoder,
     "transformer": _make_transformer_encoder,
 }
 DECODERS: dict[str, Callable[[ModelConfig, Encoder], Decoder[Any]]] = {
@@ -417,14 +436,16 @@ DECODERS: dict[str, Callable[[ModelConfig, Encoder], Decoder[Any]]] = {
 }
 
 
-def _make_pointer(config: ModelConfig, decoder: Decoder[Any]) -> Pointer | CopyNet | None:
+def _make_pointer(config: ModelConfig, encoder: Encoder, decoder: Decoder[Any]) -> Pointer | CopyNet | None:
     if config.copy == "none":
         return None
-    separate = config.copy_attention == "separate"
+    attention = None
+    if config.copy_attention == "separate":
+        attention = make_attention(config.attention, **_attention_options(config, encoder), weights_only=True)
     return POINTERS[config.copy](
         output_size=config.hidden_size,
-        memory_size=config.encoder_hidden_size or config.hidden_size,
+        memory_size=encoder.hidden_size,
         context_size=decoder.context_size,
         embedding_size=config.embedding_size,
-        attention=make_attention(config.attention, **_attention_sizes(config), weights_only=True) if separate else None,
+        attention=attention,
     )

@@ -21,6 +21,7 @@ from seq2seq.translator import Translator
 
 SOURCE_SEED = 1
 SOURCE_LENGTHS = (1, 2, 3, 5, 8, 13, 21)  # in pieces
+SENTENCE_LENGTH = 4  # pieces of each sentence, for an encoder with sentences
 CHECK_BEAM = 4
 CHECK_STEPS = 3
 SCORE_TOLERANCE = 1e-4  # of sums of log-probabilities in fp32; plus 1e-5 of their size where forced scores are compared
@@ -62,7 +63,13 @@ class _Subject:
             for source in sources
         ]
         batch = collate(
-            sources, targets, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids if self.model.copies else None
+            sources,
+            targets,
+            pad_id=PAD,
+            bos_id=BOS,
+            eos_id=EOS,
+            copy_ids=copy_ids if self.model.copies else None,
+            segments=[[place // SENTENCE_LENGTH for place in range(len(source))] for source in sources],
         )
         return batch.to(self.model.device)
 

@@ -18,6 +18,7 @@ from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 from seq2seq.data.notices import Notices
+from seq2seq.data.segments import sentence_numbers
 from seq2seq.data.splitting import split_text
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
@@ -50,6 +51,7 @@ class _Source(NamedTuple):
     ids: list[int]
     pieces: list[str]
     spans: list[tuple[int, int]]
+    segments: list[int]  # the sentence of each piece
     copy_ids: list[int]  # empty if the model does not copy
     oov: list[str]  # pieces outside the target vocabulary
     status: str  # ok, source_cut or source_split
@@ -372,15 +374,15 @@ class Translator:
             if rest.ids and self.tokenizers.src.tags and not tag.ids:
                 self._warn_of_missing_tag(first_line + row)
             if length <= most:
-                yield self._source(row, tag, rest, "ok")
+                yield self._source(row, lines[row], tag, rest, "ok")
                 continue
             number, done = str(length) if exact else f"at least {length}", "is cut to"
             if too_long == "cut":
-                yield self._source(row, tag, rest, "source_cut")
+                yield self._source(row, lines[row], tag, rest, "source_cut")
             else:
                 pieces = parts = 0
                 for part in self._split(lines[row], tag, most):
-                    yield self._source(row, tag, part, "source_split")
+                    yield self._source(row, lines[row], tag, part, "source_split")
                     pieces, parts = pieces + len(part.ids), parts + 1
                 number, done = str(pieces + len(tag.ids)), f"is split into {parts} parts of at most"
             limit = f"{most}, the model's data.max_source_length"
@@ -396,11 +398,12 @@ class Translator:
         for ids, pieces, spans in split_text(self.tokenizers.src, line[written:], max(most - len(tag.ids), 1)):
             yield Segments(ids, pieces, [(start + written, end + written) for start, end in spans])
 
-    def _source(self, row: int, tag: Segments, rest: Segments, status: str) -> _Source:
+    def _source(self, row: int, line: str, tag: Segments, rest: Segments, status: str) -> _Source:
         """Convert the pieces of a line, or of a part of it, and of the tag before it."""
         ids, pieces, spans = tag.ids + rest.ids, tag.pieces + rest.pieces, tag.spans + rest.spans
         copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
-        return _Source(row, ids, pieces, spans, *copied, status=status)
+        segments = sentence_numbers(line, rest.spans[:1] * len(tag.ids) + rest.spans)  # a tag is in the first sentence
+        return _Source(row, ids, pieces, spans, segments, *copied, status=status)
 
     def _warn_of_missing_tag(self, number: int) -> None:
         tags = ", ".join(self.tokenizers.src.tags)
@@ -423,8 +426,8 @@ class Translator:
 
     def _collate(self, sources: Sequence[_Source], targets: Sequence[list[int]]) -> Batch:
         copy_ids = [source.copy_ids for source in sources] if self.model.copies else None
-        src = [source.ids for source in sources]
-        batch = collate(src, targets, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
+        src, segments = [source.ids for source in sources], [source.segments for source in sources]
+        batch = collate(src, targets, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids, segments=segments)
         return batch.to(self.model.device)
 
     def _search_batch(self, sources: Sequence[_Source]) -> list[list[Hypothesis]]:

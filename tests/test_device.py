@@ -18,6 +18,7 @@ from seq2seq.config import ModelConfig
 from seq2seq.data.batching import Batch, collate
 from seq2seq.layers.encoder import RecurrentEncoder
 from seq2seq.layers.fast.encoder import FastRecurrence
+from seq2seq.layers.hierarchical import SentenceLayout
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
@@ -36,9 +37,10 @@ DROPOUTS = {
 def build(copies: bool, **options: Any) -> tuple[Seq2Seq, Batch]:
     model = Seq2Seq(ModelConfig(embedding_size=8, hidden_size=8, **options), src_size=V, tgt_size=V, shared=True)
     copy_ids = [[4, 5, V + OOV - 1], [6, 7]] if copies else None
-    batch = collate([[4, 5, 6], [6, 7]], [[4, 5], [7, 8, 9]], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
+    ids: dict[str, Any] = {"pad_id": PAD, "bos_id": BOS, "eos_id": EOS}
+    batch = collate([[4, 5, 6], [6, 7]], [[4, 5], [7, 8, 9]], copy_ids=copy_ids, segments=[[0, 1, 1], [0, 0]], **ids)
     moved = Batch(*(tensor.to(META) for tensor in batch))
-    return model.to(META), moved._replace(src_lengths=batch.src_lengths)
+    return model.to(META), moved._replace(src_lengths=batch.src_lengths, segments=batch.segments)
 
 
 def _run_fast(encoder: RecurrentEncoder, layer: Any, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,16 +78,19 @@ def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         {"attention": "local_p", "copy": "pointer", "coverage": "sum", "cell": "gru", "layer_norm": True},
         {"encoder": "transformer", "coverage": "sum"},
         {"decoder": "transformer", "copy": "pointer"},
+        {"encoder": "hierarchical", "copy": "pointer", "copy_attention": "separate", "coverage": "fertility"},
     ],
     ids=str,
 )
 def test_all_tensors_are_on_the_device_of_the_model(
-    options: dict[str, Any], layers: int, dropouts: dict[str, Any]
+    options: dict[str, Any], layers: int, dropouts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if options.get("attention") == "none":
         dropouts = {name: value for name, value in dropouts.items() if name != "memory_dropout"}
     copies = "copy" in options
     model, batch = build(copies, **options, encoder_layers=layers, decoder_layers=layers, **dropouts)
+    layout = SentenceLayout.of(batch.segments, batch.src_lengths)  # on the CPU; its sizes depend on values
+    monkeypatch.setattr(SentenceLayout, "of", lambda segments, lengths: layout)
     with FakeTensorMode(allow_non_fake_inputs=True):
         loss = model(batch, smoothing=0.1, coverage_weight=1.0 if "coverage" in options else 0.0)
         loss.total.backward()

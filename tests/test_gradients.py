@@ -220,6 +220,16 @@ def test_wrong_batches_are_refused() -> None:
         gradients_over_time(make(), [])
 
 
+def test_an_encoder_with_sentences_is_refused() -> None:
+    message = (
+        "gradients over time require model.encoder=rnn or transformer, but it is hierarchical, whose layers start anew in "
+        "every sentence; choose a model with another encoder"
+    )
+    model = Seq2Seq(ModelConfig(encoder="hierarchical"), src_size=9, tgt_size=9, shared=True)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        gradients_over_time(model, [pair()])
+
+
 # ---- the command
 
 

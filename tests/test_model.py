@@ -55,7 +55,7 @@ TRANSFORMERS = [
     *(
         WIDE | {"encoder": e, "decoder": d}
         for e, d in itertools.product(ENCODER_NAMES, DECODER_NAMES)
-        if (e, d) != ("rnn", "rnn")
+        if "transformer" in (e, d) and e != "hierarchical"
     ),
     WIDE | BOTH | {"copy": "pointer"},
     WIDE | BOTH | {"copy": "pointer", "copy_attention": "separate", "attention": "general"},
@@ -64,7 +64,20 @@ TRANSFORMERS = [
     WIDE | {"encoder": "transformer", "attention": "none"},
     WIDE | {"decoder": "transformer", "copy": "pointer", "encoder_hidden_size": 6},
 ]
-COPYING += TRANSFORMERS
+HIERARCHICAL = [
+    {"encoder": "hierarchical"},
+    {"encoder": "hierarchical", "encoder_layers": 2, "copy": "pointer", "coverage": "sum", "attention": "dot"},
+    {
+        "encoder": "hierarchical",
+        "copy": "pointer",
+        "copy_attention": "separate",
+        "coverage": "fertility",
+        "attention": "multi_head",
+    },
+    {"encoder": "hierarchical", "copy": "copynet", "cell": "gru", "coverage": "sum", "attention": "local_p"},
+    {"encoder": "hierarchical", "attention": "none", "cell": "rnn_tanh"},
+]
+COPYING += TRANSFORMERS + HIERARCHICAL
 EVERY_COPY = pytest.mark.parametrize("options", COPYING, ids=lambda options: "-".join(map(str, options.values())))
 EVERY_PAIR = pytest.mark.parametrize(("cell", "attention"), list(itertools.product(CELL_NAMES, ATTENTION_NAMES)))
 
@@ -82,7 +95,8 @@ def make(*, shared: bool = False, **options) -> Seq2Seq:
 def batch(rows: slice | list[int] = slice(None), tgt: list[list[int]] = TGT) -> Batch:
     rows = list(range(len(SRC)))[rows] if isinstance(rows, slice) else rows
     src, tgt, copied = ([side[row] for row in rows] for side in (SRC, tgt, COPIED))
-    return collate(src, tgt, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copied)
+    segments = [[place // 2 for place in range(len(row))] for row in src]
+    return collate(src, tgt, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copied, segments=segments)
 
 
 def copied_batch() -> Batch:
@@ -229,7 +243,7 @@ def test_tying_the_inputs_requires_a_shared_vocabulary(kind):
 
 BASE = {"encoder_layers": 2, "decoder_layers": 2, "dropout": 0.2}
 OTHERS: dict[str, list] = {
-    "encoder": ["transformer"],
+    "encoder": ["hierarchical", "transformer"],
     "decoder": ["transformer"],
     "feedforward_size": [5],
     "cell": [cell for cell in CELL_NAMES if cell != "lstm"],
@@ -259,7 +273,7 @@ OTHERS: dict[str, list] = {
 }
 NEEDED = {  # settings that an option requires
     "copy_attention": {"copy": "pointer"},
-    "encoder": WIDE | {"decoder": "transformer"},
+    "encoder": {"embedding_size": 8},
     "decoder": WIDE | {"encoder": "transformer"},
     "heads": {"attention": "multi_head"},
     "feedforward_size": WIDE | BOTH,
@@ -467,6 +481,56 @@ def test_a_feedforward_size_without_a_transformer_is_refused():
         make(**{"embedding_size": 8, side: "transformer", "feedforward_size": 7})
 
 
+def test_sentences_with_a_transformer_decoder_are_refused():
+    for options in ({}, {"copy": "pointer", "copy_attention": "separate"}, {"coverage": "sum"}):
+        refused(
+            "model.encoder=hierarchical re-scales the attention of a recurrent decoder, but model.decoder is transformer; "
+            "set model.decoder=rnn, or model.encoder=rnn or transformer",
+            **WIDE,
+            **options,
+            encoder="hierarchical",
+            decoder="transformer",
+        )
+    refused(
+        "model.feedforward_size=7 has no effect with model.encoder=hierarchical and model.decoder=rnn; "
+        "remove it, or set one of these to transformer",
+        encoder="hierarchical",
+        feedforward_size=7,
+    )
+    message = "a hierarchical encoder requires Batch.segments; pass segments to collate"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make(encoder="hierarchical")(collate([[4]], [[4]], pad_id=PAD, bos_id=BOS, eos_id=EOS))
+
+
+def test_residual_layers_of_a_hierarchical_encoder():
+    """A sentence of one layer has none to add to."""
+    refused(
+        "model.residual requires more than one layer, but encoder and decoder have one each; "
+        "set model.encoder_layers or model.decoder_layers above 1, or model.residual=false",
+        encoder="hierarchical",
+        residual=True,
+    )
+    model = make(encoder="hierarchical", encoder_layers=2, residual=True)
+    other = make(encoder="hierarchical", encoder_layers=2)
+    other.load_state_dict(model.state_dict())
+    assert (model.log_probs(batch()) - other.log_probs(batch())).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("options", [{}, {"copy": "pointer", "copy_attention": "separate", "coverage": "sum"}])
+def test_a_document_of_one_sentence_equals_the_recurrent_encoder(options):
+    """With the same weights, and a decoder that does not start from the encoder."""
+    options = options | {"bridge": "zero", "encoder_layers": 2, "shared": True}
+    flat, model = make(**options), make(**options, encoder="hierarchical")
+    weights = {name.replace("encoder.", "encoder.words.", 1): weight for name, weight in flat.state_dict().items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert {name.split(".sentences")[0] for name in missing} <= {"encoder", "decoder.attention", "pointer.attention"}
+    full = batch()
+    one = full._replace(segments=torch.zeros_like(full.segments))
+    torch.testing.assert_close(model.log_probs(one), flat.log_probs(one), rtol=1e-5, atol=1e-6)
+    assert (model.log_probs(full) - flat.log_probs(full)).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
@@ -652,6 +716,7 @@ def test_padding_and_other_rows_change_nothing_with_copying_and_coverage(options
             target_positions=full.target_positions[full.target_positions // full.tgt_in.shape[1] == row]
             - row * full.tgt_in.shape[1],
             copy_ids=full.copy_ids[row : row + 1, :length],
+            segments=full.segments[row : row + 1, :length],
         )
         for row, length in enumerate(full.src_lengths.tolist())
     ]
@@ -802,7 +867,8 @@ def test_decoding_reorders_hypotheses_and_keeps_sentences(options):
     sentences = torch.tensor([3, 1])
     kept = reordered.keep(sentences)
     assert kept.size == reordered.size == decoding.size
-    assert all(torch.equal(a, b[sentences]) for a, b in zip(kept.memory, decoding.memory, strict=True))
+    memories = [[t for t in tree_leaves(memory) if t is not None] for memory in (kept.memory, decoding.memory)]
+    assert all(torch.equal(a, b[sentences]) for a, b in zip(*memories, strict=True))
     tensors = [tree_leaves(state) for state in (kept.state, decoding.state)]
     assert all(torch.equal(a, b[[3, 3, 1, 1]]) for a, b in zip(*tensors, strict=True))
 

@@ -18,6 +18,7 @@ from seq2seq.config import (
     TokenizerConfig,
 )
 from seq2seq.layers import attention as attention_module
+from seq2seq.layers import hierarchical as hierarchical_module
 from seq2seq.layers import transformer as transformer_module
 from seq2seq.layers.distribution import Distribution
 from seq2seq.layers.fast import plain_layers
@@ -107,16 +108,42 @@ def test_a_correct_model_with_copying_or_coverage_passes(options):
     assert not failed(checks), [check for check in checks if not check.ok]
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [(e, d) for e in ENCODER_NAMES for d in DECODER_NAMES][1:])
+PAIRS = [(e, d) for e in ENCODER_NAMES for d in DECODER_NAMES if (e, d) != ("hierarchical", "transformer")]
+
+
+@pytest.mark.parametrize(("encoder", "decoder"), PAIRS[1:])
 @pytest.mark.parametrize(
     "options",
     [{}, {"copy": "pointer"}, {"copy": "pointer", "copy_attention": "separate"}, {"copy": "copynet"}],
     ids=lambda options: "-".join(options.values()),
 )
-def test_a_correct_model_with_a_transformer_passes(encoder, decoder, options):
-    sizes = {"embedding_size": 8, "heads": 2, "encoder_layers": 2, "decoder_layers": 2}
+def test_a_correct_model_with_other_parts_passes(encoder, decoder, options):
+    sizes = {"embedding_size": 8, "encoder_layers": 2, "decoder_layers": 2}
     checks = run_checks(make(encoder=encoder, decoder=decoder, **sizes, **options))
     assert not failed(checks), [check for check in checks if not check.ok]
+
+
+def test_sentences_that_hold_padding_fail(monkeypatch):
+    layout = hierarchical_module.SentenceLayout.of
+    monkeypatch.setattr(
+        hierarchical_module.SentenceLayout,
+        "of",
+        lambda segments, lengths: layout(segments, torch.full_like(lengths, segments.shape[1])),
+    )
+    assert {"padding", "more padding", "batch"} <= failed(run_checks(make(encoder="hierarchical", coverage="sum")))
+
+
+def test_sentences_that_do_not_leave_with_their_source_fail(monkeypatch):
+    translator = make(encoder="hierarchical", attention="general", copy="pointer")
+    assert not failed(run_checks(translator))
+    monkeypatch.setattr(
+        attention_module.SentenceMemory,
+        "select",
+        lambda memory, rows: memory._replace(
+            **{name: tensor[: len(rows)] for name, tensor in memory._asdict().items()}
+        ),
+    )
+    assert "forced" in failed(run_checks(translator))
 
 
 def test_a_transformer_that_reads_padding_fails(monkeypatch):

@@ -25,6 +25,9 @@ class Batch(NamedTuple):
     tgt_out: Tensor  # (B, T), y + eos
     target_positions: Tensor  # (R,), indices into the flattened tgt_out (B * T,) that are not padding
     copy_ids: Tensor  # (B, S), target ids of the source pieces, see ``seq2seq.data.copy_ids``; (B, 0) without copying
+    segments: (
+        Tensor  # (B, S), number of the sentence of each source piece, on the CPU; (B, 0) if collate was given none
+    )
 
     @property
     def target_tokens(self) -> int:
@@ -32,10 +35,10 @@ class Batch(NamedTuple):
         return self.target_positions.numel()
 
     def to(self, device: torch.device) -> Batch:
-        """Move the batch to a device. The lengths stay on the CPU, because packing requires them there."""
+        """Move the batch to a device. Lengths and segments stay on the CPU, where encoders read them."""
         pins = device.type == "cuda"
         moved = [(tensor.pin_memory() if pins else tensor).to(device, non_blocking=True) for tensor in self]
-        return Batch(*moved)._replace(src_lengths=self.src_lengths)
+        return Batch(*moved)._replace(src_lengths=self.src_lengths, segments=self.segments)
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -55,6 +58,7 @@ def collate(
     bos_id: int,
     eos_id: int,
     copy_ids: Sequence[Sequence[int]] | None = None,
+    segments: Sequence[Sequence[int]] | None = None,
 ) -> Batch:
     """Make a batch from rows of ids without bos and eos.
 
@@ -64,13 +68,16 @@ def collate(
         src, tgt: source and target ids of each pair.
         copy_ids: target ids of the source pieces, for a model that copies; then these and ``tgt`` may hold the ids of
             out-of-vocabulary source pieces.
+        segments: sentence numbers of the source pieces, for an encoder with sentences; see ``seq2seq.data.segments``. The
+            eos of the source belongs to the last sentence.
     """
     src_ids, src_lengths = pad([[*row, eos_id] for row in src], pad_id)
     tgt_in, _ = pad([[bos_id, *row] for row in tgt], pad_id)
     tgt_out, tgt_lengths = pad([[*row, eos_id] for row in tgt], pad_id)
     is_token = torch.arange(tgt_out.shape[1]) < tgt_lengths.unsqueeze(1)
     copied = src_ids[:, :0] if copy_ids is None else pad([[*row, eos_id] for row in copy_ids], pad_id)[0]
-    return Batch(src_ids, src_lengths, tgt_in, tgt_out, is_token.flatten().nonzero().squeeze(1), copied)
+    numbers = src_ids[:, :0] if segments is None else pad([[*row, row[-1] if row else 0] for row in segments], 0)[0]
+    return Batch(src_ids, src_lengths, tgt_in, tgt_out, is_token.flatten().nonzero().squeeze(1), copied, numbers)
 
 
 def split_by_tokens(order: np.ndarray, lengths: np.ndarray, batch_tokens: int) -> list[np.ndarray]:

@@ -21,13 +21,14 @@ from seq2seq.data.copy_ids import extended_target_ids, source_copies
 from seq2seq.data.corpus import Pair, read_corpus_pairs, split_stamps
 from seq2seq.data.limits import learn_limit
 from seq2seq.data.report import Lengths, Repeats, Report
+from seq2seq.data.segments import sentence_numbers
 from seq2seq.files import write_atomically
 from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
 
 if TYPE_CHECKING:
     import datasets
 
-_CACHE_VERSION = 4  # increase it when a change of the code gives other rows or another report
+_CACHE_VERSION = 5  # increase it when a change of the code gives other rows or another report
 
 
 def training_set(
@@ -44,7 +45,7 @@ def training_set(
 
     Returns:
         The memory-mapped rows and the report on them. The columns are src_ids and tgt_ids (int32, without bos and eos),
-        copy_ids (empty without copying), src_length, tgt_length, line (number of the pair among all training pairs, from 1)
+        copy_ids (empty without copying), segments (sentence of each source piece), src_length, tgt_length, line (number of the pair among all training pairs, from 1)
         and corpus (number of the corpus of the pair, from 0).
 
     Raises:
@@ -138,6 +139,7 @@ def _map(texts: datasets.Dataset, tokenize: _Tokenize, key: str, **cache: bool) 
             features=datasets.Features(
                 src_ids=integers,
                 copy_ids=integers,
+                segments=integers,
                 tgt_ids=integers,
                 src_length=number,
                 tgt_length=number,
@@ -149,7 +151,7 @@ def _map(texts: datasets.Dataset, tokenize: _Tokenize, key: str, **cache: bool) 
         )
 
 
-_COLUMNS = ("src_ids", "copy_ids", "tgt_ids", "src_length", "tgt_length", "line", "corpus")
+_COLUMNS = ("src_ids", "copy_ids", "segments", "tgt_ids", "src_length", "tgt_length", "line", "corpus")
 
 
 class _Tokenize:
@@ -193,7 +195,9 @@ class _Tokenize:
             seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
             sources = _sample(src_tokenizer, texts["src"], dropout, seeds[0], max_length=self._limits[0])
             targets = _sample(tgt_tokenizer, texts["tgt"], dropout, seeds[1], max_length=self._limits[1])
-        for source, target, position, corpus in zip(sources, targets, positions, texts["corpus"], strict=True):
+        for source, text, target, position, corpus in zip(
+            sources, texts["src"], targets, positions, texts["corpus"], strict=True
+        ):
             if not self._keep(source.ids, target.ids):
                 continue
             src, tgt = source.ids[: self._limits[0]], target.ids
@@ -204,7 +208,8 @@ class _Tokenize:
             tgt = tgt[: self._limits[1]]
             self._unknown[0] += src.count(UNK)
             self._unknown[1] += tgt.count(UNK)
-            values = (src, copy_ids, tgt, len(src), len(tgt), position + 1, corpus)
+            segments = sentence_numbers(text, source.spans[: len(src)])
+            values = (src, copy_ids, segments, tgt, len(src), len(tgt), position + 1, corpus)
             for name, value in zip(_COLUMNS, values, strict=True):
                 columns[name].append(value)
         return columns

@@ -96,7 +96,15 @@ class Rows:
         """Collate rows into a batch."""
         found = self.dataset[rows.tolist()]
         copy_ids = found["copy_ids"] if self.copies else None
-        return collate(found["src_ids"], found["tgt_ids"], pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids)
+        return collate(
+            found["src_ids"],
+            found["tgt_ids"],
+            pad_id=PAD,
+            bos_id=BOS,
+            eos_id=EOS,
+            copy_ids=copy_ids,
+            segments=found["segments"],
+        )
 
     def line_numbers(self, rows: np.ndarray) -> list[int]:
         """Return the line numbers of rows in the training files, sorted, from 1."""

@@ -1,5 +1,7 @@
 """Attention over the encoder's values: additive, products, several heads, local, or none; with or without coverage.
 
+With a hierarchical encoder, any kind also attends to the sentences and re-scales its weights by theirs.
+
 For every kind, the query is the current decoder output s_t (Luong et al. 2015, See et al. 2017). The additive energy is
 that of Bahdanau et al. 2015 with this query. An attention has three steps, each a method: energies, log-weights, context.
 A kind overrides the steps that it changes. Callers use ``attend``, which runs the steps, or ``log_weights`` if they need
@@ -26,10 +28,23 @@ MASKED = torch.finfo(torch.float32).min  # an energy or log-weight whose weight 
 LOCAL_DEVIATION = 5.0  # standard deviation in pieces: D/2 of Luong et al. 2015 with their window D = 10
 
 
+class SentenceMemory(NamedTuple):
+    """The sentences of the encoded sources, Z of the one that has the most; see ``Attention.prior``."""
+
+    keys: Tensor  # (B, Z, A) of the decoder's attention to sentences; (B, Z, 0) without attention
+    copy_keys: Tensor  # (B, Z, A) of a separate copy attention, else (B, Z, 0)
+    mask: Tensor  # (B, Z), True = real
+    numbers: Tensor  # (B, S), the sentence of each position, a valid index into Z also at padding
+
+    def select(self, rows: Tensor) -> SentenceMemory:
+        """Return the sentences of the given sources, in the given order."""
+        return SentenceMemory(*(tensor.index_select(0, rows) for tensor in self))
+
+
 class Memory(NamedTuple):
     """The encoded source, constant while a sentence is decoded. A tensor that a model does not use has width 0.
 
-    The real positions of ``mask`` include the end of sentence, which attention and copying can select. The mask of a
+    ``sentences`` is None unless the encoder has sentences. The real positions of ``mask`` include the end of sentence, which attention and copying can select. The mask of a
     search, ``Decoding.mask``, excludes it. The keys of a Transformer decoder have another shape, see its ``keys``.
     """
 
@@ -41,10 +56,13 @@ class Memory(NamedTuple):
     copy_keys: Tensor  # (B, S, A) of a separate copy attention, (B, S, H) of CopyNet, else (B, S, 0)
     copy_ids: Tensor  # (B, S), target id of each source piece; V or higher for OOV pieces; (B, 0) without copying
     copy_first: Tensor  # (B, S), the first position of the source with the same copy id; (B, 0) without copying
+    sentences: SentenceMemory | None = None
 
-    def select(self, sentences: Tensor) -> Memory:
-        """Return the memory of the given sentences, in the given order."""
-        return Memory(*(tensor.index_select(0, sentences) for tensor in self))
+    def select(self, rows: Tensor) -> Memory:
+        """Return the memory of the given sources, in the given order."""
+        *tensors, sentences = self
+        selected: list[Any] = [tensor.index_select(0, rows) for tensor in tensors]
+        return Memory(*selected, *(() if sentences is None else (sentences.select(rows),)))
 
 
 def masked_log_softmax(energies: Tensor, mask: Tensor) -> Tensor:
@@ -90,10 +108,12 @@ class Attention(nn.Module):
 
     kind = ""  # its name in ATTENTIONS; set by make_attention
     attends = True  # whether it gives weight to positions; False: all weights are 0
+    sentences: Attention | None  # the attention to sentences that re-scales the weights; set by make_attention
 
     def __init__(self, memory_size: int, coverage: str, coverage_size: int = 1) -> None:
         super().__init__()
         self.coverage = coverage
+        self.sentences = None
         if coverage != "none":
             self.coverage_weight = nn.Parameter(torch.zeros(coverage_size))
         if coverage == "fertility":
@@ -107,6 +127,31 @@ class Attention(nn.Module):
         """Project the values, once per sentence: (B, S, M) -> (B, S, A)."""
         raise TypeError("Attention is abstract; use one of ATTENTIONS")
 
+    def sentence_keys(self, values: Tensor) -> Tensor:
+        """Project the values of the sentences, once per source: (B, Z, M) -> (B, Z, A), or (B, Z, 0) without attention."""
+        return values[:, :, :0] if self.sentences is None else self.sentences.keys(values)
+
+    def prior(self, query: Tensor, sentences: SentenceMemory | None) -> Tensor | None:
+        """Return the log-weight of the sentence of each position, (B, Q, S); None without attention to sentences.
+
+        Added to the energies before the softmax, it re-scales the weights of the words, P_w, by those of the sentences, P_s
+        (Nallapati et al. 2016, section 2.4)::
+
+            P(j) = P_w(j) P_s(s(j)) / sum_k P_w(k) P_s(s(k))
+
+        The result has full support and sums to 1. Several heads are re-scaled one by one. Sentences have no coverage.
+
+        Args:
+            query: decoder outputs s_t (B, Q, H).
+            sentences: their ``keys`` are the result of ``sentence_keys``.
+        """
+        if self.sentences is None:
+            return None
+        assert sentences is not None, "the encoder has no sentences"
+        no_coverage = query[:, :, :0]
+        log_weights = self.sentences.log_weights(query, sentences.keys, sentences.mask, no_coverage)  # (B, Q, Z)
+        return log_weights.gather(2, sentences.numbers.unsqueeze(1).expand(-1, query.shape[1], -1))
+
     def fertility(self, values: Tensor) -> Tensor:
         """Return the divisor of coverage: (B, S, M) -> (B, S), or (B, 0) without coverage."""
         if self.coverage == "none":
@@ -119,7 +164,9 @@ class Attention(nn.Module):
         """Compare queries with keys: (B, Q, H), (B, S, A), (B, Q, S) -> (B, Q, S)."""
         raise TypeError("Attention is abstract; use one of ATTENTIONS")
 
-    def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+    def log_weights(
+        self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor, prior: Tensor | None = None
+    ) -> Tensor:
         """Return normalised log-weights (B, Q, S) in fp32 or higher precision; ``MASKED`` at padding.
 
         Args:
@@ -127,8 +174,9 @@ class Attention(nn.Module):
             keys: the result of ``keys`` (B, S, A).
             mask: (B, S), True = real.
             coverage: coverage of the earlier steps (B, Q, S), or (B, Q, 0).
+            prior: the result of ``prior``.
         """
-        return masked_log_softmax(self.energies(query, keys, coverage), mask)
+        return masked_log_softmax(_add(self.energies(query, keys, coverage), prior), mask)
 
     def context(self, log_weights: Tensor, memory: Memory) -> Tensor:
         """Sum the values by their weights: (B, Q, S) -> (B, Q, M)."""
@@ -136,7 +184,8 @@ class Attention(nn.Module):
 
     def attend(self, query: Tensor, memory: Memory, coverage: Tensor) -> Attended:
         """Compute the context and the log-weights of queries (B, Q, H); ``coverage`` is that of ``log_weights``."""
-        log_weights = self.log_weights(query, memory.keys, memory.mask, coverage)
+        prior = self.prior(query, memory.sentences)
+        log_weights = self.log_weights(query, memory.keys, memory.mask, coverage, prior)
         return Attended(self.context(log_weights, memory), log_weights)
 
     def forward(
@@ -158,6 +207,8 @@ class Attention(nn.Module):
             coverage: the sum over the earlier queries of weights / ``fertility(values)``: (B, Q, S); None: there are no
                 earlier ones. An attention without coverage does not read it.
         """
+        if self.sentences is not None:
+            raise TypeError("an attention to sentences requires a memory; use attend")
         mask = values.new_ones(values.shape[:2], dtype=torch.bool) if mask is None else mask
         nothing = values[:, :, :0]
         if coverage is None or self.coverage == "none":
@@ -174,6 +225,10 @@ class Attention(nn.Module):
             copy_first=nothing[:, 0],
         )
         return self.attend(query, memory, coverage)
+
+
+def _add(energies: Tensor, prior: Tensor | None) -> Tensor:
+    return energies if prior is None else energies + prior
 
 
 class NoAttention(Attention):
@@ -197,7 +252,9 @@ class NoAttention(Attention):
         """Refuse to attend without a memory, since only its summary is a context."""
         raise TypeError("attention none returns the summary of an encoder; use Encoded.summary as the context")
 
-    def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+    def log_weights(
+        self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor, prior: Tensor | None = None
+    ) -> Tensor:
         """Return ``MASKED`` at every position, so all weights are 0."""
         shape = (*query.shape[:2], mask.shape[1])
         return torch.full(shape, MASKED, dtype=torch.float32, device=query.device)
@@ -332,9 +389,11 @@ class MultiHead(Attention):
             energies = energies + self.coverage_weight.unsqueeze(1) * coverage.unsqueeze(2)
         return energies.flatten(1, 2)
 
-    def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+    def log_weights(
+        self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor, prior: Tensor | None = None
+    ) -> Tensor:
         """Return the logarithm of the mean of the heads' weights; arguments and shape as for other kinds."""
-        return self._mean(super().log_weights(query, keys, mask, coverage))
+        return self._mean(self._by_head(query, keys, mask, coverage, prior))
 
     def context(self, log_weights: Tensor, memory: Memory) -> Tensor:
         """Concatenate the contexts of the heads: (B, Q*heads, S) -> (B, Q, M)."""
@@ -344,8 +403,13 @@ class MultiHead(Attention):
 
     def attend(self, query: Tensor, memory: Memory, coverage: Tensor) -> Attended:
         """Compute the context from the weights of every head, and return the mean of these weights."""
-        by_head = super().log_weights(query, memory.keys, memory.mask, coverage)
+        by_head = self._by_head(query, memory.keys, memory.mask, coverage, self.prior(query, memory.sentences))
         return Attended(self.context(by_head, memory), self._mean(by_head))
+
+    def _by_head(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor, prior: Tensor | None) -> Tensor:
+        """Return the log-weights of every head: (B, Q*heads, S)."""
+        prior = None if prior is None else prior.repeat_interleave(self.heads, dim=1)
+        return super().log_weights(query, keys, mask, coverage, prior)
 
     def _mean(self, log_weights: Tensor) -> Tensor:
         """Return the logarithm of the mean over the heads: (B, Q*heads, S) -> (B, Q, S)."""
@@ -373,12 +437,14 @@ class LocalPredictive(General):
         energy = energy.to(torch.promote_types(energy.dtype, torch.float32))
         return mask.sum(dim=1, keepdim=True) * torch.sigmoid(energy)
 
-    def log_weights(self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor) -> Tensor:
+    def log_weights(
+        self, query: Tensor, keys: Tensor, mask: Tensor, coverage: Tensor, prior: Tensor | None = None
+    ) -> Tensor:
         """Return log-weights as for other kinds, with the Gaussian added to the energies."""
         predicted = self.positions(query, mask).unsqueeze(2)
         distance = torch.arange(mask.shape[1], device=mask.device) - predicted  # (B, Q, S)
-        prior = -distance.square() / (2 * LOCAL_DEVIATION**2)
-        return masked_log_softmax(self.energies(query, keys, coverage) + prior, mask)
+        gaussian = -distance.square() / (2 * LOCAL_DEVIATION**2)
+        return masked_log_softmax(_add(self.energies(query, keys, coverage) + gaussian, prior), mask)
 
 
 ATTENTIONS: dict[str, Callable[..., Attention]] = {
@@ -401,6 +467,7 @@ def make_attention(
     coverage: str = "none",
     heads: int = 4,
     weights_only: bool = False,
+    sentences: bool = False,
 ) -> Attention:
     """Make an attention of a kind in ``ATTENTIONS``.
 
@@ -420,6 +487,7 @@ def make_attention(
         coverage: none, sum or fertility.
         heads: the number of heads of ``multi_head``; other kinds do not read it.
         weights_only: whether only the log-weights are used, as in a separate attention for copying.
+        sentences: whether the weights are re-scaled by an attention of the same kind to the sentences of the source.
 
     Raises:
         ValueError: the kind is unknown, or it cannot compare these widths.
@@ -429,4 +497,13 @@ def make_attention(
     options = {"heads": heads, "weights_only": weights_only} if kind == "multi_head" else {}
     attention = ATTENTIONS[kind](query_size, memory_size, attention_size or query_size, coverage, **options)
     attention.kind = kind
+    if sentences and attention.attends:
+        attention.sentences = make_attention(
+            kind,
+            query_size=query_size,
+            memory_size=memory_size,
+            attention_size=attention_size,
+            heads=heads,
+            weights_only=True,
+        )
     return attention

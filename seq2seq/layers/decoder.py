@@ -73,6 +73,9 @@ class Decoder(Protocol[State]):
     def keys(self, values: Tensor) -> Tensor:
         """Compute ``Memory.keys``, once per sentence, from the encoder's values (B, S, M)."""
 
+    def sentence_keys(self, values: Tensor) -> Tensor:
+        """Compute ``SentenceMemory.keys`` from the values of the sentences (B, Z, M), of an encoder that has them."""
+
     def fertility(self, values: Tensor) -> Tensor:
         """Compute ``Memory.fertility`` from the encoder's values (B, S, M)."""
 
@@ -141,6 +144,10 @@ class RecurrentDecoder(nn.Module):
         """Project the values to the keys of the attention: (B, S, M) -> (B, S, A)."""
         return self.attention.keys(values)
 
+    def sentence_keys(self, values: Tensor) -> Tensor:
+        """Project the values of the sentences: (B, Z, M) -> (B, Z, A)."""
+        return self.attention.sentence_keys(values)
+
     def fertility(self, values: Tensor) -> Tensor:
         """Return the divisor of coverage: (B, S, M) -> (B, S), or (B, 0) without coverage."""
         return self.attention.fertility(values)
@@ -171,8 +178,12 @@ class RecurrentDecoder(nn.Module):
 
     @property
     def has_fast_twin(self) -> bool:
-        """Whether ``layers.fast`` can unroll this decoder: it has one layer, and its cell and attention have twins."""
-        return len(self.stack.inputs) == 1 and self.stack.has_fast_twin and self.attention.kind in FAST_ATTENTIONS
+        """Whether ``layers.fast`` can unroll this decoder.
+
+        It can if the decoder has one layer, its cell and attention have twins, and it does not attend to sentences.
+        """
+        has_fast_attention = self.attention.kind in FAST_ATTENTIONS and self.attention.sentences is None
+        return len(self.stack.inputs) == 1 and self.stack.has_fast_twin and has_fast_attention
 
     def _advance(
         self, gates: Tensor, state: RecurrentState, memory: Memory, constants: StepConstants

@@ -32,6 +32,18 @@ class Source(Protocol):
     def src_lengths(self) -> Tensor:
         """The number of real positions of each row, at least 1: (B,), on the CPU."""
 
+    @property
+    def segments(self) -> Tensor:
+        """The number of the sentence of each position: (B, S), on the CPU; only an encoder of sentences reads it."""
+
+
+class EncodedSentences(NamedTuple):
+    """The sentences of the sources, Z of the one that has the most; see ``hierarchical``."""
+
+    values: Tensor  # (B, Z, M)
+    mask: Tensor  # (B, Z), True = real
+    numbers: Tensor  # (B, S), the sentence of each position, a valid index into Z also at padding
+
 
 class Encoded(NamedTuple):
     """The output of an encoder.
@@ -47,6 +59,7 @@ class Encoded(NamedTuple):
     mask: Tensor  # (B, S), True = real
     summary: Tensor  # (B, M), one vector for the whole source
     final: Tensor | None  # (B, L, D, W), packed states after the last real step; None: not recurrent
+    sentences: EncodedSentences | None = None  # of an encoder with ``has_sentences``
 
 
 class Encoder(Protocol):
@@ -59,6 +72,10 @@ class Encoder(Protocol):
     @property
     def direction_size(self) -> int | None:
         """M/D, the width of one direction; None if the encoder is not recurrent and has no final states."""
+
+    @property
+    def has_sentences(self) -> bool:
+        """Whether it returns ``Encoded.sentences``, which the attention then reads too."""
 
     def __call__(self, embedded: Tensor, source: Source) -> Encoded:
         """Encode embedded pieces (B, S, E); ``source`` has their lengths."""
@@ -84,6 +101,8 @@ class RecurrentEncoder(nn.Module):
         residual: add its input to the output of every layer except the first.
         layer_norm: normalise inside the cells, see ``CellNorm``.
     """
+
+    has_sentences = False
 
     def __init__(
         self,

@@ -41,6 +41,10 @@ class Pointer(nn.Module):
         """Project the values, once per sentence: (B, S, M) -> (B, S, A), or (B, S, 0) without a separate attention."""
         return values[:, :, :0] if self.attention is None else self.attention.keys(values)
 
+    def sentence_keys(self, values: Tensor) -> Tensor:
+        """Project the values of the sentences: (B, Z, M) -> (B, Z, A), or (B, Z, 0) without a separate attention."""
+        return values[:, :, :0] if self.attention is None else self.attention.sentence_keys(values)
+
     def forward(
         self, outputs: Tensor, contexts: Tensor, embedded: Tensor, log_weights: Tensor, memory: Memory
     ) -> tuple[Tensor | None, Tensor]:
@@ -59,14 +63,16 @@ class Pointer(nn.Module):
         gate = gate.masked_fill(~memory.mask.any(dim=1, keepdim=True), inf)  # p_gen = 1 if the source is empty
         if self.attention is None:
             return gate, log_weights
-        no_coverage = log_weights[:, :, :0]
-        return gate, self.attention.log_weights(outputs, memory.copy_keys, memory.mask, no_coverage)
+        no_coverage, sentences = log_weights[:, :, :0], memory.sentences
+        prior = self.attention.prior(outputs, sentences and sentences._replace(keys=sentences.copy_keys))
+        return gate, self.attention.log_weights(outputs, memory.copy_keys, memory.mask, no_coverage, prior)
 
 
 class CopyNet(nn.Module):
     """Computes energies psi(x_j) = tanh(W h_j + b) . s_t, which share one softmax with the logits (Gu et al. 2016, eq. 8).
 
-    The selective read of Gu et al. is not implemented. Of the arguments of ``Pointer``, it uses the first two.
+    The selective read of Gu et al. is not implemented. The weights of sentences do not act on these energies, which are no
+    attention. Of the arguments of ``Pointer``, it uses the first two.
     """
 
     def __init__(
@@ -84,6 +90,10 @@ class CopyNet(nn.Module):
     def keys(self, values: Tensor) -> Tensor:
         """Project the values, once per sentence: (B, S, M) -> (B, S, H)."""
         return torch.tanh(self.key(values))
+
+    def sentence_keys(self, values: Tensor) -> Tensor:
+        """Return no keys: (B, Z, M) -> (B, Z, 0)."""
+        return values[:, :, :0]
 
     def forward(
         self, outputs: Tensor, contexts: Tensor, embedded: Tensor, log_weights: Tensor, memory: Memory

@@ -223,6 +223,7 @@ class TransformerEncoder(nn.Module):
     """L layers over the embedded source. Its summary is the mean of the values; it has no final states."""
 
     direction_size = None
+    has_sentences = False
 
     def __init__(self, sizes: TransformerSizes) -> None:
         super().__init__()
@@ -282,6 +283,10 @@ class TransformerDecoder(nn.Module):
     def keys(self, values: Tensor) -> Tensor:
         """Project the values to the keys and values of every layer: (B, S, M) -> (B, L, 2, heads, S, D)."""
         return torch.stack([cast(DecoderLayer, layer).source.project(values) for layer in self.layers], dim=1)
+
+    def sentence_keys(self, values: Tensor) -> Tensor:
+        """Refuse sentences: the attention of this decoder is not re-scaled."""
+        raise TypeError("a Transformer decoder does not attend to sentences")
 
     def fertility(self, values: Tensor) -> Tensor:
         """Return (B, 0), since there is no coverage."""

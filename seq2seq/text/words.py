@@ -1,4 +1,4 @@
-"""Words and sentences of raw text in any script, for the metrics.
+"""Words and sentences of raw text in any script, for the metrics; sentences also for the hierarchical encoder.
 
 These words are not the tokens of a model. They have no punctuation and no case, so they cannot be joined to the original
 text. Tokens that can be joined are in ``tokenizer`` and ``word``.
@@ -6,8 +6,9 @@ text. Tokens that can be joined are in ``tokenizer`` and ``word``.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import regex  # supports Unicode scripts; a dependency of sacreBLEU too
 
@@ -32,6 +33,7 @@ _ASCII_WORD = regex.compile("[A-Za-z0-9]+")
 
 _FULL_STOPS = "。！？｡।॥۔؟។၊။።"  # these end a sentence in any context
 _END = regex.compile(rf"""[.!?…{_FULL_STOPS}]+(?:[”’"'»)\]」』）]|\s+['"”’»](?=\s|$))*""")
+_LETTER_OR_DIGIT = regex.compile(r"[\p{L}\p{N}]")
 _TITLE = regex.compile(r"\b(?:\p{Lu}|Mr|Mrs|Ms|Dr|Prof|St|Sen|Rep|Gov|Gen|Lt|Sgt)$")
 
 
@@ -86,12 +88,16 @@ def sentences(text: str) -> list[str]:
     """
     if "\n" in text:
         return [line for line in text.split("\n") if line.strip()]
-    found, start = [], 0
+    borders = [0, *sentence_ends(text), len(text)]
+    found = (text[start:end].strip() for start, end in itertools.pairwise(borders))
+    return [sentence for sentence in found if sentence]
+
+
+def sentence_ends(text: str) -> Iterator[int]:
+    """Return the index after each punctuation that ends a sentence, see ``sentences``; newlines are white space."""
     for end in _END.finditer(text):
         if _ends_sentence(text, end.start(), end.end()):
-            found.append(text[start : end.end()])
-            start = end.end()
-    return [sentence.strip() for sentence in [*found, text[start:]] if sentence.strip()]
+            yield end.end()
 
 
 def _ends_sentence(text: str, start: int, end: int) -> bool:
@@ -104,5 +110,5 @@ def _ends_sentence(text: str, start: int, end: int) -> bool:
         return True
     if text[start:end] == "." and _TITLE.search(text[max(0, start - 6) : start]):
         return False
-    following = regex.search(r"[\p{L}\p{N}]", text, pos=end)
+    following = _LETTER_OR_DIGIT.search(text, pos=end)
     return following is None or not following.group().islower()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from seq2seq import model_dir
-from seq2seq.config import Config, ModelConfig, check_model, check_search, check_tokenizer, checked
+from seq2seq.config import ENCODER_NAMES, Config, ModelConfig, check_model, check_search, check_tokenizer, checked
 from seq2seq.data import corpus
 from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.corpus import Pair
@@ -166,6 +166,7 @@ def _report_model(model: Seq2Seq, config: Config, display: Display) -> None:
 def step_by_step_message(config: ModelConfig) -> str:
     """Say which settings prevent the fast unroll of the decoder, and which values allow it."""
     allowed = {
+        "encoder": [name for name in ENCODER_NAMES if name != "hierarchical"],
         "decoder_layers": ["1"],
         "attention": sorted(FAST_ATTENTIONS),
         "cell": list(FAST_CELLS),

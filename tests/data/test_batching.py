@@ -146,3 +146,13 @@ def test_rows_are_shuffled_beyond_a_window(monkeypatch):
     # rows that are close in the corpus are rarely in the same batch: a batch holds rows from everywhere
     spread = [max(rows) - min(rows) for rows in batches]
     assert np.mean(spread) > 200
+
+
+def test_collate_pads_segments_and_puts_the_end_into_the_last_sentence():
+    batch = collate([[5, 6, 7], []], [[7], [8]], pad_id=PAD, bos_id=BOS, eos_id=EOS, segments=[[0, 0, 1], []])
+    assert batch.segments.tolist() == [[0, 0, 1, 1], [0, 0, 0, 0]]
+    assert batch.segments.dtype == torch.int64
+    without = collate([[5, 6, 7], []], [[7], [8]], pad_id=PAD, bos_id=BOS, eos_id=EOS)
+    assert without.segments.shape == (2, 0)
+    moved = batch.to(torch.device("meta"))
+    assert torch.equal(moved.segments, batch.segments)  # it stays on the CPU

@@ -93,9 +93,9 @@ def test_unrolling_changes_neither_memory_nor_state(attention, coverage):
     decoder = make("lstm", attention, coverage)
     memory = remember(decoder)
     state = start(decoder, torch.randn(B, 2, 2 * H), memory)
-    before = [tensor.clone() for tensor in (*memory, *state)]
+    before = [tensor.clone() for tensor in (*memory[:-1], *state)]
     decoder.unroll(torch.randn(B, T, E), state, memory)
-    assert all(torch.equal(a, b) for a, b in zip(before, (*memory, *state), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, (*memory[:-1], *state), strict=True))
 
 
 def test_the_first_context_is_zero_with_attention_and_the_summary_without():

@@ -242,7 +242,7 @@ def remember(model: TransformerDecoder, sentences: int = B) -> Memory:
     nothing = values[:, :, :0]
     mask = source_mask()[:sentences]
     ids = torch.zeros(sentences, 0, dtype=torch.long)
-    return Memory(values, model.keys(values), mask, values[:, 0], model.fertility(values), nothing, ids)
+    return Memory(values, model.keys(values), mask, values[:, 0], model.fertility(values), nothing, ids, ids)
 
 
 def stepped(model: TransformerDecoder, embedded: Tensor, memory: Memory, state) -> tuple[Tensor, Tensor, object]:

@@ -32,6 +32,7 @@ MODELS = [
         ),
         ("gru", "additive", {"decoder": "transformer", "copy": "copynet"}),
         ("gru", "general", {"encoder": "transformer", "coverage": "sum"}),
+        ("gru", "additive", {"encoder": "hierarchical", "copy": "pointer", "coverage": "sum"}),
     )
 ]
 
@@ -43,7 +44,13 @@ def test_half_precision_gives_nearly_the_same_loss_and_gradient(settings: dict[s
     model = Seq2Seq(config, src_size=50, tgt_size=50, shared=True)
     src = [[4, 5, 6, 7, 8], [9, 10], [11] * 7]
     batch = collate(
-        src, [[7, 8], [12, 13, 14], [4] * 5], pad_id=0, bos_id=2, eos_id=3, copy_ids=src if model.copies else None
+        src,
+        [[7, 8], [12, 13, 14], [4] * 5],
+        pad_id=0,
+        bos_id=2,
+        eos_id=3,
+        copy_ids=src if model.copies else None,
+        segments=[[0, 0, 1, 1, 1], [0, 1], [0] * 7],
     )
     losses, gradients = [], []
     for name in ("fp32", "bf16"):
@@ -114,7 +121,13 @@ def test_nothing_inside_an_update_waits_for_the_gpu(settings: dict[str, str]) ->
     model = Seq2Seq(config, src_size=50, tgt_size=50, shared=True).cuda()
     src = [[11] * 7, [4, 5, 6, 7, 8], [9, 10]]
     batch = collate(
-        src, [[4] * 5, [7, 8], [12, 13]], pad_id=0, bos_id=2, eos_id=3, copy_ids=src if model.copies else None
+        src,
+        [[4] * 5, [7, 8], [12, 13]],
+        pad_id=0,
+        bos_id=2,
+        eos_id=3,
+        copy_ids=src if model.copies else None,
+        segments=[[0] * 7, [0, 0, 1, 1, 1], [0, 1]],
     )
     optimizer = make_optimizer(TrainConfig(), model)
     for mode in ("default", "error"):  # the first pass initialises libraries

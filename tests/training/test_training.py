@@ -73,8 +73,12 @@ def test_stopping_and_continuing_changes_no_bit(folder: Path, first: int) -> Non
     assert_same_run(unbroken, broken)
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [("transformer", "transformer"), ("rnn", "transformer")])
-def test_exact_resume_of_a_transformer(folder: Path, encoder: str, decoder: str) -> None:
+@pytest.mark.parametrize(
+    ("encoder", "decoder"), [("transformer", "transformer"), ("rnn", "transformer"), ("hierarchical", "rnn")]
+)
+def test_exact_resume_of_other_parts(folder: Path, encoder: str, decoder: str) -> None:
+    if encoder == "hierarchical":
+        write_sentences(folder)
     parts: dict[str, Any] = {"model.encoder": encoder, "model.decoder": decoder, "model.copy": "pointer"}
     if encoder == "transformer":
         parts |= {"model.recurrent_dropout": 0.0, "model.weight_drop": 0.0}
@@ -85,6 +89,13 @@ def test_exact_resume_of_a_transformer(folder: Path, encoder: str, decoder: str)
     broken.train.max_updates = unbroken.train.max_updates
     train(broken)
     assert_same_run(unbroken, broken)
+
+
+def write_sentences(folder: Path) -> None:
+    """End a sentence of the sources before every 5."""
+    for split in ("train", "valid"):
+        path = folder / f"{split}.src"
+        path.write_text(path.read_text().replace(" 5", ". 5"))
 
 
 def test_exact_resume_with_subwords_and_their_saved_tokenizers(folder: Path) -> None:
@@ -935,6 +946,13 @@ def test_an_attention_without_a_twin_is_the_reason_that_is_reported(monkeypatch:
     )
 
 
+def test_an_attention_to_sentences_is_a_reason_that_is_reported() -> None:
+    assert step_by_step_message(ModelConfig(encoder="hierarchical")) == (
+        "the decoder is trained step by step, since model.encoder=hierarchical; "
+        "training is faster with model.encoder=rnn or transformer"
+    )
+
+
 def test_layer_normalisation_is_a_reason_that_is_reported() -> None:
     assert step_by_step_message(ModelConfig(layer_norm=True)) == (
         "the decoder is trained step by step, since model.layer_norm=true; training is faster with model.layer_norm=false"
@@ -1125,13 +1143,36 @@ def test_records_train_like_parallel_files(folder: Path) -> None:
 TRANSFORMER: dict[str, Any] = {"model.encoder": "transformer", "model.decoder": "transformer", "model.cell": "lstm"}
 
 
-@pytest.mark.parametrize("parts", [{}, TRANSFORMER], ids=["rnn", "transformer"])
+@pytest.mark.parametrize(
+    "parts", [{}, {"model.encoder": "hierarchical"}, TRANSFORMER], ids=["rnn", "hierarchical", "transformer"]
+)
 def test_the_loss_falls(folder: Path, parts: dict[str, Any]) -> None:
+    if parts.get("model.encoder") == "hierarchical":
+        write_sentences(folder)
     config = config_of(folder, train__max_updates=60, train__log_every=10, train__learning_rate=0.02, **parts)
     train(config)
     losses = [line["loss"] for line in metrics_of(config) if "loss" in line]
     assert losses[0] > 1.9
     assert losses[-1] < losses[0] - 0.3
+
+
+def test_documents_of_2000_pieces_are_trained_and_translated(folder: Path) -> None:
+    sentence = " ".join(str(number % 10) for number in range(19)) + " . "
+    for split in ("train", "valid"):
+        (folder / f"{split}.src").write_text(sentence * 100 + "\n" + sentence * 90 + "\n")
+        (folder / f"{split}.tgt").write_text("1 2 3\n3 4\n")
+    long = {"model.encoder": "hierarchical", "model.copy": "pointer", "data.max_source_length": 2000}
+    long |= {"search.max_length_ratio": 0.0, "search.max_length_extra": 5}
+    config = config_of(folder, **long, train__max_updates=2, train__batch_tokens=4096, tokenizer__vocab_size=15)
+    train(config)
+    losses = [line["loss"] for line in metrics_of(config) if "loss" in line]
+    assert len(losses) == 2
+    translator = Translator.load(config.run_dir, device="cpu").with_search(beam_size=2)
+    (found,) = translator.search([sentence * 100])
+    assert len(found[0].source_pieces) == 2000
+    assert found[0].status in ("ok", "max_length")
+    segments = translator.pair_batch(sentence * 100, "1").segments
+    assert segments[0].bincount().tolist() == [20] * 99 + [21]  # with the end of sentence
 
 
 @pytest.mark.slow
