@@ -227,6 +227,7 @@ class SearchConfig:
         1.0, least=1
     )  # multiplies the log-probabilities of pieces that a translation already has (Keskar 2019)
     may_repeat: str = ""  # words, separated by spaces, whose pieces neither of these two affects
+    forbidden: str = ""  # words, separated by spaces, whose sequence of pieces is blocked
     mbr: str = _setting(
         "none", choices=UTILITY_NAMES
     )  # minimum Bayes risk: choose the hypothesis with the largest mean chrF or BLEU against the others

@@ -23,7 +23,7 @@ from seq2seq.data.uniforms import LinePart, uniform_numbers
 from seq2seq.metrics.utility import mean_utilities
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
-from seq2seq.search.constraints import Constraint, NoRepeatNgram, RepetitionPenalty
+from seq2seq.search.constraints import Constraint, Forbidden, NoRepeatNgram, RepetitionPenalty
 from seq2seq.search.penalties import Penalties
 from seq2seq.search.sample import Truncation, sample
 from seq2seq.searchable import Provenance, Searchable, copied_positions
@@ -582,22 +582,30 @@ def make_constraints(config: SearchConfig, tgt: Tokenizer) -> tuple[Constraint, 
     """Make the constraints of a search.
 
     Raises:
-        ValueError: a word of ``search.may_repeat`` has a piece outside the target vocabulary.
+        ValueError: a word of ``search.may_repeat`` or ``search.forbidden`` has a piece outside the target vocabulary.
     """
-    words = config.may_repeat.split()
-    exceptions: set[int] = set()
+    exceptions = tuple(sorted({number for ids in _word_ids(config, "may_repeat", tgt) for number in ids}))
+    constraints: list[Constraint] = []
+    if config.no_repeat_ngram:
+        constraints.append(NoRepeatNgram(config.no_repeat_ngram, exceptions))
+    if config.repetition_penalty != 1:
+        constraints.append(RepetitionPenalty(config.repetition_penalty, exceptions))
+    if forbidden := _word_ids(config, "forbidden", tgt):
+        constraints.append(Forbidden(forbidden))
+    return tuple(constraints)
+
+
+def _word_ids(config: SearchConfig, name: str, tgt: Tokenizer) -> tuple[tuple[int, ...], ...]:
+    """Return the ids of the pieces of each word of a setting."""
+    words = getattr(config, name).split()
+    found = []
     for word, segments in zip(words, tgt.segment(words), strict=True):
         if UNK in segments.ids:
             raise ValueError(
-                f"search.may_repeat must hold words of the target vocabulary, but {word} is not one; remove it"
+                f"search.{name} must hold words of the target vocabulary, but {word} is not one; remove it"
             )
-        exceptions.update(segments.ids)
-    constraints: list[Constraint] = []
-    if config.no_repeat_ngram:
-        constraints.append(NoRepeatNgram(config.no_repeat_ngram, tuple(sorted(exceptions))))
-    if config.repetition_penalty != 1:
-        constraints.append(RepetitionPenalty(config.repetition_penalty, tuple(sorted(exceptions))))
-    return tuple(constraints)
+        found.append(tuple(segments.ids))
+    return tuple(found)
 
 
 def as_texts(texts: Iterable[str], name: str, first: int = 1) -> list[str]:

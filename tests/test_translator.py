@@ -23,7 +23,7 @@ from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, 
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.text.word import JOINER
-from seq2seq.translator import CopiedFrom, Translation, Translator, find_device
+from seq2seq.translator import CopiedFrom, Translation, Translator, find_device, make_constraints
 
 TEXT = ["a man sees the old dog .", "the dog sees a small man , too .", "two men sleep ; one dog runs away !"]
 LINES = ["the dog sleeps .", "", "a man", "two small men sees the old dog , too .", "   ", "dog", "one man runs away !"]
@@ -885,6 +885,35 @@ def test_words_that_may_repeat():
         match=r"^search\.may_repeat must hold words of the target vocabulary, but xylophone is not one; remove it$",
     ):
         plain.with_search(may_repeat="dog xylophone")
+
+
+@pytest.mark.parametrize("more", [{}, {"samples": 5, "beam_size": 5}, {"copy": "pointer"}])
+def test_forbidden_words_do_not_appear(more):
+    plain = make(**more)
+    lines = [*LINES, "the dog sees a dog"]
+
+    def produced(translator: Translator) -> set[str]:
+        return {piece for some in translator.search(lines, n_best=3) for one in some for piece in one.pieces}
+
+    words = sorted(set(TEXT[0].split()) & produced(plain))
+    assert len(words) > 2
+    found = produced(plain.with_search(forbidden=" ".join(words)))
+    assert found
+    assert not found & set(words)
+    with pytest.raises(
+        ValueError,
+        match=r"^search\.forbidden must hold words of the target vocabulary, but xylophone is not one; remove it$",
+    ):
+        plain.with_search(forbidden="dog xylophone")
+
+
+def test_the_pieces_of_a_forbidden_word_do_not_follow_each_other():
+    tokenizer = train_tokenizer(TEXT, TokenizerConfig(type="char", vocab_size=40))
+    ids = tokenizer.encode("dog")
+    assert len(ids) > 2
+    (constraint,) = make_constraints(SearchConfig(forbidden="dog"), tokenizer)
+    assert constraint.affected(torch.tensor([ids[:-1]])).tolist() == [ids[-1:]]
+    assert constraint.affected(torch.tensor([ids[:-2]])).shape == (1, 0)
 
 
 def test_a_traced_translation_has_the_score_of_a_search_with_penalties():

@@ -167,6 +167,14 @@ RepetitionFactor = Annotated[
 MayRepeat = Annotated[
     str | None, typer.Option(metavar="WORDS", help="Words, separated by spaces, that these two do not affect.")
 ]
+ForbiddenWords = Annotated[
+    str | None,
+    typer.Option(
+        "--forbid",
+        metavar="WORDS",
+        help="Words, separated by spaces, that must not appear: the sequence of the pieces of each is blocked.",
+    ),
+]
 PrefixFile = Annotated[
     Path | None,
     typer.Option(

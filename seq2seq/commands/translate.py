@@ -17,6 +17,7 @@ from seq2seq.commands.options import (
     BeamSize,
     Device,
     DeviceOption,
+    ForbiddenWords,
     MayRepeat,
     MinLength,
     Model,
@@ -99,6 +100,7 @@ def translate(
     no_repeat_ngram: NoRepeatNgramSize = None,
     repetition_penalty: RepetitionFactor = None,
     may_repeat: MayRepeat = None,
+    forbid: ForbiddenWords = None,
     prefix: PrefixFile = None,
     batch_tokens: BatchTokens = None,
     format: Annotated[
@@ -146,6 +148,7 @@ def translate(
         no_repeat_ngram=no_repeat_ngram,
         repetition_penalty=repetition_penalty,
         may_repeat=may_repeat,
+        forbidden=forbid,
     )
     translator.check_n_best(n_best)
     invalid = InvalidLines()

@@ -26,7 +26,7 @@ class Constraint(Protocol):
     def affected(self, history: Tensor) -> Tensor:
         """Return the affected ids of each row, given its ids so far: (N, t) -> (N, m); -1 fills shorter rows."""
 
-    def lower(self, log_probs: Tensor) -> Tensor:
+    def lowered(self, log_probs: Tensor) -> Tensor:
         """Return the values of affected ids; none is above its log-probability."""
 
 
@@ -46,8 +46,8 @@ class NoRepeatNgram(NamedTuple):
         blocked = (ngrams[:, :, :-1] == last.unsqueeze(1)).all(dim=2) & ~_is_in(ngrams, self.exceptions).any(dim=2)
         return _distinct(ngrams[:, :, -1].where(blocked, _NONE))
 
-    def lower(self, log_probs: Tensor) -> Tensor:
-        """See ``Constraint.lower``."""
+    def lowered(self, log_probs: Tensor) -> Tensor:
+        """See ``Constraint.lowered``."""
         return torch.full_like(log_probs, -inf)
 
 
@@ -65,8 +65,8 @@ class RepetitionPenalty(NamedTuple):
         """See ``Constraint.affected``."""
         return _distinct(history.masked_fill(_is_in(history, self.exceptions), _NONE))
 
-    def lower(self, log_probs: Tensor) -> Tensor:
-        """See ``Constraint.lower``."""
+    def lowered(self, log_probs: Tensor) -> Tensor:
+        """See ``Constraint.lowered``."""
         return self.factor * log_probs
 
     def cost(self, ids: Sequence[int], log_probs: Sequence[float]) -> float:
@@ -96,8 +96,8 @@ class Forbidden(NamedTuple):
                 columns.append(torch.where(matches, last, _NONE).unsqueeze(1))
         return _distinct(torch.cat(columns, dim=1))
 
-    def lower(self, log_probs: Tensor) -> Tensor:
-        """See ``Constraint.lower``."""
+    def lowered(self, log_probs: Tensor) -> Tensor:
+        """See ``Constraint.lowered``."""
         return torch.full_like(log_probs, -inf)
 
 
@@ -126,7 +126,7 @@ def best_candidates(
     values = log_probs
     for constraint, affected in found:
         is_affected = (ids.unsqueeze(2) == affected.to(ids.device).unsqueeze(1)).any(dim=2)  # (N, C)
-        values = torch.where(is_affected, constraint.lower(values), values)
+        values = torch.where(is_affected, constraint.lowered(values), values)
     if found:
         values, order = values.topk(min(k, values.shape[1]), dim=1)
         log_probs, ids = log_probs.gather(1, order), ids.gather(1, order)
@@ -138,7 +138,7 @@ def constrained_values(log_probs: Tensor, history: Tensor, constraints: Sequence
     values = torch.nn.functional.pad(log_probs, (0, 1), value=-inf)  # the last column is for _NONE
     for constraint in constraints:
         affected = constraint.affected(history).to(values.device) % values.shape[1]
-        values = values.scatter(1, affected, constraint.lower(values.gather(1, affected)))
+        values = values.scatter(1, affected, constraint.lowered(values.gather(1, affected)))
     return values[:, :-1]
 
 

@@ -72,6 +72,7 @@ def translator(model: str) -> Translator:
         (["--samples", 8, "--mbr", "bleu"], {"samples": 8, "mbr": "bleu"}),
         (["--no-repeat-ngram", 1], {"no_repeat_ngram": 1}),
         (["--repetition-penalty", 3], {"repetition_penalty": 3.0}),
+        (["--forbid", "e c"], {"forbidden": "e c"}),
         (["--no-repeat-ngram", 1, "--may-repeat", "i n"], {"no_repeat_ngram": 1, "may_repeat": "i n"}),
     ],
 )

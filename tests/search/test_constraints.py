@@ -44,13 +44,13 @@ def test_ids_that_would_repeat_an_ngram_are_blocked(size, exceptions, expected):
     constraint = NoRepeatNgram(size, exceptions)
     assert sets(constraint.affected(HISTORY)) == expected
     assert sets(constraint.affected(HISTORY[:, :0])) == [set()] * 3
-    assert constraint.lower(torch.tensor([-1.0, NEVER])).tolist() == [NEVER, NEVER]
+    assert constraint.lowered(torch.tensor([-1.0, NEVER])).tolist() == [NEVER, NEVER]
 
 
 def test_a_penalty_lowers_earlier_ids():
     assert sets(RepetitionPenalty(2.0).affected(HISTORY)) == [{5, 6, 7}, {5}, {1, 4, 5, 6, 7}]
     assert sets(RepetitionPenalty(2.0, (5, 4)).affected(HISTORY)) == [{6, 7}, set(), {1, 6, 7}]
-    assert RepetitionPenalty(2.0).lower(torch.tensor([-1.0, 0.0, NEVER])).tolist() == [-2.0, 0.0, NEVER]
+    assert RepetitionPenalty(2.0).lowered(torch.tensor([-1.0, 0.0, NEVER])).tolist() == [-2.0, 0.0, NEVER]
     assert RepetitionPenalty(1.5).cost([5, 6, 5, 5, 6, 3], [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]) == pytest.approx(6.0)
     assert RepetitionPenalty(1.5, (5,)).cost([5, 6, 5, 5, 6, 3], [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]) == 2.5
 
