@@ -104,7 +104,7 @@ def test_a_key_without_its_section_finds_the_whole_key() -> None:
         ("model.layers", "model.encoder_layers and model.decoder_layers"),
         ("train.batch_size", "train.batch_tokens"),
         ("train.epochs", "train.max_epochs"),
-        ("seed", "train.seed"),
+        ("seed", "train.seed and search.seed"),
         ("train.beam", "search.beam_size"),
         ("train.dropout", "tokenizer.dropout and model.dropout"),
         ("data.src", "data.train.src, data.valid.src and data.test.src"),
