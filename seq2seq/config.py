@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 ENCODER_NAMES = ("rnn", "hierarchical", "transformer")
+UTILITY_NAMES = ("none", "chrf", "bleu")
 DECODER_NAMES = ("rnn", "transformer")
 CELL_NAMES = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 ATTENTION_NAMES = ("none", "dot", "general", "scaled_dot", "additive", "multi_head", "local_p")
@@ -36,6 +37,8 @@ _MOST_WIDTH = (2**16, "a weight matrix of 65536 x 65536 takes 16 GiB")
 _MOST_LAYERS = (2**10, "every layer adds weights and time")
 _MOST_ENTRIES = (10**7, "every entry has a row in the embeddings")
 _MOST_HYPOTHESES = (1000, "memory and time grow with the number of hypotheses")
+
+_SAMPLING_SETTINGS = ("seed", "temperature", "top_k", "top_p")  # they have no effect on beam search
 
 
 def _setting(
@@ -197,7 +200,7 @@ class TrainConfig:
 
 @dataclass
 class SearchConfig:
-    """The beam search."""
+    """The search: beam search, or sampling if ``samples`` is not 0."""
 
     beam_size: int = _setting(5, least=1, most=_MOST_HYPOTHESES)  # hypotheses per sentence; 1: greedy search
     length_penalty: float = _setting(1.0, least=0, below=10)  # a in: score = log P / |Y|^a; |Y| with end of sentence
@@ -212,6 +215,26 @@ class SearchConfig:
     coverage_penalty: float = _setting(0.0, least=0)  # for source pieces with too little attention (Wu 2016)
     summary_penalty: float = _setting(0.0, least=0)  # for source pieces with too much attention (Gehrmann 2018)
     batch_tokens: int = _setting(4096, least=1)  # maximum of source pieces in a batch, padding included
+    samples: int = _setting(
+        0, least=0, most=_MOST_HYPOTHESES
+    )  # translations drawn at random per sentence, the best score first; 0: beam search
+    seed: int = _setting(1, least=0)  # seed of the samples
+    temperature: float = _setting(
+        1.0, least=0.01
+    )  # divides the log-probabilities before a draw; below 1: more probable pieces
+    top_k: int = _setting(0, least=0)  # draw from the k most probable pieces; 0: from all
+    top_p: float = _setting(
+        1.0, least=0, most=(1, "it is a probability")
+    )  # draw from the most probable pieces whose probabilities sum to p
+    no_repeat_ngram: int = _setting(0, least=0)  # block n-grams of pieces that would repeat, of this n; 0: none
+    repetition_penalty: float = _setting(
+        1.0, least=1
+    )  # multiplies the log-probabilities of pieces that a translation already has (Keskar 2019)
+    may_repeat: str = ""  # words, separated by spaces, whose pieces neither of these two affects
+    forbidden: str = ""  # words, separated by spaces, whose sequence of pieces is blocked
+    mbr: str = _setting(
+        "none", choices=UTILITY_NAMES
+    )  # minimum Bayes risk: choose the hypothesis with the largest mean chrF or BLEU against the others
 
 
 @dataclass
@@ -471,7 +494,7 @@ def _check_residual(config: ModelConfig) -> None:
 
 
 def check_search(config: SearchConfig, *, has_attention: bool) -> None:
-    """Refuse values out of range, and penalties without an attention.
+    """Refuse values out of range, penalties without an attention, and settings that have no effect.
 
     Raises:
         ValueError: with the keys to change.
@@ -482,6 +505,56 @@ def check_search(config: SearchConfig, *, has_attention: bool) -> None:
             "search.coverage_penalty and search.summary_penalty require an attention, but model.attention is none; "
             "set them to 0"
         )
+    default = SearchConfig()
+    if config.samples:
+        if config.beam_size != default.beam_size:
+            raise ValueError(_beam_with_samples(config))
+    else:
+        for name in _SAMPLING_SETTINGS:
+            if getattr(config, name) != getattr(default, name):
+                raise ValueError(
+                    f"search.{name}={getattr(config, name)} has no effect with search.samples=0, the beam search; "
+                    "remove it, or set search.samples to the number of translations to draw"
+                )
+    if config.may_repeat.strip() and not config.no_repeat_ngram and config.repetition_penalty == 1:
+        raise ValueError(
+            f"search.may_repeat={config.may_repeat} has no effect without search.no_repeat_ngram and "
+            "search.repetition_penalty; remove it, or set one of them"
+        )
+    hypotheses = config.samples or config.beam_size
+    if config.mbr != "none" and hypotheses == 1:
+        raise ValueError(
+            f"search.mbr={config.mbr} compares hypotheses and requires more than one, but search."
+            f"{'samples' if config.samples else 'beam_size'} is 1; set it to 2 or more"
+        )
+
+
+def changed_search(config: SearchConfig, changes: typing.Mapping[str, Any]) -> SearchConfig:
+    """Return search settings with some changes; a number of samples changes from beam search to sampling, or back.
+
+    Args:
+        changes: new values; None leaves a setting unchanged.
+
+    Raises:
+        ValueError: an unknown setting, a value out of range, or a beam size with sampling.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    values = dataclasses.asdict(config) | given
+    if "samples" in given:
+        default = SearchConfig()
+        ineffective = ("beam_size",) if given["samples"] else _SAMPLING_SETTINGS
+        values |= {name: getattr(default, name) for name in ineffective if name not in given}
+    changed: SearchConfig = from_container(SearchConfig, values, "search.")
+    if changed.samples and "beam_size" in given:
+        raise ValueError(_beam_with_samples(changed))
+    return changed
+
+
+def _beam_with_samples(config: SearchConfig) -> str:
+    return (
+        f"search.beam_size={config.beam_size} has no effect with search.samples={config.samples}, which draws translations "
+        "at random; remove one of them"
+    )
 
 
 def unknown_key(key: str, known: list[str]) -> str:

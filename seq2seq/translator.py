@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from seq2seq import model_dir
-from seq2seq.config import SearchConfig, check_search, from_container
+from seq2seq.config import SearchConfig, changed_search, check_search
 from seq2seq.data.batching import Batch, collate, group_by_size, split_by_tokens
 from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
@@ -20,12 +20,16 @@ from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 from seq2seq.data.notices import Notices
 from seq2seq.data.segments import sentence_numbers
 from seq2seq.data.splitting import split_text
+from seq2seq.data.uniforms import LinePart, uniform_numbers
+from seq2seq.metrics.utility import mean_utilities
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
+from seq2seq.search.constraints import Constraint, Forbidden, NoRepeatNgram, RepetitionPenalty
 from seq2seq.search.penalties import Penalties
+from seq2seq.search.sample import Truncation, sample
 from seq2seq.searchable import Provenance, Searchable, copied_positions
 from seq2seq.text.tags import add_tag, check_tag, split_tag
-from seq2seq.text.tokenizer import BOS, EOS, PAD, Segments
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Segments, Tokenizer
 from seq2seq.text.words import join_texts
 
 log = logging.getLogger(__name__)
@@ -55,6 +59,8 @@ class _Source(NamedTuple):
     copy_ids: list[int]  # empty if the model does not copy
     oov: list[str]  # pieces outside the target vocabulary
     status: str  # ok, source_cut or source_split
+    place: LinePart  # the number of the line, and of its part
+    prefix: Sequence[int] = ()  # target ids that are forced
 
 
 @dataclass
@@ -63,7 +69,7 @@ class Translation:
 
     ``token_log_probs`` has one more entry than ``pieces``, for the end of the sentence (of each part if the line was
     split). ``alignment`` gives for each piece the number, from 0, of the source piece with the largest attention weight;
-    it is empty if the model has no attention. The last three are empty if the model does not copy.
+    it is empty if the model has no attention. The three of copying are empty if the model does not copy.
 
     ``status``: ok; empty (blank line, not translated); source_cut or source_split (the source was longer than the model's
     limit, so the rest was dropped, or the parts were translated one by one); max_length (the maximum length ended the
@@ -81,6 +87,8 @@ class Translation:
     p_gen: list[float] = field(default_factory=list)  # probability of generating instead of copying
     copied_from: list[CopiedFrom | None] = field(default_factory=list)  # None: mostly generated
     copied_share: float | None = None  # share of copied pieces, 0 to 1
+    forced_pieces: int = 0  # number of the first pieces that a target prefix forced
+    utility: float | None = None  # with search.mbr: the mean chrF or BLEU against the other hypotheses
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to plain values, for JSON."""
@@ -120,6 +128,7 @@ class Translator:
         self.tag = tag
         self.notices = Notices()
         check_search(search, has_attention=model.has_attention)
+        self._constraints = make_constraints(search, tokenizers.tgt)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | torch.device = "auto") -> Translator:
@@ -137,14 +146,13 @@ class Translator:
         >>> Translator.load("runs/mine").with_search(beam_size=1, length_penalty=0.6)  # doctest: +SKIP
 
         Args:
-            changes: settings of ``SearchConfig``; None leaves a setting unchanged.
+            changes: settings of ``SearchConfig``; None leaves a setting unchanged. A number of ``samples`` also changes
+                the other settings of beam search or sampling to their defaults.
 
         Raises:
-            ValueError: an unknown setting or a value out of range.
+            ValueError: an unknown setting, a value out of range, or settings that contradict each other.
         """
-        changed = asdict(self.search_config) | {name: value for name, value in changes.items() if value is not None}
-        search = from_container(SearchConfig, changed, "search.")
-        return self._copy(search, self.tag)
+        return self._copy(changed_search(self.search_config, changes), self.tag)
 
     def with_tag(self, tag: str) -> Translator:
         """Copy the translator with a tag before every source; model and tokenizers are the same objects.
@@ -164,11 +172,14 @@ class Translator:
         limit, warns = self.length_limit, self.warns
         return Translator(self.model, self.tokenizers, search, length_limit=limit, warns=warns, tag=tag)
 
-    def translate(self, lines: Iterable[str], *, first_line: int = 1) -> list[str]:
+    def translate(
+        self, lines: Iterable[str], *, prefixes: Iterable[str] | None = None, first_line: int = 1
+    ) -> list[str]:
         """Translate lines; a blank line gives an empty line.
 
         Args:
-            first_line: number of the first line, for messages.
+            prefixes: the beginning of the translation of each line, see ``search``.
+            first_line: number of the first line, for messages and for sampling.
 
         Raises:
             ValueError: ``lines`` is a single text, or a line is not a text.
@@ -177,7 +188,7 @@ class Translator:
         parts: list[list[str]] = [[] for _ in lines]
         translated: set[int] = set()
         cut_lines: set[int] = set()
-        for sources in self._read_groups(lines, first_line):
+        for sources in self._read_groups(lines, first_line, prefixes):
             texts = [""] * len(sources)
             for rows in self._batches(sources):
                 batch = [sources[row] for row in rows]
@@ -193,21 +204,31 @@ class Translator:
         self._count(translated, cut_lines)
         return [join_texts(some) for some in parts]
 
-    def search(self, lines: Iterable[str], *, n_best: int = 1, first_line: int = 1) -> list[list[Translation]]:
+    def search(
+        self,
+        lines: Iterable[str],
+        *,
+        n_best: int = 1,
+        prefixes: Iterable[str] | None = None,
+        first_line: int = 1,
+    ) -> list[list[Translation]]:
         """Find the best translations of every line.
 
         Args:
-            n_best: translations per line, at most ``search.beam_size``. A line may get fewer, with a warning, if the
-                search finds no more. The i-th translation of a split line joins the i-th of each part.
-            first_line: number of the first line, for messages.
+            n_best: translations per line, at most ``search.beam_size`` or ``search.samples``. A line may get fewer, with
+                a warning, if the search finds no more. The i-th translation of a split line joins the i-th of each part.
+            prefixes: the beginning of the translation of each line; empty: none. The pieces of this text are forced, and
+                the next piece may go on with its last word. If the line is split, it is that of the first part.
+            first_line: number of the first line, for messages and for sampling, whose numbers depend on it.
 
         Raises:
-            ValueError: ``n_best`` is out of range, ``lines`` is a single text, or a line is not a text.
+            ValueError: ``n_best`` is out of range, ``lines`` is a single text, a line is not a text, or the number of
+                prefixes differs.
         """
         self.check_n_best(n_best)
         lines = as_texts(lines, "the lines", first_line)
         found_by_line: list[list[list[Translation]]] = [[] for _ in lines]  # the best ones of each part
-        for sources in self._read_groups(lines, first_line):
+        for sources in self._read_groups(lines, first_line, prefixes):
             found_by_row: dict[int, list[Translation]] = {}
             for rows in self._batches(sources):
                 batch = [sources[row] for row in rows]
@@ -245,16 +266,21 @@ class Translator:
             log.warning("%s", line)
 
     def check_n_best(self, n_best: int) -> None:
-        """Check that ``n_best`` is at most the beam size.
+        """Check that ``n_best`` is at most the beam size or the number of samples.
 
         Raises:
             ValueError: it is not.
         """
-        if not 1 <= n_best <= self.search_config.beam_size:
+        if not 1 <= n_best <= self.num_hypotheses:
+            what = "number of samples" if self.search_config.samples else "beam size"
             raise ValueError(
-                f"n-best must be from 1 to the beam size, which is {self.search_config.beam_size}, but is {n_best}; "
-                "set the beam size higher"
+                f"n-best must be from 1 to the {what}, which is {self.num_hypotheses}, but is {n_best}; set the {what} higher"
             )
+
+    @property
+    def num_hypotheses(self) -> int:
+        """The number of hypotheses that the search finds for a source, of which n-best are returned."""
+        return self.search_config.samples or self.search_config.beam_size
 
     def score(self, src: Iterable[str], tgt: Iterable[str]) -> list[list[float]]:
         """Return the natural log-probability of every target piece and of the end of the sentence, one list per line.
@@ -339,12 +365,14 @@ class Translator:
         batch = self._collate([source], [ids])
         log_probs = self.model.log_probs(batch)
         log_prob, config = float(log_probs.double().sum()), self.search_config
-        score = log_prob / (len(ids) + 1) ** config.length_penalty
+        pairs = [*ids, EOS], log_probs.tolist()
+        cost = sum(each.cost(*pairs) for each in self._constraints if isinstance(each, RepetitionPenalty))
+        score = (log_prob - cost) / (len(ids) + 1) ** config.length_penalty
         if penalties := Penalties(config.coverage_penalty, config.summary_penalty):
             attended = self.model.provenance(batch).weights.sum(dim=0, keepdim=True)  # (1, S)
             inside = torch.arange(attended.shape[1], device=attended.device) < len(source.ids)
             score -= float(penalties(attended, inside.unsqueeze(0)))
-        return Hypothesis([*ids, EOS], log_prob, score, log_probs.tolist(), cut=False)
+        return Hypothesis(pairs[0], log_prob, score, pairs[1], cut=False)
 
     def max_length(self, source_length: int) -> int:
         """Return the maximum length of a translation, in pieces with the end of sentence.
@@ -360,10 +388,24 @@ class Translator:
             )
         return limit.max_length(source_length)
 
-    def _read_groups(self, lines: Sequence[str], first_line: int) -> Iterator[list[_Source]]:
+    def _read_groups(
+        self, lines: Sequence[str], first_line: int, prefixes: Iterable[str] | None
+    ) -> Iterator[list[_Source]]:
         """Segment lines, and group them and their parts so that the pieces in memory are bounded."""
         sources = self._read(lines, first_line, self.search_config.too_long)
+        if prefixes is not None:
+            sources = self._with_prefixes(sources, as_texts(prefixes, "the prefixes", first_line), len(lines))
         return group_by_size(sources, lambda source: len(source.ids), _MAX_PIECES)
+
+    def _with_prefixes(self, sources: Iterator[_Source], prefixes: list[str], lines: int) -> Iterator[_Source]:
+        """Add the ids of a target prefix to the first part of each line."""
+        if len(prefixes) != lines:
+            raise ValueError(f"there are {lines} lines but {len(prefixes)} prefixes; they must match line by line")
+        tgt = self.tokenizers.tgt
+        segments = tgt.segment(prefixes)
+        for source in sources:
+            prefix = extended_target_ids(segments[source.row], source.oov, tgt) if source.place.part == 0 else ()
+            yield source._replace(prefix=prefix)
 
     def _read(self, lines: Sequence[str], first_line: int, too_long: str) -> Iterator[_Source]:
         """Segment lines into pieces; cut or split lines that are too long, and warn about them."""
@@ -373,16 +415,17 @@ class Translator:
             tag, rest = split_tag(segments, self.tokenizers.src, added=self.tag)
             if rest.ids and self.tokenizers.src.tags and not tag.ids:
                 self._warn_of_missing_tag(first_line + row)
+            place = LinePart(first_line + row)
             if length <= most:
-                yield self._source(row, lines[row], tag, rest, "ok")
+                yield self._source(row, lines[row], tag, rest, "ok", place)
                 continue
             number, done = str(length) if exact else f"at least {length}", "is cut to"
             if too_long == "cut":
-                yield self._source(row, lines[row], tag, rest, "source_cut")
+                yield self._source(row, lines[row], tag, rest, "source_cut", place)
             else:
                 pieces = parts = 0
                 for part in self._split(lines[row], tag, most):
-                    yield self._source(row, lines[row], tag, part, "source_split")
+                    yield self._source(row, lines[row], tag, part, "source_split", place._replace(part=parts))
                     pieces, parts = pieces + len(part.ids), parts + 1
                 number, done = str(pieces + len(tag.ids)), f"is split into {parts} parts of at most"
             limit = f"{most}, the model's data.max_source_length"
@@ -398,12 +441,12 @@ class Translator:
         for ids, pieces, spans in split_text(self.tokenizers.src, line[written:], max(most - len(tag.ids), 1)):
             yield Segments(ids, pieces, [(start + written, end + written) for start, end in spans])
 
-    def _source(self, row: int, line: str, tag: Segments, rest: Segments, status: str) -> _Source:
+    def _source(self, row: int, line: str, tag: Segments, rest: Segments, status: str, place: LinePart) -> _Source:
         """Convert the pieces of a line, or of a part of it, and of the tag before it."""
         ids, pieces, spans = tag.ids + rest.ids, tag.pieces + rest.pieces, tag.spans + rest.spans
         copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
         segments = sentence_numbers(line, rest.spans[:1] * len(tag.ids) + rest.spans)  # a tag is in the first sentence
-        return _Source(row, ids, pieces, spans, segments, *copied, status=status)
+        return _Source(row, ids, pieces, spans, segments, *copied, status=status, place=place)
 
     def _warn_of_missing_tag(self, number: int) -> None:
         tags = ", ".join(self.tokenizers.src.tags)
@@ -420,7 +463,7 @@ class Translator:
         order = order[lengths[order] > 1]
         if not len(order):
             return []
-        most = max(_MAX_SCORES // (self.search_config.beam_size * self.tokenizers.tgt.size), 1)
+        most = max(_MAX_SCORES // (self.num_hypotheses * self.tokenizers.tgt.size), 1)
         batches = split_by_tokens(order, lengths, self.search_config.batch_tokens)
         return [batch[first : first + most].tolist() for batch in batches for first in range(0, len(batch), most)]
 
@@ -432,19 +475,38 @@ class Translator:
 
     def _search_batch(self, sources: Sequence[_Source]) -> list[list[Hypothesis]]:
         config = self.search_config
-        penalties = Penalties(config.coverage_penalty, config.summary_penalty)
-        batch = self._collate(sources, [[] for _ in sources])
+        state = self.model.encode(self._collate(sources, [[] for _ in sources]))
         options = SearchOptions(
             bos_id=BOS,
             eos_id=EOS,
             beam_size=config.beam_size,
             length_penalty=config.length_penalty,
             min_length=config.min_length,
-            penalties=penalties,
+            penalties=Penalties(config.coverage_penalty, config.summary_penalty),
             never_id=self.model.never_id,
+            constraints=self._constraints,
         )
-        max_lengths = [self.max_length(len(source.ids)) for source in sources]
-        return beam_search(self.model.step, self.model.encode(batch), max_lengths, options)
+        limits = [max(self.max_length(len(source.ids)), len(source.prefix) + 1) for source in sources]
+        prefixes = [source.prefix for source in sources]
+        if config.samples:
+            places = [source.place for source in sources]
+            uniforms = torch.from_numpy(uniform_numbers(config.seed, places, config.samples, max(limits)))
+            truncation = Truncation(config.temperature, config.top_k, config.top_p)
+            found, draws, near_draws = sample(
+                self.model.step, state, limits, uniforms, options=options, truncation=truncation, prefixes=prefixes
+            )
+            self.notices.draws += draws
+            self.notices.near_draws += near_draws
+        else:
+            found = beam_search(self.model.step, state, limits, options, prefixes)
+        return found if config.mbr == "none" else [self._by_utility(*pair) for pair in zip(sources, found, strict=True)]
+
+    def _by_utility(self, source: _Source, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+        """Sort hypotheses by their mean utility against the others; those of equal utility stay in order."""
+        texts = [self.tokenizers.tgt.decode(hypothesis.ids, source.oov) for hypothesis in hypotheses]
+        utilities = mean_utilities(texts, self.search_config.mbr)
+        ranked = [each._replace(utility=utility) for each, utility in zip(hypotheses, utilities, strict=True)]
+        return sorted(ranked, key=lambda hypothesis: -(hypothesis.utility or 0.0))
 
     def _explain(self, sources: Sequence[_Source], found: Sequence[list[Hypothesis]]) -> list[list[Translation]]:
         """Make translations of hypotheses; the model is unrolled over them once more for attention and copying."""
@@ -471,6 +533,8 @@ class Translator:
             pieces=self.tokenizers.tgt.pieces(ids, source.oov),
             source_pieces=source.pieces,
             status="max_length" if best.cut else source.status,
+            forced_pieces=len(source.prefix),
+            utility=best.utility,
         )
         if self.model.has_attention:
             translation.alignment = provenance.weights[:-1, :inside].argmax(dim=1).tolist()
@@ -500,7 +564,10 @@ def _merge(parts: Sequence[Translation], length_penalty: float) -> Translation:
         score=normalized(log_prob, sum(lengths)) - penalties,
         log_prob=log_prob,
         status="max_length" if any(part.status == "max_length" for part in parts) else parts[0].status,
+        forced_pieces=parts[0].forced_pieces,
     )
+    if parts[0].utility is not None:
+        merged.utility = sum(part.utility or 0.0 for part in parts) / len(parts)
     for part in parts:
         offset = len(merged.source_pieces)
         merged.alignment += [offset + place for place in part.alignment]
@@ -512,6 +579,36 @@ def _merge(parts: Sequence[Translation], length_penalty: float) -> Translation:
     if parts[0].copied_share is not None:
         merged.copied_share = sum(place is not None for place in merged.copied_from) / max(len(merged.pieces), 1)
     return merged
+
+
+def make_constraints(config: SearchConfig, tgt: Tokenizer) -> tuple[Constraint, ...]:
+    """Make the constraints of a search.
+
+    Raises:
+        ValueError: a word of ``search.may_repeat`` or ``search.forbidden`` has a piece outside the target vocabulary.
+    """
+    exceptions = tuple(sorted({number for ids in _word_ids(config, "may_repeat", tgt) for number in ids}))
+    constraints: list[Constraint] = []
+    if config.no_repeat_ngram:
+        constraints.append(NoRepeatNgram(config.no_repeat_ngram, exceptions))
+    if config.repetition_penalty != 1:
+        constraints.append(RepetitionPenalty(config.repetition_penalty, exceptions))
+    if forbidden := _word_ids(config, "forbidden", tgt):
+        constraints.append(Forbidden(forbidden))
+    return tuple(constraints)
+
+
+def _word_ids(config: SearchConfig, name: str, tgt: Tokenizer) -> tuple[tuple[int, ...], ...]:
+    """Return the ids of the pieces of each word of a setting."""
+    words = getattr(config, name).split()
+    found = []
+    for word, segments in zip(words, tgt.segment(words), strict=True):
+        if UNK in segments.ids:
+            raise ValueError(
+                f"search.{name} must hold words of the target vocabulary, but {word} is not one; remove it"
+            )
+        found.append(tuple(segments.ids))
+    return tuple(found)
 
 
 def as_texts(texts: Iterable[str], name: str, first: int = 1) -> list[str]:

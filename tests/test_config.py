@@ -104,7 +104,7 @@ def test_a_key_without_its_section_finds_the_whole_key() -> None:
         ("model.layers", "model.encoder_layers and model.decoder_layers"),
         ("train.batch_size", "train.batch_tokens"),
         ("train.epochs", "train.max_epochs"),
-        ("seed", "train.seed"),
+        ("seed", "train.seed and search.seed"),
         ("train.beam", "search.beam_size"),
         ("train.dropout", "tokenizer.dropout and model.dropout"),
         ("data.src", "data.train.src, data.valid.src and data.test.src"),
@@ -277,6 +277,36 @@ def test_parts_of_a_configuration_are_checked_where_they_are_used() -> None:
         check_search(SearchConfig(beam_size=0), has_attention=True)
     with pytest.raises(ValueError, match=r"^tokenizer\.vocab_size must be a whole number of at least 5, but is 1$"):
         check_tokenizer(TokenizerConfig(vocab_size=1))
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ({"samples": 3, "beam_size": 4}, "search.beam_size=4 has no effect with search.samples=3, which draws translations "
+         "at random; remove one of them"),
+        ({"temperature": 0.5}, "search.temperature=0.5 has no effect with search.samples=0, the beam search; remove it, or "
+         "set search.samples to the number of translations to draw"),
+        ({"top_k": 5}, "search.top_k=5 has no effect with search.samples=0, the beam search; remove it, or set "
+         "search.samples to the number of translations to draw"),
+        ({"top_p": 0.5}, "search.top_p=0.5 has no effect with search.samples=0, the beam search; remove it, or set "
+         "search.samples to the number of translations to draw"),
+        ({"seed": 2}, "search.seed=2 has no effect with search.samples=0, the beam search; remove it, or set "
+         "search.samples to the number of translations to draw"),
+        ({"may_repeat": "a b"}, "search.may_repeat=a b has no effect without search.no_repeat_ngram and "
+         "search.repetition_penalty; remove it, or set one of them"),
+        ({"mbr": "chrf", "beam_size": 1}, "search.mbr=chrf compares hypotheses and requires more than one, but "
+         "search.beam_size is 1; set it to 2 or more"),
+        ({"mbr": "bleu", "samples": 1}, "search.mbr=bleu compares hypotheses and requires more than one, but "
+         "search.samples is 1; set it to 2 or more"),
+        ({"samples": 1, "top_p": 1.5}, "search.top_p must be at most 1, because it is a probability, but is 1.5"),
+        ({"samples": 1, "temperature": 0}, "search.temperature must be a number of at least 0.01, but is 0"),
+        ({"repetition_penalty": 0.9}, "search.repetition_penalty must be a number of at least 1, but is 0.9"),
+        ({"mbr": "ter"}, "search.mbr must be one of none, chrf, bleu, but is ter"),
+    ],
+)  # fmt: skip
+def test_search_settings_that_contradict_each_other(search: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_search(SearchConfig(**search), has_attention=True)
 
 
 def test_a_run_is_trained_into_the_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

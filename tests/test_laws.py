@@ -860,3 +860,83 @@ def test_a_forced_score_does_not_depend_on_the_batch(case):
             alone = world.model.log_probs(world.batch([row], [targets[row]]))
             torch.testing.assert_close(log_probs, alone, rtol=1e-5, atol=1e-5)
             torch.testing.assert_close(log_probs.sum(), alone.sum(), rtol=0, atol=1e-4)
+
+
+# ---- the laws of search with every option
+
+
+OPTIONS: dict[str, dict[str, float | str]] = {  # beside the prefixes, which half of the lines have
+    "samples": {"beam_size": 5, "samples": 3, "seed": 7},
+    "truncated": {
+        "beam_size": 5,
+        "samples": 2,
+        "temperature": 1.3,
+        "top_k": 30,
+        "top_p": 0.9,
+        "repetition_penalty": 1.2,
+    },
+    "blocking": {"no_repeat_ngram": 1, "may_repeat": "a"},
+    "penalty": {"no_repeat_ngram": 2, "repetition_penalty": 1.5, "coverage_penalty": 0.2},
+    "mbr": {"mbr": "chrf", "beam_size": 3},
+}
+PREFIXES = ["the man", "", "Wombat , the", "", "a"]
+SOME = {"parts": ("gru", "transformer"), "attention": ("additive",), "text": ("subwords", "words")}
+
+
+def options_of(case: Case) -> dict[str, float | str]:
+    """Choose the options for a case, so that each of them is tested with several cases."""
+    return OPTIONS[list(OPTIONS)[sum(map(ord, "".join(case))) % len(OPTIONS)]]
+
+
+def test_every_option_is_tested():
+    quick = all_pairs(FACTORS | SOME)
+    assert {tuple(options_of(Case(*case))) for case in quick} == {tuple(options) for options in OPTIONS.values()}
+
+
+def found_with_prefixes(world: World) -> list[list[Hypothesis]]:
+    """Search all lines with their prefixes; return the hypotheses."""
+    (sources,) = world.translator._read_groups(LINES, 1, PREFIXES)
+    assert [source.row for source in sources] == list(ALL)
+    with world.model.evaluating():
+        return world.translator._search_batch(sources)
+
+
+@cases(**SOME)
+def test_search_and_scoring_agree_with_every_option(case):
+    """Log-probabilities are those of the model; the prefix is forced; padding and start are not produced."""
+    options = options_of(case)
+    world = World(case, **options)
+    found = found_with_prefixes(world)
+    for row, hypotheses in enumerate(found):
+        prefix = extended_target_ids(world.tgt.segment([PREFIXES[row]])[0], world.copied[row].oov, world.tgt)
+        assert len(hypotheses) == world.translator.num_hypotheses
+        for hypothesis in hypotheses:
+            assert hypothesis.ids[: len(prefix)] == prefix
+            assert not {PAD, BOS} & set(hypothesis.ids)
+            assert hypothesis.ids.index(EOS) == len(hypothesis.ids) - 1
+            if world.model.copies:
+                assert UNK not in hypothesis.ids[len(prefix) :]
+            if options.get("no_repeat_ngram") == 1:
+                free, allowed = hypothesis.ids[len(prefix) :], set(world.tgt.encode("a"))
+                repeated = [number for t, number in enumerate(free) if number in [*prefix, *free[:t]]]
+                assert set(repeated) <= allowed
+    for hypothesis, log_probs in world.forced(found):
+        expected = float(log_probs.double().sum())
+        assert hypothesis.log_prob == pytest.approx(expected, abs=1e-4 + 1e-5 * abs(expected))
+        assert hypothesis.log_prob == pytest.approx(sum(hypothesis.token_log_probs), abs=1e-4)
+
+
+@cases(**SOME)
+def test_a_translation_with_every_option_does_not_depend_on_the_batch(case):
+    """Each line is translated by itself, with its number, and in batches of other sizes."""
+    world = World(case, double=True, **options_of(case))
+    most = world.translator.num_hypotheses
+    alone = [
+        world.translator.search([LINES[row]], n_best=most, prefixes=[PREFIXES[row]], first_line=row + 1)[0]
+        for row in ALL
+    ]
+    for batch_tokens in (1000, 30):
+        world.translator.search_config.batch_tokens = batch_tokens
+        for one, other in zip(alone, world.translator.search(LINES, n_best=most, prefixes=PREFIXES), strict=True):
+            same_results(one, other)
+    assert world.translator.translate(LINES, prefixes=PREFIXES) == [found[0].translation for found in alone]

@@ -18,11 +18,12 @@ from untrained import spread
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
 from seq2seq.data.limits import LengthLimit
+from seq2seq.metrics.utility import mean_utilities
 from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, save_weights
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.text.word import JOINER
-from seq2seq.translator import CopiedFrom, Translation, Translator, find_device
+from seq2seq.translator import CopiedFrom, Translation, Translator, find_device, make_constraints
 
 TEXT = ["a man sees the old dog .", "the dog sees a small man , too .", "two men sleep ; one dog runs away !"]
 LINES = ["the dog sleeps .", "", "a man", "two small men sees the old dog , too .", "   ", "dog", "one man runs away !"]
@@ -806,3 +807,200 @@ def test_a_gpu_translates_like_a_cpu(options):
     found = [best for (best,) in translator.search(LINES + ODD)]
     assert [best.translation for best in found] == [best.translation for best in expected]
     assert [best.score for best in found] == pytest.approx([best.score for best in expected], abs=1e-4)
+
+
+# ---- sampling, constraints, prefixes and minimum Bayes risk
+
+
+def test_samples_are_sorted_and_equal_ones_are_kept():
+    translator = make(samples=40, beam_size=5, top_k=2, max_length_ratio=0.0, max_length_extra=4)
+    for found in translator.search([LINES[row] for row in FILLED], n_best=40):
+        assert len(found) == 40
+        assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+        assert 1 < len({one.translation for one in found}) < 40
+    assert translator.notices.draws == 3 * 40 * len(FILLED), "no sample ended before the limit"
+    with pytest.raises(
+        ValueError,
+        match=r"^n-best must be from 1 to the number of samples, which is 40, but is 41; set the number of samples higher$",
+    ):
+        translator.search(LINES, n_best=41)
+
+
+def test_a_sample_depends_on_the_seed_and_the_number_of_its_line():
+    translator = make(samples=1, beam_size=5)
+    texts = translator.translate(["the dog sleeps ."] * 6, first_line=10)
+    assert len(set(texts)) > 3
+    for row, text in enumerate(texts):
+        assert translator.translate(["the dog sleeps ."], first_line=10 + row) == [text]
+    assert translator.translate(["a man", "", "the dog sleeps ."], first_line=11)[2] == texts[3]
+    assert translator.with_search(seed=2).translate(["the dog sleeps ."] * 6, first_line=10) != texts
+    split = make(3, samples=1, beam_size=5, too_long="split")
+    (found,) = split.search(["the dog sleeps " * 3])[0]
+    assert found.status in ("source_split", "max_length")
+    assert found == split.search(["the dog sleeps " * 3])[0][0]
+    assert found != split.search(["the dog sleeps " * 3], first_line=2)[0][0]
+
+
+def test_draws_near_a_border_are_reported(caplog):
+    translator = make(samples=20, beam_size=5)
+    translator.translate(LINES * 20)
+    notices = translator.notices
+    assert 0 < notices.near_draws < notices.draws / 50
+    assert notices.lines(advice="")[-1] == (
+        f"{notices.near_draws:,} of {notices.draws:,} draws lie within 1e-4 of the border between two pieces; in other "
+        "batches or on another machine, rounding can change them"
+    )
+    assert not make().notices.lines(advice="")
+
+
+def repeats(pieces: list[str], n: int) -> list[tuple[str, ...]]:
+    ngrams = [tuple(pieces[first : first + n]) for first in range(len(pieces) - n + 1)]
+    return [ngram for ngram in ngrams if ngrams.count(ngram) > 1]
+
+
+@pytest.mark.parametrize("more", [{}, {"samples": 5, "beam_size": 5}, {"copy": "pointer"}])
+def test_ngrams_of_pieces_do_not_repeat(more):
+    options = {"ending": -9.0, "max_length_extra": 12} | more
+    plain = make(**options)
+    blocked, penalized = plain.with_search(no_repeat_ngram=2), plain.with_search(repetition_penalty=3.0)
+    lines, n_best = [*ODD[:1], *LINES], 3
+    counts = []
+    for translator in (plain, blocked, penalized):
+        found = [one for some in translator.search(lines, n_best=n_best) for one in some]
+        counts.append(sum(len(repeats(one.pieces, 2)) for one in found))
+    assert counts[1] == 0
+    assert counts[2] < counts[0]
+    assert {one.status for some in blocked.search(lines) for one in some} <= {"ok", "max_length", "empty"}
+
+
+def test_words_that_may_repeat():
+    plain = make(ending=-9.0, max_length_extra=12, no_repeat_ngram=1)
+    repeated = plain.with_search(may_repeat="dog  man")
+    found = [one.pieces for some in repeated.search(LINES, n_best=3) for one in some]
+    words = {piece for pieces in found for (piece,) in repeats(pieces, 1)}
+    assert words
+    assert words <= {"dog", "man"}
+    with pytest.raises(
+        ValueError,
+        match=r"^search\.may_repeat must hold words of the target vocabulary, but xylophone is not one; remove it$",
+    ):
+        plain.with_search(may_repeat="dog xylophone")
+
+
+@pytest.mark.parametrize("more", [{}, {"samples": 5, "beam_size": 5}, {"copy": "pointer"}])
+def test_forbidden_words_do_not_appear(more):
+    plain = make(**more)
+    lines = [*LINES, "the dog sees a dog"]
+
+    def produced(translator: Translator) -> set[str]:
+        return {piece for some in translator.search(lines, n_best=3) for one in some for piece in one.pieces}
+
+    words = sorted(set(TEXT[0].split()) & produced(plain))
+    assert len(words) > 2
+    found = produced(plain.with_search(forbidden=" ".join(words)))
+    assert found
+    assert not found & set(words)
+    with pytest.raises(
+        ValueError,
+        match=r"^search\.forbidden must hold words of the target vocabulary, but xylophone is not one; remove it$",
+    ):
+        plain.with_search(forbidden="dog xylophone")
+
+
+def test_the_pieces_of_a_forbidden_word_do_not_follow_each_other():
+    tokenizer = train_tokenizer(TEXT, TokenizerConfig(type="char", vocab_size=40))
+    ids = tokenizer.encode("dog")
+    assert len(ids) > 2
+    (constraint,) = make_constraints(SearchConfig(forbidden="dog"), tokenizer)
+    assert constraint.affected(torch.tensor([ids[:-1]])).tolist() == [ids[-1:]]
+    assert constraint.affected(torch.tensor([ids[:-2]])).shape == (1, 0)
+
+
+def test_a_traced_translation_has_the_score_of_a_search_with_penalties():
+    translator = make(ending=-9.0, max_length_extra=12, repetition_penalty=1.1, coverage_penalty=0.1, beam_size=1)
+    for line in ("a man", "the dog sleeps ."):
+        ((best,),) = translator.search([line])
+        assert translator.trace(line, best.translation)[0].score == pytest.approx(best.score, abs=1e-5)
+        assert len(set(best.pieces)) < len(best.pieces)
+        assert best.score < best.log_prob / (len(best.pieces) + 1)
+
+
+@pytest.mark.parametrize("more", [{}, {"samples": 3, "beam_size": 5}, {"copy": "pointer"}])
+def test_a_translation_begins_with_its_prefix(more):
+    translator = make(**more)
+    prefixes = ["a small dog", "two", "", "zebras the", "a", "", "the dog sees " * 9]
+    for found, line, prefix in zip(translator.search(LINES, n_best=3, prefixes=prefixes), LINES, prefixes, strict=True):
+        for one in found:
+            if not line.strip():
+                assert (one.status, one.translation, one.forced_pieces) == ("empty", "", 0)
+                continue
+            assert one.forced_pieces == len(prefix.split())
+            assert one.translation.startswith(prefix.strip().replace("zebras", "⁇"))
+            assert one.as_dict()["forced_pieces"] == one.forced_pieces
+    assert found[0].status == "max_length"
+    assert len(found) == (3 if more.get("samples") else 1)
+    texts = translator.translate(LINES, prefixes=prefixes)
+    assert texts == [found[0].translation for found in translator.search(LINES, prefixes=prefixes)]
+    assert translator.translate(LINES, prefixes=[""] * len(LINES)) == translator.translate(LINES)
+
+
+def test_a_prefix_may_hold_copied_words():
+    translator = make(copy="pointer")
+    (found,) = translator.search(["the xylophone sleeps"], prefixes=["a xylophone"])[0]
+    assert found.pieces[:2] == ["a", "xylophone"]
+    assert math.isfinite(found.log_prob)
+    assert found.copied_from[1] == CopiedFrom(1, 4, 13)
+
+
+def test_the_prefix_of_a_split_line_is_that_of_its_first_part():
+    translator = make(3, too_long="split", ending=2.0)
+    (found,) = translator.search(["the dog sleeps a man runs"], prefixes=["two women"])[0]
+    assert found.forced_pieces == 2
+    assert found.translation.count("two") == 1
+
+
+def test_as_many_prefixes_as_lines():
+    with pytest.raises(ValueError, match=r"^there are 7 lines but 1 prefixes; they must match line by line$"):
+        make().translate(LINES, prefixes=["a"])
+    with pytest.raises(
+        ValueError, match=r"^the prefixes must be a list of texts, but are one text; put the text into a list$"
+    ):
+        make().search(LINES, prefixes="a")
+
+
+@pytest.mark.parametrize("name", ["chrf", "bleu"])
+@pytest.mark.parametrize("options", [{"beam_size": 6}, {"samples": 12, "beam_size": 5, "temperature": 0.7}])
+def test_minimum_bayes_risk_sorts_by_the_mean_utility(name, options):
+    plain = make(**options)
+    translator, most = plain.with_search(mbr=name), plain.num_hypotheses
+    moved = 0
+    for before, after in zip(plain.search(LINES, n_best=most), translator.search(LINES, n_best=most), strict=True):
+        if before[0].status == "empty":
+            continue
+        utilities = mean_utilities([one.translation for one in before], name)
+        order = sorted(range(most), key=lambda row: -utilities[row])
+        assert [one.translation for one in after] == [before[row].translation for row in order]
+        assert [one.utility for one in after] == pytest.approx([utilities[row] for row in order])
+        assert [one.score for one in after] == pytest.approx([before[row].score for row in order])
+        assert all(one.utility is None for one in before)
+        moved += order[0] != 0
+    assert moved
+    assert translator.translate(LINES) == [found[0].translation for found in translator.search(LINES)]
+    split = make(3, too_long="split", mbr=name, **options)
+    assert 0 <= split.search(["the dog sleeps a man runs"])[0][0].utility <= 100
+
+
+def test_sampling_and_beam_search_replace_each_other():
+    wide = make(beam_size=9)
+    samples = wide.with_search(samples=4, temperature=0.5)
+    assert (samples.search_config.beam_size, samples.num_hypotheses) == (SearchConfig().beam_size, 4)
+    again = samples.with_search(samples=0)
+    assert (again.search_config.temperature, again.num_hypotheses) == (1.0, SearchConfig().beam_size)
+    for search in ({"beam_size": 5}, {"beam_size": 3, "samples": 2}):
+        number, count = search["beam_size"], search.get("samples", 4)
+        with pytest.raises(
+            ValueError,
+            match=rf"^search\.beam_size={number} has no effect with search\.samples={count}, which draws translations at "
+            "random; remove one of them$",
+        ):
+            samples.with_search(**search)

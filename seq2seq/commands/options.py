@@ -30,6 +30,14 @@ class ReportFormat(str, Enum):
     JSON = "json"
 
 
+class UtilityName(str, Enum):
+    """Utility of minimum Bayes risk."""
+
+    NONE = "none"
+    CHRF = "chrf"
+    BLEU = "bleu"
+
+
 MAX_BEAM = 1000
 MAX_BATCH_TOKENS = 10_000_000
 MAX_PIECES = 1_000_000
@@ -110,6 +118,71 @@ SrcField = Annotated[
     str | None,
     typer.Option(
         help="Source field of records: key, also nested (translation.en), or column name or number.", show_default="src"
+    ),
+]
+
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        callback=at_most(MAX_BEAM, "time and memory grow with the number of samples"),
+        help="Draw this number of translations at random instead of a beam search; the best score comes first.",
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Seed of the samples; each also depends on the number of its line.")
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(min=0.01, help="With --samples: below 1, more probable pieces; above 1, less probable ones."),
+]
+TopK = Annotated[int | None, typer.Option(min=0, help="With --samples: draw from the k most probable pieces; 0: all.")]
+TopP = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="With --samples: draw from the most probable pieces whose probabilities sum to p."),
+]
+Utility = Annotated[
+    UtilityName | None,
+    typer.Option(
+        "--mbr",
+        help="Minimum Bayes risk: choose the translation with the largest mean chrF or BLEU against the others of the "
+        "beam or the samples.",
+    ),
+]
+NoRepeatNgramSize = Annotated[
+    int | None,
+    typer.Option(
+        "--no-repeat-ngram",
+        min=0,
+        callback=at_most(MAX_PIECES, "no translation is as long"),
+        help="Block n-grams of pieces that a translation already has, of this n; 0: none.",
+    ),
+]
+RepetitionFactor = Annotated[
+    float | None,
+    typer.Option(
+        "--repetition-penalty", min=1, help="Multiply the log-probabilities of pieces that a translation already has."
+    ),
+]
+MayRepeat = Annotated[
+    str | None, typer.Option(metavar="WORDS", help="Words, separated by spaces, that these two do not affect.")
+]
+ForbiddenWords = Annotated[
+    str | None,
+    typer.Option(
+        "--forbid",
+        metavar="WORDS",
+        help="Words, separated by spaces, that must not appear: the sequence of the pieces of each is blocked.",
+    ),
+]
+PrefixFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prefix",
+        parser=named_path,
+        metavar="FILE",
+        help="File with the beginning of the translation of each line; the pieces of its text are forced. An empty line "
+        "forces nothing.",
     ),
 ]
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption, at_most, load_translator
+
+if TYPE_CHECKING:
+    from seq2seq.translator import Translator
+
+log = logging.getLogger(__name__)
 
 MAX_SERVED_BATCH = 1024
 MAX_TIMEOUT = 86_400
@@ -52,10 +57,22 @@ def serve(
         ) from error
 
     with listen(host, port) as listening:
-        translator = load_translator(model, device, threads)
+        translator = without_samples(load_translator(model, device, threads))
         _log_requests()
         service = Service(translator, name=Path(model).resolve().name, max_batch=max_batch, timeout=timeout)
         serve_until_stopped(service, listening)
+
+
+def without_samples(translator: Translator) -> Translator:
+    """Return the translator with beam search; warn if it was saved with sampling."""
+    if not (count := translator.search_config.samples):
+        return translator
+    log.warning(
+        "the model was saved with search.samples=%d, but serve uses beam search, because a sample depends on the number of "
+        "its line",
+        count,
+    )
+    return translator.with_search(samples=0)
 
 
 def _log_requests() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,3 +76,43 @@ class InputRecords:
         """
         values = self._values.popleft()
         return {f"input_{name}" if names(name) else name: value for name, value in values.items()}
+
+
+class Prefixes:
+    """The lines of a file of target prefixes, taken along with the lines of the input.
+
+    Args:
+        source_name: the name of the input in errors.
+    """
+
+    def __init__(self, path: Path, source_name: str) -> None:
+        self._path, self._source_name = path, source_name
+        self._lines = read_lines(path)
+        self._count = 0
+
+    def take(self, count: int) -> list[str]:
+        """Return the prefixes of the next lines.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        some = list(islice(self._lines, count))
+        self._count += len(some)
+        if len(some) < count:
+            raise ValueError(
+                f"{self._path} must have a line for every line of {self._source_name}, but has only {self._count}; add the "
+                "missing lines, empty ones where nothing is forced"
+            )
+        return some
+
+    def check_end(self) -> None:
+        """Check that no line is left.
+
+        Raises:
+            ValueError: there are more lines than the input has.
+        """
+        if next(self._lines, None) is not None:
+            raise ValueError(
+                f"{self._path} must have a line for every line of {self._source_name}, which has {self._count} lines, but "
+                "has more; remove the others"
+            )

@@ -17,12 +17,23 @@ from seq2seq.commands.options import (
     BeamSize,
     Device,
     DeviceOption,
+    ForbiddenWords,
+    MayRepeat,
     MinLength,
     Model,
     NBest,
+    NoRepeatNgramSize,
+    PrefixFile,
+    RepetitionFactor,
+    Samples,
+    Seed,
     SrcField,
     Tag,
+    Temperature,
     ThreadsOption,
+    TopK,
+    TopP,
+    Utility,
     load_translator,
     named_path,
 )
@@ -30,7 +41,7 @@ from seq2seq.commands.streams import check_output, model_files, named_file, outp
 from seq2seq.data.notices import MAX_NAMED
 
 if TYPE_CHECKING:
-    from seq2seq.commands.texts import InputRecords
+    from seq2seq.commands.texts import InputRecords, Prefixes
     from seq2seq.translator import Translation, Translator
 
 log = logging.getLogger(__name__)
@@ -80,6 +91,17 @@ def translate(
     ] = None,
     min_length: MinLength = None,
     too_long: Annotated[TooLong | None, typer.Option(help="Cut or split sources above the model's limit.")] = None,
+    samples: Samples = None,
+    seed: Seed = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    mbr: Utility = None,
+    no_repeat_ngram: NoRepeatNgramSize = None,
+    repetition_penalty: RepetitionFactor = None,
+    may_repeat: MayRepeat = None,
+    forbid: ForbiddenWords = None,
+    prefix: PrefixFile = None,
     batch_tokens: BatchTokens = None,
     format: Annotated[
         Format,
@@ -103,13 +125,13 @@ def translate(
     """
     if n_best > 1 and format is not Format.JSONL:
         raise ValueError("--n-best above 1 gives several translations per line and requires --format jsonl")
-    from seq2seq.commands.texts import InputRecords, check_no_field, has_records
+    from seq2seq.commands.texts import InputRecords, Prefixes, check_no_field, has_records
     from seq2seq.data.lines import as_line, read_lines
     from seq2seq.data.records import Field
     from seq2seq.data.stream import chunks
 
     input, output = named_file(input), named_file(output)
-    check_output(output, [input, *model_files(model)])
+    check_output(output, [input, prefix, *model_files(model)])
     translator = load_translator(model, device, threads, tag).with_search(
         beam_size=beam_size,
         length_penalty=length_penalty,
@@ -117,6 +139,16 @@ def translate(
         min_length=min_length,
         too_long=too_long and too_long.value,
         batch_tokens=batch_tokens,
+        samples=samples,
+        seed=seed,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        mbr=mbr and mbr.value,
+        no_repeat_ngram=no_repeat_ngram,
+        repetition_penalty=repetition_penalty,
+        may_repeat=may_repeat,
+        forbidden=forbid,
     )
     translator.check_n_best(n_best)
     invalid = InvalidLines()
@@ -129,12 +161,13 @@ def translate(
     else:
         check_no_field(Path(name), src_field, "--src-field")
         texts_read = read_lines(source, name, on_invalid=on_invalid)
+    prefixes = Prefixes(prefix, name) if prefix else None
     remaining = chunks(texts_read)
     first_chunk = next(remaining, [])  # read before the output is opened: an unreadable input must not erase it
     try:
         with output_stream(output) as stream:
             every_chunk = itertools.chain([first_chunk], remaining)
-            for texts in _translated(translator, every_chunk, format, n_best, invalid, records):
+            for texts in _translated(translator, every_chunk, format, n_best, invalid, records, prefixes):
                 stream.write(b"".join(map(as_line, texts)))
     finally:
         invalid.warn(name)
@@ -186,17 +219,21 @@ def _translated(
     n_best: int,
     invalid: InvalidLines,
     records: InputRecords | None,
+    prefixes: Prefixes | None,
 ) -> Iterator[Sequence[str]]:
     """Yield the output lines of every chunk."""
     first_line = 1
     for chunk in line_chunks:
         marks = [invalid.pop(number) for number in range(first_line, first_line + len(chunk))]
+        some = prefixes.take(len(chunk)) if prefixes else None
         if format is Format.TEXT:
-            yield translator.translate(chunk, first_line=first_line)
+            yield translator.translate(chunk, prefixes=some, first_line=first_line)
         else:
-            found = translator.search(chunk, n_best=n_best, first_line=first_line)
+            found = translator.search(chunk, n_best=n_best, prefixes=some, first_line=first_line)
             yield [_json_line(best, mark, n_best, records) for best, mark in zip(found, marks, strict=True)]
         first_line += len(chunk)
+    if prefixes:
+        prefixes.check_end()
 
 
 def _json_line(best: Sequence[Translation], invalid: bool, n_best: int, records: InputRecords | None) -> str:

@@ -15,6 +15,8 @@ class Notices:
     def __init__(self) -> None:
         self.translated = 0  # lines that are not blank
         self.cut = 0  # of these, lines whose translation was ended by the maximum length
+        self.draws = 0  # pieces that were drawn at random
+        self.near_draws = 0  # of these, draws that rounding can change
         self.warnings: dict[str, int] = {}  # text that sums up a kind of warning: number of lines
 
     def warn(self, message: str, *, summary: str, shown: bool = True) -> None:
@@ -35,7 +37,16 @@ class Notices:
             advice: how to raise the maximum length.
         """
         lines = [f"{count:,} lines {summary}" for summary, count in self.warnings.items() if count > MAX_NAMED]
-        return lines + self.cut_lines(advice=advice)
+        return lines + self.cut_lines(advice=advice) + self._near_lines()
+
+    def _near_lines(self) -> list[str]:
+        """Return one line on the draws that lie close to a border between two pieces, or none if there are none."""
+        if not self.near_draws:
+            return []
+        return [
+            f"{self.near_draws:,} of {self.draws:,} draws lie within 1e-4 of the border between two pieces; in other batches "
+            "or on another machine, rounding can change them"
+        ]
 
     def cut_lines(self, *, advice: str) -> list[str]:
         """Return one line on the translations that were cut, or none if there are none."""

@@ -4,6 +4,9 @@ A beam has K slots. Each step takes the best K continuations of a sentence. A co
 keeps its slot and is never extended, so the search of a sentence ends when every slot is finished (the shrinking beam of
 Bahdanau et al. 2015). The result for a sentence depends only on that sentence. At the maximum length of a sentence, only
 eos is allowed; every hypothesis therefore ends with eos, and its log-probability is that of the whole sentence.
+
+A target prefix is forced in the same way: while it lasts, its next id is the only candidate. Constraints change the values
+that order the candidates, not their log-probabilities.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from math import inf
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, finfo
 
+from seq2seq.search.constraints import Candidates, Constraint, best_candidates
 from seq2seq.search.next_token import NextToken
 from seq2seq.search.penalties import Penalties
 
@@ -51,9 +55,10 @@ class Hypothesis(NamedTuple):
 
     ids: list[int]  # the last one is eos
     log_prob: float  # natural log of P(ids), eos included
-    score: float  # log_prob / len(ids)**length_penalty, minus the penalties
+    score: float  # (log_prob - the cost of a repetition penalty) / len(ids)**length_penalty, minus the other penalties
     token_log_probs: list[float]  # one per id; their sum is log_prob
     cut: bool  # eos was forced by the maximum length, although another token was more probable
+    utility: float | None = None  # mean utility against the other hypotheses, where they are ordered by it
 
 
 class SearchOptions(NamedTuple):
@@ -66,14 +71,15 @@ class SearchOptions(NamedTuple):
     min_length: int = 0  # minimum number of ids before eos
     penalties: Penalties = Penalties()
     never_id: int | None = None  # an id that is never produced
+    constraints: tuple[Constraint, ...] = ()
 
 
 class _Beams(NamedTuple):
     """The unfinished hypotheses of B sentences."""
 
-    log_prob_sums: Tensor  # (B, K) fp64 sums of log-probabilities; minus infinity in slots that are finished or empty
+    sums: Tensor  # (B, K) fp64 sums of the values of the ids; minus infinity in slots that are finished or empty
     ids: Tensor  # (B, K, t)
-    log_probs: Tensor  # (B, K, t)
+    log_probs: Tensor  # (B, K, t), of the model
     attended: Tensor  # (B, K, S), sums of the weights of all steps; (B, K, 0) without penalties
 
     @classmethod
@@ -88,17 +94,13 @@ class _Beams(NamedTuple):
         return _Beams(*(tensor[sentences, slots] for tensor in self))
 
 
-class _Candidates(NamedTuple):
-    """The best next tokens of each slot."""
-
-    log_probs: Tensor  # (B, K, C)
-    ids: Tensor  # (B, K, C)
-    forced: Tensor  # (B, K), whether eos is forced although another token is more probable
-
-
 @torch.no_grad()
 def beam_search(
-    step: StepFunction[State], state: State, max_lengths: Sequence[int], options: SearchOptions
+    step: StepFunction[State],
+    state: State,
+    max_lengths: Sequence[int],
+    options: SearchOptions,
+    prefixes: Sequence[Sequence[int]] = (),
 ) -> list[list[Hypothesis]]:
     """Search the translations of a batch of sentences.
 
@@ -106,6 +108,7 @@ def beam_search(
         step: maps the previous tokens and the state to the distribution of the next token and the next state.
         state: the initial state, with one row per sentence.
         max_lengths: for each sentence, the maximum number of ids, eos included; at least 1.
+        prefixes: for each sentence, the first ids of its hypotheses, shorter than its maximum length; or (): no prefixes.
 
     Returns:
         The hypotheses of each sentence, best score first: ``beam_size`` of them, or fewer if no more exist.
@@ -120,18 +123,19 @@ def beam_search(
     for length in range(1, max(max_lengths) + 1):
         next_token, state = step(tokens, state)
         free = [options.beam_size - len(found[number]) for number in sentences]
-        at_limit = [max_lengths[number] == length for number in sentences]
-        candidates = _candidates(next_token, at_limit, length, max(free), options)
+        history = torch.zeros(len(found), 1, 0, dtype=torch.long) if beams is None else beams.ids
+        only = [only_id(prefixes[n] if prefixes else (), max_lengths[n], length, options.eos_id) for n in sentences]
+        candidates, forced = _candidates(next_token, history, only, max(free), options)
         if beams is None:
             positions = 0 if mask is None else mask.shape[1]
             beams = _Beams.start(len(found), positions, candidates.log_probs.device)
-        count, slots = beams.log_prob_sums.shape
+        count, slots = beams.sums.shape
         if mask is not None:
             beams = beams._replace(attended=beams.attended + state.weights.view(count, slots, -1))
         beams, parents = _advance(beams, candidates, free)
-        ended = _finish(beams, mask, sentences, found, candidates.forced.gather(1, parents), options)
-        beams = beams._replace(log_prob_sums=beams.log_prob_sums.masked_fill(ended, -inf))
-        alive = [row for row, some in enumerate((beams.log_prob_sums > -inf).any(dim=1).tolist()) if some]
+        ended = _finish(beams, mask, sentences, found, forced.gather(1, parents), options)
+        beams = beams._replace(sums=beams.sums.masked_fill(ended, -inf))
+        alive = [row for row, some in enumerate((beams.sums > -inf).any(dim=1).tolist()) if some]
         if not alive:
             break
         first_rows = slots * torch.arange(count, device=parents.device).unsqueeze(1)
@@ -147,38 +151,57 @@ def beam_search(
     return found
 
 
+def only_id(prefix: Sequence[int], limit: int, length: int, eos_id: int) -> int | None:
+    """Return the only id that a sentence may have at a length, or None: eos at its maximum length, or an id of its prefix."""
+    if length == limit:
+        return eos_id
+    return prefix[length - 1] if length <= len(prefix) else None
+
+
 def _candidates(
-    next_token: NextToken, at_limit: Sequence[bool], length: int, count: int, options: SearchOptions
-) -> _Candidates:
+    next_token: NextToken, history: Tensor, only: Sequence[int | None], count: int, options: SearchOptions
+) -> tuple[Candidates, Tensor]:
     """Find the best next tokens of each slot.
 
-    Up to the minimum length, eos is banned unless it is the only possible token. At the maximum length of a sentence, which
-    takes precedence, eos is its only candidate.
+    Up to the minimum length, eos is banned unless it is the only possible token.
 
     Args:
-        at_limit: whether each of the B sentences has reached its maximum length.
-        length: the length of the hypotheses including the next token.
+        history: the ids so far (B, K, t).
+        only: for each of the B sentences, its only candidate, which takes precedence over everything else, or None.
         count: C, the number of candidates per slot; there are fewer if there are fewer ids.
+
+    Returns:
+        The candidates (B, K, C); and whether eos is forced although another token is more probable (B, K).
     """
     never = () if options.never_id is None else (options.never_id,)
-    needs_end = length <= options.min_length
-    log_probs, ids = next_token.best(count, (*never, options.eos_id) if needs_end else never)  # (N, C)
-    forced = torch.zeros_like(ids[:, 0], dtype=torch.bool)
-    if needs_end or any(at_limit):
-        ends = torch.full_like(ids[:, :1], options.eos_id)
-        end_log_probs = next_token.at(ends)  # (N, 1)
-        limit = torch.tensor(at_limit, device=ids.device).repeat_interleave(len(ids) // len(at_limit)).unsqueeze(1)
-        better = (ids[:, :1] != options.eos_id) & (log_probs[:, :1] > end_log_probs)
-        forced = (limit & better).squeeze(1)
-        only_end = limit | (log_probs[:, :1] == -inf) if needs_end else limit  # (N, 1)
-        log_probs = log_probs.masked_fill(only_end, -inf)
-        log_probs = torch.cat((torch.where(only_end, end_log_probs, log_probs[:, :1]), log_probs[:, 1:]), dim=1)
-        ids = ids.masked_fill(only_end, options.eos_id)
-    per_sentence = (len(at_limit), -1)
-    return _Candidates(*(tensor.unflatten(0, per_sentence) for tensor in (log_probs, ids, forced)))
+    needs_end = history.shape[2] < options.min_length
+    banned = (*never, options.eos_id) if needs_end else never
+    best = best_candidates(next_token, history.flatten(0, 1), count, banned=banned, constraints=options.constraints)
+    log_probs, ids, values = best  # (N, C)
+    forced = torch.zeros_like(ids[:, :1], dtype=torch.bool)
+    if needs_end or any(number is not None for number in only):
+        slots = history.shape[1]
+        singles = torch.tensor([options.eos_id if number is None else number for number in only], device=ids.device)
+        singles = singles.repeat_interleave(slots).unsqueeze(1)  # (N, 1)
+        is_single = torch.tensor([number is not None for number in only], device=ids.device)
+        is_single = is_single.repeat_interleave(slots).unsqueeze(1)
+        single_log_probs = next_token.at(singles)
+        is_end = singles == options.eos_id
+        lowest = finfo(single_log_probs.dtype).min  # an impossible id of a prefix is forced too
+        single_log_probs = single_log_probs.where(is_end, single_log_probs.clamp(min=lowest))
+        forced = is_single & is_end & (ids[:, :1] != singles) & (values[:, :1] > single_log_probs)
+        if needs_end:
+            is_single = is_single | (values[:, :1] == -inf)
+        values = values.masked_fill(is_single, -inf)
+        log_probs = torch.where(is_single, single_log_probs, log_probs)
+        values = torch.cat((torch.where(is_single, single_log_probs, values[:, :1]), values[:, 1:]), dim=1)
+        ids = torch.where(is_single, singles, ids)
+    per_sentence = (len(only), -1)
+    candidates = Candidates(*(tensor.unflatten(0, per_sentence) for tensor in (log_probs, ids, values)))
+    return candidates, forced.view(per_sentence)
 
 
-def _advance(beams: _Beams, candidates: _Candidates, free: Sequence[int]) -> tuple[_Beams, Tensor]:
+def _advance(beams: _Beams, candidates: Candidates, free: Sequence[int]) -> tuple[_Beams, Tensor]:
     """Take the best continuations of each sentence, as many as it has free slots.
 
     Args:
@@ -188,7 +211,7 @@ def _advance(beams: _Beams, candidates: _Candidates, free: Sequence[int]) -> tup
         The beams with one more id, with K slots; and the previous slot of each new slot (B, K).
     """
     per_slot = candidates.ids.shape[2]
-    totals = (beams.log_prob_sums.unsqueeze(2) + candidates.log_probs).flatten(1)  # (B, K, C) -> (B, K*C)
+    totals = (beams.sums.unsqueeze(2) + candidates.values).flatten(1)  # (B, K, C) -> (B, K*C)
     sums, chosen = totals.topk(min(max(free), totals.shape[1]), dim=1)
     ranks = torch.arange(sums.shape[1], device=sums.device)
     sums = sums.masked_fill(ranks >= torch.tensor(free, device=sums.device).unsqueeze(1), -inf)
@@ -217,18 +240,19 @@ def _finish(
     Returns:
         Whether each slot ended (B, K).
     """
-    ended = (beams.ids[:, :, -1] == options.eos_id) & (beams.log_prob_sums > -inf)
+    ended = (beams.ids[:, :, -1] == options.eos_id) & (beams.sums > -inf)
     places = ended.nonzero()
     if len(places):
         rows, slots = places.unbind(1)
         finished = beams.select(rows, slots)
         length = finished.ids.shape[1]
-        scores = finished.log_prob_sums / length**options.length_penalty
+        log_prob_sums = finished.log_probs.double().sum(dim=1)
+        scores = finished.sums / length**options.length_penalty
         if mask is not None:
             numbers = torch.tensor(sentences, device=rows.device)[rows]
             scores = scores - options.penalties(finished.attended, mask[numbers])
         cut = forced[rows, slots]
-        lists = (t.tolist() for t in (rows, finished.ids, finished.log_prob_sums, scores, finished.log_probs, cut))
+        lists = (t.tolist() for t in (rows, finished.ids, log_prob_sums, scores, finished.log_probs, cut))
         for row, ids, log_prob, score, token_log_probs, was_cut in zip(*lists, strict=True):
             found[sentences[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, was_cut))
     return ended

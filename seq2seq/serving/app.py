@@ -55,6 +55,22 @@ class TranslateRequest(BaseModel):
         None, ge=0, le=limits.MAX_SERVED_MIN_LENGTH, description="Minimum length of a translation, in pieces."
     )
     too_long: Literal["cut", "split"] | None = Field(None, description="Cut or split texts above the model's limit.")
+    no_repeat_ngram: int | None = Field(
+        None,
+        ge=0,
+        le=limits.MAX_SERVED_NGRAM,
+        description="Block n-grams of pieces that a translation already has, of this n; 0: none.",
+    )
+    repetition_penalty: float | None = Field(
+        None,
+        ge=1,
+        le=limits.MAX_SERVED_REPETITION_PENALTY,
+        allow_inf_nan=False,
+        description="Multiply the log-probabilities of pieces that a translation already has.",
+    )
+    mbr: Literal["none", "chrf", "bleu"] | None = Field(
+        None, description="Choose the translation with the largest mean chrF or BLEU against the others of the beam."
+    )
     attention: bool = Field(
         False, description=f"Return attention weights, of at most {limits.MAX_ATTENTION} translations."
     )

@@ -30,6 +30,9 @@ class RequestOptions:
     max_length_ratio: float | None = None
     min_length: int | None = None
     too_long: str | None = None
+    no_repeat_ngram: int | None = None
+    repetition_penalty: float | None = None
+    mbr: str | None = None
     n_best: int = 1
     attention: bool = False
 

@@ -57,6 +57,86 @@ def translator(model: str) -> Translator:
     return Translator.load(model, device="cpu")
 
 
+# ---- sampling, constraints, prefixes and minimum Bayes risk
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["--samples", 4], {"samples": 4}),
+        (["--samples", 4, "--seed", 5], {"samples": 4, "seed": 5}),
+        (["--samples", 4, "--temperature", 0.3], {"samples": 4, "temperature": 0.3}),
+        (["--samples", 4, "--top-k", 2], {"samples": 4, "top_k": 2}),
+        (["--samples", 4, "--top-p", 0.5], {"samples": 4, "top_p": 0.5}),
+        (["--mbr", "chrf"], {"mbr": "chrf"}),
+        (["--samples", 8, "--mbr", "bleu"], {"samples": 8, "mbr": "bleu"}),
+        (["--no-repeat-ngram", 1], {"no_repeat_ngram": 1}),
+        (["--repetition-penalty", 3], {"repetition_penalty": 3.0}),
+        (["--forbid", "e c"], {"forbidden": "e c"}),
+        (["--no-repeat-ngram", 1, "--may-repeat", "i n"], {"no_repeat_ngram": 1, "may_repeat": "i n"}),
+    ],
+)
+def test_options_of_the_search_have_their_effect(
+    model: str, translator: Translator, arguments: list[Any], changes: dict[str, Any]
+) -> None:
+    lines = TEXT * 2
+    expected = translator.with_search(**changes).translate(lines)
+    smaller = translator.with_search(**dict(list(changes.items())[:-1])).translate(lines)
+    assert expected != smaller
+    assert run("translate", model, *arguments, text="\n".join(lines)).stdout.splitlines() == expected
+
+
+def test_samples_do_not_depend_on_chunks(model: str, translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = translator.with_search(samples=2).translate(["a dog"] * 30)
+    assert len(set(expected)) > 10
+    monkeypatch.setattr("seq2seq.data.stream.chunks", lambda lines: ([line] for line in lines))
+    result = run("translate", model, "--samples", 2, text="a dog\n" * 30)
+    assert result.stdout.splitlines() == expected
+
+
+def test_prefixes_are_read_with_the_lines(
+    model: str, translator: Translator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefixes = ["A child", "", "two w"]
+    file = write(tmp_path / "prefixes", "\n".join(prefixes) + "\n")
+    expected = translator.translate(TEXT[:3], prefixes=prefixes)
+    assert expected[0].startswith("A child")
+    assert run("translate", model, "--prefix", file, text="\n".join(TEXT[:3])).stdout.splitlines() == expected
+    monkeypatch.setattr("seq2seq.data.stream.chunks", lambda lines: ([line] for line in lines))
+    assert run("translate", model, "--prefix", file, text="\n".join(TEXT[:3])).stdout.splitlines() == expected
+    found = [
+        json.loads(line)
+        for line in run(
+            "translate", model, "--prefix", file, "--format", "jsonl", text="\n".join(TEXT[:3])
+        ).stdout.splitlines()
+    ]
+    assert [one["forced_pieces"] for one in found] == [len(translator.tokenizers.tgt.encode(text)) for text in prefixes]
+    assert [one["translation"] for one in found] == expected
+    assert refused("translate", model, "--prefix", file, text=b"a\n" * 4) == (
+        f"{file} must have a line for every line of standard input, but has only 3; add the missing lines, empty ones where "
+        "nothing is forced"
+    )
+    assert refused("translate", model, "--prefix", file, text=b"a\n" * 2) == (
+        f"{file} must have a line for every line of standard input, which has 2 lines, but has more; remove the others"
+    )
+    assert refused("translate", model, "--prefix", file, "--output", file, text=b"a\n" * 3) == (
+        f"the output must not be a file that is read, but {file} is the same file as {file}; write to another file"
+    )
+
+
+def test_options_that_contradict_each_other_are_one_line(model: str) -> None:
+    assert refused("translate", model, "--samples", 2, "--beam-size", 5, text=b"a\n") == (
+        "search.beam_size=5 has no effect with search.samples=2, which draws translations at random; remove one of them"
+    )
+    assert refused("translate", model, "--top-k", 2, text=b"a\n") == (
+        "search.top_k=2 has no effect with search.samples=0, the beam search; remove it, or set search.samples to the number "
+        "of translations to draw"
+    )
+    assert refused("translate", model, "--samples", 2, "--n-best", 3, "--format", "jsonl", text=b"a\n") == (
+        "n-best must be from 1 to the number of samples, which is 2, but is 3; set the number of samples higher"
+    )
+
+
 # ---- as many lines out as in
 
 
@@ -390,6 +470,8 @@ def test_an_output_that_is_its_input_is_refused_and_kept(model: str, tmp_path: P
         ("--beam-size", "1,000", "time and memory grow with the beam, and beams above 100 give worse translations"),
         ("--n-best", "1,000", "a search finds at most as many translations as its beam holds"),
         ("--min-length", "1,000,000", "no translation is as long"),
+        ("--no-repeat-ngram", "1,000,000", "no translation is as long"),
+        ("--samples", "1,000", "time and memory grow with the number of samples"),
         ("--batch-tokens", "10,000,000", "a larger batch does not fit into memory"),
     ],
 )

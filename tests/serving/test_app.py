@@ -13,6 +13,7 @@ import httpx
 import pytest
 from served import save_model
 
+from seq2seq.commands.serve import without_samples
 from seq2seq.serving import limits
 from seq2seq.serving.app import Service, TranslateRequest, make_app
 from seq2seq.serving.batching_queue import RequestOptions
@@ -104,6 +105,9 @@ def plain(translations: Sequence[Translation]) -> dict[str, Any]:
         {"max_length_ratio": 0.5},
         {"min_length": 4},
         {"too_long": "split"},
+        {"no_repeat_ngram": 1},
+        {"repetition_penalty": 3.0},
+        {"mbr": "bleu"},
     ],
     ids=str,
 )
@@ -121,8 +125,22 @@ def test_an_answer_is_that_of_the_translator(translator: Translator, options: di
 
 def test_every_search_option_of_the_request_is_passed_on() -> None:
     given = {"beam_size": 2, "length_penalty": 0.5, "max_length_ratio": 2.0, "min_length": 1, "too_long": "cut"}
+    given |= {"no_repeat_ngram": 3, "repetition_penalty": 1.5, "mbr": "chrf"}
     options = TranslateRequest(text="a", n_best=2, attention=True, **given).options()  # type: ignore[arg-type]
     assert vars(options) == given | {"n_best": 2, "attention": True}
+
+
+def test_a_model_saved_with_sampling_is_served_with_beam_search(
+    translator: Translator, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert without_samples(translator) is translator
+    assert not caplog.messages
+    served = without_samples(translator.with_search(samples=4, top_p=0.9))
+    assert served.search_config.samples == 0
+    assert caplog.messages == [
+        "the model was saved with search.samples=4, but serve uses beam search, because a sample depends on the number of "
+        "its line"
+    ]
 
 
 def test_a_text_is_a_list_of_one_text_and_a_line_end_in_it_is_a_space(translator: Translator) -> None:
