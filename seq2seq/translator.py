@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seq2seq import model_dir
 from seq2seq.config import SearchConfig, check_search, from_container
 from seq2seq.data.batching import Batch, collate, group_by_size, split_by_tokens
 from seq2seq.data.beginnings import segment_beginnings
@@ -19,6 +18,7 @@ from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copi
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 from seq2seq.data.notices import Notices
 from seq2seq.data.splitting import split_text
+from seq2seq.ensemble import load_models
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.penalties import Penalties
@@ -120,13 +120,26 @@ class Translator:
         check_search(search, has_attention=model.has_attention)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | torch.device = "auto") -> Translator:
-        """Load a model directory or a run directory.
+    def load(
+        cls,
+        path: str | Path | Iterable[str | Path],
+        *,
+        device: str | torch.device = "auto",
+        weights: Sequence[float] | None = None,
+        mixture: str = "log-linear",
+    ) -> Translator:
+        """Load a model directory or a run directory, or several of them as an ensemble.
+
+        >>> Translator.load(["runs/one", "runs/two"], weights=[2, 1])  # doctest: +SKIP
 
         Args:
+            path: the models of an ensemble must have the same tokenizers; the search settings are those of the first one.
             device: auto (a GPU if there is one), cpu, cuda, cuda:N, or a torch.device.
+            weights: the weight of each model; None: equal weights.
+            mixture: log-linear or linear, see ``seq2seq.ensemble``.
         """
-        model, settings, tokenizers = model_dir.load(path, find_device(device))
+        paths = [path] if isinstance(path, str | Path) else path
+        model, settings, tokenizers = load_models(paths, find_device(device), weights=weights, mixture=mixture)
         return cls(model, tokenizers, settings.search, length_limit=settings.length_limit)
 
     def with_search(self, **changes: Any) -> Translator:

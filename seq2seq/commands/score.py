@@ -10,10 +10,13 @@ import typer
 from seq2seq.commands.options import (
     Device,
     DeviceOption,
-    Model,
+    Mixture,
+    MixtureOption,
+    Models,
     SrcField,
     Tag,
     ThreadsOption,
+    Weight,
     load_translator,
     named_path,
 )
@@ -21,7 +24,7 @@ from seq2seq.commands.streams import check_line_counts
 
 
 def score(
-    model: Model,
+    model: Models,
     src: Annotated[
         Path,
         typer.Option(
@@ -32,6 +35,8 @@ def score(
     src_field: SrcField = None,
     tgt_field: Annotated[str | None, typer.Option(help="Target field of records.", show_default="tgt")] = None,
     tag: Tag = None,
+    weight: Weight = None,
+    mixture: MixtureOption = Mixture.LOG_LINEAR,
     device: DeviceOption = Device.AUTO,
     threads: ThreadsOption = 0,
 ) -> None:
@@ -44,7 +49,7 @@ def score(
     sources = list(read_texts(src, src_field, "--src-field", "src"))
     targets = list(read_texts(tgt, tgt_field, "--tgt-field", "tgt"))
     check_line_counts(src, sources, tgt, targets)
-    translator = load_translator(model, device, threads, tag)
+    translator = load_translator(model, device, threads, tag, weights=weight, mixture=mixture)
     for token_log_probs in translator.score(sources, targets):
         typer.echo(f"{sum(token_log_probs):.6f}")
     translator.log_notices()

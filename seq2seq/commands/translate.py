@@ -18,11 +18,14 @@ from seq2seq.commands.options import (
     Device,
     DeviceOption,
     MinLength,
-    Model,
+    Mixture,
+    MixtureOption,
+    Models,
     NBest,
     SrcField,
     Tag,
     ThreadsOption,
+    Weight,
     load_translator,
     named_path,
 )
@@ -51,7 +54,7 @@ class Format(str, Enum):
 
 
 def translate(
-    model: Model,
+    model: Models,
     input: Annotated[
         Path | None,
         typer.Option(
@@ -88,6 +91,8 @@ def translate(
             "of an input record."
         ),
     ] = Format.TEXT,
+    weight: Weight = None,
+    mixture: MixtureOption = Mixture.LOG_LINEAR,
     strict: Annotated[
         bool,
         typer.Option(
@@ -109,8 +114,8 @@ def translate(
     from seq2seq.data.stream import chunks
 
     input, output = named_file(input), named_file(output)
-    check_output(output, [input, *model_files(model)])
-    translator = load_translator(model, device, threads, tag).with_search(
+    check_output(output, [input, *(path for each in model for path in model_files(each))])
+    translator = load_translator(model, device, threads, tag, weights=weight, mixture=mixture).with_search(
         beam_size=beam_size,
         length_penalty=length_penalty,
         max_length_ratio=max_length_ratio,
