@@ -31,6 +31,7 @@ from seq2seq.commands.options import (
 )
 from seq2seq.commands.streams import check_output, model_files, named_file, output_stream, standard_input
 from seq2seq.data.notices import MAX_NAMED
+from seq2seq.version import __version__
 
 if TYPE_CHECKING:
     from seq2seq.commands.texts import InputRecords
@@ -54,6 +55,7 @@ class Format(str, Enum):
 
 
 def translate(
+    ctx: typer.Context,
     model: Models,
     input: Annotated[
         Path | None,
@@ -75,6 +77,15 @@ def translate(
             "FILE.partial and renamed when it is complete; if translate fails, the lines translated until then stay there.",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted --output FILE: keep the chunks of lines that FILE.partial holds, skip their input "
+            "lines, and end with the same output as an uninterrupted run. Refused if FILE.partial was written with another "
+            "model, other options or other lines. Without FILE.partial, start with the first line.",
+        ),
+    ] = False,
     beam_size: BeamSize = None,
     n_best: NBest = 1,
     length_penalty: Annotated[float | None, typer.Option(min=0, help="The a of score = log P / |Y|^a.")] = None,
@@ -108,6 +119,8 @@ def translate(
     """
     if n_best > 1 and format is not Format.JSONL:
         raise ValueError("--n-best above 1 gives several translations per line and requires --format jsonl")
+    from seq2seq.commands.progress import output_is_terminal, show_progress
+    from seq2seq.commands.resuming import ResumeRecord
     from seq2seq.commands.texts import InputRecords, check_no_field, has_records
     from seq2seq.data.lines import as_line, read_lines
     from seq2seq.data.records import Field
@@ -134,16 +147,43 @@ def translate(
     else:
         check_no_field(Path(name), src_field, "--src-field")
         texts_read = read_lines(source, name, on_invalid=on_invalid)
-    remaining = chunks(texts_read)
+    record = ResumeRecord(output, _options_of(ctx, translator), resume=resume)
+    check_output(record.path, [input])
+    record.skip(texts_read, lambda number: (invalid.pop(number), records and records.pop(lambda name: False)))
+    remaining = chunks(texts_read, full=input is not None and input.is_file())
     first_chunk = next(remaining, [])  # read before the output is opened: an unreadable input must not erase it
+    every_chunk = itertools.chain([first_chunk], remaining)
+    shown = show_progress(None if records else input, done=record.lines, shown=not output_is_terminal(output))
     try:
-        with output_stream(output) as stream:
-            every_chunk = itertools.chain([first_chunk], remaining)
-            for texts in _translated(translator, every_chunk, format, n_best, invalid, records):
+        with shown as progress, output_stream(output, kept=record.size) as stream:
+            record.write(size=stream.complete)
+            for chunk, texts in _translated(
+                translator, every_chunk, format, n_best, invalid, records, first_line=record.lines + 1
+            ):
                 stream.write(b"".join(map(as_line, texts)))
+                record.write(chunk, stream.complete)
+                progress.add(len(chunk))
+        record.remove()
+    except BaseException:
+        if not record.size:
+            record.remove()
+        raise
     finally:
         invalid.warn(name)
     translator.log_notices()
+
+
+def _options_of(ctx: typer.Context, translator: Translator) -> dict[str, str]:
+    """Return every option that the output depends on, for ``ResumeRecord``; the input is compared by its lines."""
+    from seq2seq.model_dir import fingerprint
+
+    options = {f"--{name.replace('_', '-')}": value for name, value in ctx.params.items() if name not in _NOT_RECORDED}
+    models = ", ".join(fingerprint(path) for path in ctx.params["model"])
+    named = {"version of seq2seq": __version__, "model": models} | options | {"--device": translator.model.device}
+    return {name: str(getattr(value, "value", value)) for name, value in named.items()}
+
+
+_NOT_RECORDED = ("model", "input", "output", "resume")
 
 
 class InvalidLines:
@@ -191,16 +231,17 @@ def _translated(
     n_best: int,
     invalid: InvalidLines,
     records: InputRecords | None,
-) -> Iterator[Sequence[str]]:
-    """Yield the output lines of every chunk."""
-    first_line = 1
+    *,
+    first_line: int,
+) -> Iterator[tuple[list[str], Sequence[str]]]:
+    """Yield every chunk with its output lines."""
     for chunk in line_chunks:
         marks = [invalid.pop(number) for number in range(first_line, first_line + len(chunk))]
         if format is Format.TEXT:
-            yield translator.translate(chunk, first_line=first_line)
+            yield chunk, translator.translate(chunk, first_line=first_line)
         else:
             found = translator.search(chunk, n_best=n_best, first_line=first_line)
-            yield [_json_line(best, mark, n_best, records) for best, mark in zip(found, marks, strict=True)]
+            yield chunk, [_json_line(best, mark, n_best, records) for best, mark in zip(found, marks, strict=True)]
         first_line += len(chunk)
 
 
