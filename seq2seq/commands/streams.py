@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -213,7 +213,7 @@ def _file_id(path: Path | None, standard: object) -> _FileId | None:
     return _FileId(found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
-def check_line_counts(first: Path, lines: list[str], second: Path, others: list[str]) -> None:
+def check_line_counts(first: Path, lines: Sized, second: Path, others: Sized) -> None:
     """Refuse two files that do not match line by line.
 
     Raises:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -102,6 +102,14 @@ def translate(
             "of an input record."
         ),
     ] = Format.TEXT,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="With --format jsonl: add under beam, for every hypothesis of the beam, its log_prob, length, normalised "
+            "log_prob, penalty, score and margin, which is the score of the best one minus its score.",
+        ),
+    ] = False,
     weight: Weight = None,
     mixture: MixtureOption = Mixture.LOG_LINEAR,
     strict: Annotated[
@@ -119,6 +127,8 @@ def translate(
     """
     if n_best > 1 and format is not Format.JSONL:
         raise ValueError("--n-best above 1 gives several translations per line and requires --format jsonl")
+    if explain and format is not Format.JSONL:
+        raise ValueError("--explain adds values to every line and requires --format jsonl")
     from seq2seq.commands.progress import output_is_terminal, show_progress
     from seq2seq.commands.resuming import ResumeRecord
     from seq2seq.commands.texts import InputRecords, check_no_field, has_records
@@ -158,7 +168,7 @@ def translate(
         with shown as progress, output_stream(output, kept=record.size) as stream:
             record.write(size=stream.complete)
             for chunk, texts in _translated(
-                translator, every_chunk, format, n_best, invalid, records, first_line=record.lines + 1
+                translator, every_chunk, format, n_best, invalid, records, explains=explain, first_line=record.lines + 1
             ):
                 stream.write(b"".join(map(as_line, texts)))
                 record.write(chunk, stream.complete)
@@ -232,22 +242,38 @@ def _translated(
     invalid: InvalidLines,
     records: InputRecords | None,
     *,
+    explains: bool,
     first_line: int,
 ) -> Iterator[tuple[list[str], Sequence[str]]]:
     """Yield every chunk with its output lines."""
+    from seq2seq.translator import explain_order
+
     for chunk in line_chunks:
         marks = [invalid.pop(number) for number in range(first_line, first_line + len(chunk))]
         if format is Format.TEXT:
             yield chunk, translator.translate(chunk, first_line=first_line)
         else:
-            found = translator.search(chunk, n_best=n_best, first_line=first_line)
-            yield chunk, [_json_line(best, mark, n_best, records) for best, mark in zip(found, marks, strict=True)]
+            searched = translator.search_config.beam_size if explains else n_best
+            found = translator.search(chunk, n_best=searched, first_line=first_line)
+            lines = []
+            for best, mark in zip(found, marks, strict=True):
+                beam = explain_order(best, translator.search_config.length_penalty) if explains else None
+                lines.append(_json_line(best[:n_best], mark, n_best, records, beam))
+            yield chunk, lines
         first_line += len(chunk)
 
 
-def _json_line(best: Sequence[Translation], invalid: bool, n_best: int, records: InputRecords | None) -> str:
-    """Write the translations of a line, or of a record with its other values, as JSON."""
+def _json_line(
+    best: Sequence[Translation],
+    invalid: bool,
+    n_best: int,
+    records: InputRecords | None,
+    beam: list[dict[str, Any]] | None,
+) -> str:
+    """Write the translations of a line, or of a record with its other values, as JSON; the first one has the beam."""
     results = [translation.as_dict() | {"invalid_utf8": invalid} for translation in best]
+    if beam is not None:
+        results[0]["beam"] = beam
     if records is not None:
         values = records.pop(results[0].__contains__)
         results = [values | result for result in results]
