@@ -313,20 +313,29 @@ class Translator:
             raise ValueError(
                 f"there are {len(src)} source lines but {len(lists)} lists of translations; they must match line by line"
             )
-        sources = self._read(src, 1, "cut")
-        of_texts = (source for source, texts in zip(sources, lists, strict=True) for _ in texts)
-        pairs = zip(of_texts, self._read_targets([text for texts in lists for text in texts]), strict=True)
-        found = []
-        for group in group_by_size(pairs, lambda pair: len(pair[0].ids) + len(pair[1].ids), _MAX_PIECES):
-            results: dict[int, Translation] = {}
-            for rows, batch_sources, targets in self._target_batches(group):
-                with self.model.evaluating():
-                    forced = self._forced(batch_sources, targets)
-                for row, source, (best, provenance) in zip(rows, batch_sources, forced, strict=True):
-                    results[row] = self._translation(source, best, provenance)
-            found += [(group[row][0], results[row]) for row in range(len(group))]
-        texts = iter(found)
-        return [[_given(text, *next(texts)) for text in some] for some in lists]
+        sources = list(self._read(src, 1, "cut"))
+        filled = [(source, texts) for source, texts in zip(sources, lists, strict=True) if source.ids]
+        targets = self._read_targets([text for _, texts in filled for text in texts])
+        pairs = zip((source for source, texts in filled for _ in texts), targets, strict=True)
+        groups = group_by_size(pairs, lambda pair: len(pair[0].ids) + len(pair[1].ids), _MAX_PIECES)
+        scored = iter([translation for group in groups for translation in self._rescore_group(group)])
+        return [
+            [
+                replace(next(scored), translation=text) if source.ids else Translation(text, status="empty")
+                for text in texts
+            ]
+            for source, texts in zip(sources, lists, strict=True)
+        ]
+
+    def _rescore_group(self, pairs: Sequence[tuple[_Source, Segments]]) -> list[Translation]:
+        """Score targets given their sources; see ``rescore``."""
+        results: dict[int, Translation] = {}
+        for rows, sources, targets in self._target_batches(pairs):
+            with self.model.evaluating():
+                forced = self._forced(sources, targets)
+            for row, source, (best, provenance) in zip(rows, sources, forced, strict=True):
+                results[row] = self._translation(source, best, provenance)
+        return [results[row] for row in range(len(pairs))]
 
     def _read_targets(self, lines: Sequence[str]) -> Iterator[Segments]:
         """Segment target lines into pieces."""
@@ -602,11 +611,6 @@ def _uncovered(coverage: Sequence[float], spans: Sequence[tuple[int, int]]) -> l
             found.append([start, end])
         joins = is_uncovered
     return found
-
-
-def _given(text: str, source: _Source, found: Translation) -> Translation:
-    """Return the result for a given translation with its text as it was given."""
-    return replace(found, translation=text) if source.ids else Translation(text, status="empty")
 
 
 def explain_order(found: Sequence[Translation], length_penalty: float) -> list[dict[str, Any]]:
