@@ -86,8 +86,16 @@ class ResumeRecord:
         content = {"lines": self.lines, "size": size, "input": self._digest.hexdigest(), "options": self._options}
         write_atomically(self.path, (json.dumps(content, indent=2) + "\n").encode())
 
+    def __enter__(self) -> ResumeRecord:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Remove the record after a failure before the first line, like the incomplete output."""
+        if kind is not None and not self.size:
+            self.remove()
+
     def remove(self) -> None:
-        """Remove the record of an output that is complete, or of which nothing is kept."""
+        """Remove the record of an output that is complete."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 

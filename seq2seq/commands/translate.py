@@ -165,7 +165,7 @@ def translate(
     every_chunk = itertools.chain([first_chunk], remaining)
     shown = show_progress(None if records else input, done=record.lines, shown=not output_is_terminal(output))
     try:
-        with shown as progress, output_stream(output, kept=record.size) as stream:
+        with shown as progress, output_stream(output, kept=record.size) as stream, record:
             record.write(size=stream.complete)
             for chunk, texts in _translated(
                 translator, every_chunk, format, n_best, invalid, records, explains=explain, first_line=record.lines + 1
@@ -174,10 +174,6 @@ def translate(
                 record.write(chunk, stream.complete)
                 progress.add(len(chunk))
         record.remove()
-    except BaseException:
-        if not record.size:
-            record.remove()
-        raise
     finally:
         invalid.warn(name)
     translator.log_notices()

@@ -22,6 +22,7 @@ from command_line import refused, run, write
 from seq2seq.commands import progress as progress_module
 from seq2seq.commands.progress import count_lines, show_progress
 from seq2seq.commands.resuming import ResumeRecord, record_file
+from seq2seq.commands.streams import output_stream
 from seq2seq.data import stream
 from seq2seq.model_dir import fingerprint
 from seq2seq.version import __version__
@@ -264,6 +265,27 @@ def test_without_an_incomplete_output_resuming_starts_with_the_first_line(tmp_pa
 def test_a_failure_before_the_first_line_leaves_no_record(tmp_path: Path) -> None:
     assert "not valid UTF-8" in refused("translate", MODEL, "--strict", "--output", tmp_path / "out", text=b"\xff\n")
     assert names(tmp_path) == []
+
+
+def test_the_record_of_another_process_stays(interrupted: Path) -> None:
+    path, record = interrupted / "out", interrupted / "out.partial.json"
+    content, size = record.read_bytes(), (interrupted / "out.partial").stat().st_size
+    message = f"another process is writing {path}; wait until it ends, or write to another file"
+    with output_stream(path, kept=size) as output:
+        assert refused("translate", MODEL, "--output", path, text=b"w1\n") == message
+        assert resume(interrupted) == message
+        assert record.read_bytes() == content
+        output.write(b"x\n")
+    assert path.stat().st_size == size + 2
+
+
+def test_a_partial_file_that_has_become_shorter_is_refused(interrupted: Path) -> None:
+    path, partial = interrupted / "out", interrupted / "out.partial"
+    size = partial.stat().st_size
+    message = f"{partial} has become shorter; another process may be writing {path}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"), output_stream(path, kept=size + 1):
+        pass
+    assert partial.stat().st_size == size
 
 
 def test_the_record_does_not_overwrite_the_input(tmp_path: Path) -> None:
