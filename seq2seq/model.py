@@ -185,8 +185,7 @@ class Seq2Seq(nn.Module):
     def encode(self, batch: Batch) -> Decoding:
         """Encode the sources of a batch; return the initial state of a search. Targets are not read."""
         memory, state = self._start(batch)
-        size = max(self.vocab_size, int(batch.copy_ids.max()) + 1) if self.copies else self.vocab_size
-        return Decoding(memory, state, size)
+        return Decoding(memory, state, self._extended_size(batch))
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         """Compute the loss of a batch, summed over its target tokens.
@@ -217,6 +216,15 @@ class Seq2Seq(nn.Module):
     def log_probs(self, batch: Batch) -> Tensor:
         """Return the natural log-probability of each real target token: (R,), in fp32, sentence after sentence."""
         return self._target_probs(self._force(batch)).log_prob
+
+    def distributions(self, batch: Batch) -> Iterator[Tensor]:
+        """Yield all log-probabilities (r, V') at the real target positions, r rows at a time; see ``log_probs``.
+
+        V' is V, or with copying the size of the extended vocabulary. r does not depend on copying.
+        """
+        size = self._extended_size(batch)
+        for _, distribution in self._distributions(self._force(batch)):
+            yield distribution.log_probs(size)
 
     def provenance(self, batch: Batch) -> Provenance:
         """Return the origin of each real target token."""
@@ -263,6 +271,10 @@ class Seq2Seq(nn.Module):
         else:
             next_token = LogProbs(Distribution(self.readout(features), banned, copying).log_probs(size))
         return next_token, Decoding(memory, state, size)
+
+    def _extended_size(self, batch: Batch) -> int:
+        """Return V, or with copying the size of the largest extended vocabulary of the batch."""
+        return max(self.vocab_size, int(batch.copy_ids.max()) + 1) if self.copies else self.vocab_size
 
     def _start(self, batch: Batch) -> tuple[Memory, DecoderState]:
         """Encode the sources; return the memory and the initial state of the decoder."""
@@ -317,14 +329,16 @@ class Seq2Seq(nn.Module):
 
     def _target_probs(self, forced: _Forced) -> TargetProb:
         """Compute the probabilities of the target tokens; at most ``MAX_LOGITS`` logits are in memory at once."""
+        parts = self._distributions(forced)
+        return TargetProb.concatenate([part.target(forced.target[rows]) for rows, part in parts])
+
+    def _distributions(self, forced: _Forced) -> Iterator[tuple[slice, Distribution]]:
+        """Yield the distributions of at most ``MAX_LOGITS`` logits at a time, with their rows."""
         most = max(MAX_LOGITS // self.vocab_size, 1)
-        found = []
         for first in range(0, len(forced.target), most):
             rows = slice(first, first + most)
             copying = None if forced.copying is None else forced.copying.select(rows)
-            distribution = Distribution(self.readout(forced.features[rows]), self.readout.banned, copying)
-            found.append(distribution.target(forced.target[rows]))
-        return TargetProb.concatenate(found)
+            yield rows, Distribution(self.readout(forced.features[rows]), self.readout.banned, copying)
 
     def _embed_target(self, tokens: Tensor) -> Tensor:
         """Embed target ids; OOV pieces are embedded as UNK."""

@@ -123,6 +123,20 @@ def find(path: str | Path) -> Path:
     raise ValueError(f"{path} holds no model: {CONFIG} and {WEIGHTS} are neither in it nor in {path / 'model'}")
 
 
+def fingerprint(path: str | Path) -> str:
+    """Hash the files of the model at a path: two models with the same hash translate in the same way.
+
+    Raises:
+        ValueError: there is no model directory.
+    """
+    folder = find(path)
+    found = hashlib.sha256(read_file(folder / CONFIG))  # with the checksums of the tokenizers
+    with safe_open(folder / WEIGHTS, "pt") as weights:
+        checksum = (weights.metadata() or {}).get(_CHECKSUM)
+    found.update(checksum.encode() if checksum else read_file(folder / WEIGHTS))
+    return found.hexdigest()
+
+
 def load_settings(folder: Path, *, restore: str = _RESTORE) -> tuple[Settings, Tokenizers]:
     """Read config.json and the tokenizers.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.data.batching import Batch, collate
+from seq2seq.ensemble import EnsembleDecoding
 from seq2seq.model import Decoding
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.text.tokenizer import BOS, EOS, PAD
@@ -73,11 +74,11 @@ class _Subject:
         )
         return batch.to(self.model.device)
 
-    def encode(self, sources: Sequence[list[int]]) -> Decoding:
+    def encode(self, sources: Sequence[list[int]]) -> Decoding | EnsembleDecoding:
         """Encode sources in one batch."""
         return self.encode_batch(self.batch(sources, [[] for _ in sources]))
 
-    def encode_batch(self, batch: Batch) -> Decoding:
+    def encode_batch(self, batch: Batch) -> Decoding | EnsembleDecoding:
         """Encode the sources of a batch."""
         return self.model.encode(batch)
 
@@ -122,10 +123,13 @@ def _padding_ids(subject: _Subject) -> tuple[str, bool]:
         ids = batch.src.masked_fill(~is_piece, fill)
         copy_ids = batch.copy_ids.masked_fill(~is_piece, fill) if subject.model.copies else batch.copy_ids
         decoding = subject.encode_batch(batch._replace(src=ids, copy_ids=copy_ids))
-        memory = decoding.memory
+        members = decoding.members if isinstance(decoding, EnsembleDecoding) else (decoding,)
         next_token, _ = subject.model.step(torch.full((len(ids),), BOS), decoding)
         first = next_token.log_probs().exp()  # reads the initial state of the decoder
-        outputs.append((memory.values[is_piece.to(memory.values.device)], memory.summary, first))
+        memories = [member.memory for member in members]
+        outputs.append(
+            [first, *(m.values[is_piece.to(m.values.device)] for m in memories), *(m.summary for m in memories)]
+        )
     worst = _largest([(a - b).abs() for a, b in zip(*outputs, strict=True)])
     text = f"other ids at padded positions change the encoder output or the first piece by {worst:.1e} (allowed: 0)"
     return text, worst == 0

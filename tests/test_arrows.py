@@ -17,6 +17,7 @@ FLOORS = (  # from the top down; a module may import from its floor and the floo
     {"commands", "__main__"},
     {"training", "selfcheck", "gradients", "serving"},
     {"translator"},
+    {"ensemble"},
     {"model_dir", "metrics"},
     {"model"},
     {"searchable"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,13 @@ class Device(str, Enum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class Mixture(str, Enum):
+    """Mixture of the models of an ensemble."""
+
+    LOG_LINEAR = "log-linear"
+    LINEAR = "linear"
 
 
 class ReportFormat(str, Enum):
@@ -67,6 +74,24 @@ def named_path(text: str) -> Path:
 
 
 Model = Annotated[str, typer.Argument(help="A model directory or a run directory.", metavar="MODEL")]
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        help="A model directory or a run directory; several of them, with the same tokenizers, are an ensemble, which has "
+        "the search settings of the first one.",
+        metavar="MODEL...",
+    ),
+]
+Weight = Annotated[
+    list[float] | None,
+    typer.Option(help="Weight of a model in the ensemble; once per model.", show_default="equal weights"),
+]
+MixtureOption = Annotated[
+    Mixture,
+    typer.Option(
+        help="Mean of the models' probabilities: geometric and renormalised (log-linear), or arithmetic (linear)."
+    ),
+]
 DeviceOption = Annotated[Device, typer.Option(help="Device of the model; auto uses a GPU if there is one.")]
 ThreadsOption = Annotated[
     int,
@@ -187,11 +212,19 @@ PrefixFile = Annotated[
 ]
 
 
-def load_translator(model: str, device: Device, threads: int, tag: str | None = None) -> Translator:
-    """Load a model for a command."""
+def load_translator(
+    model: str | Sequence[str],
+    device: Device,
+    threads: int,
+    tag: str | None = None,
+    *,
+    weights: Sequence[float] | None = None,
+    mixture: Mixture = Mixture.LOG_LINEAR,
+) -> Translator:
+    """Load a model, or several as an ensemble, for a command."""
     from seq2seq.threads import set_threads
     from seq2seq.translator import Translator
 
     set_threads(threads, name="--threads")
-    translator = Translator.load(model, device=device.value)
+    translator = Translator.load(model, device=device.value, weights=weights or None, mixture=mixture.value)
     return translator if tag is None else translator.with_tag(tag)

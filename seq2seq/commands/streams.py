@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -45,10 +45,11 @@ class Output:
     Args:
         file: the open file.
         compressed: whether to write gzip.
+        kept: size of what the file holds already, in bytes.
     """
 
-    def __init__(self, file: BinaryIO, *, compressed: bool = False) -> None:
-        self.complete = 0  # size of the file in bytes after the last ``write`` that succeeded
+    def __init__(self, file: BinaryIO, *, compressed: bool = False, kept: int = 0) -> None:
+        self.complete = kept  # size of the file in bytes after the last ``write`` that succeeded
         self._file = file
         self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if compressed else None
 
@@ -71,12 +72,15 @@ class Output:
 
 
 @contextmanager
-def output_stream(path: Path | None) -> Iterator[Output]:
+def output_stream(path: Path | None, *, kept: int = 0) -> Iterator[Output]:
     """Open an output, compressed if its name ends in .gz; None is standard output.
 
     A regular file is written under the name ``partial_file(path)`` and renamed at the end. If the block fails, an older
     file stays as it was. The complete writes stay in the partial file, and a warning names it; without any, the partial
     file is removed. A partial file that is there already, for example of a killed process, is overwritten.
+
+    Args:
+        kept: size in bytes of the beginning of such a partial file that is kept and continued.
 
     Raises:
         ValueError: the file can't be written, or standard output is closed.
@@ -87,7 +91,7 @@ def output_stream(path: Path | None) -> Iterator[Output]:
         yield Output(sys.stdout.buffer)
         return
     partial = partial_file(path)
-    output = Output(_open(path, partial), compressed=path.suffix.lower() == ".gz")
+    output = Output(_open(path, partial, kept), compressed=path.suffix.lower() == ".gz", kept=kept)
     try:
         with closing(output):
             yield output
@@ -113,7 +117,7 @@ def partial_file(path: Path) -> Path | None:
     return target.with_name(f"{target.name}.partial")
 
 
-def _open(path: Path, partial: Path | None) -> BinaryIO:
+def _open(path: Path, partial: Path | None, kept: int) -> BinaryIO:
     """Open an output under its own name, or its partial file, locked, with the permissions of an older file.
 
     Raises:
@@ -133,8 +137,10 @@ def _open(path: Path, partial: Path | None) -> BinaryIO:
         if not lock(file):
             file.close()
             raise ValueError(f"another process is writing {path}; wait until it ends, or write to another file")
-        file.truncate(0)
-        file.seek(0)
+        file.truncate(min(kept, file.tell()))  # after the lock: another process may have removed the file
+        if file.seek(0, os.SEEK_END) < kept:
+            file.close()
+            raise ValueError(f"{partial} has become shorter; another process may be writing {path}")
         if exists:
             partial.chmod(stat.S_IMODE(path.stat().st_mode))
         return file
@@ -207,7 +213,7 @@ def _file_id(path: Path | None, standard: object) -> _FileId | None:
     return _FileId(found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
-def check_line_counts(first: Path, lines: list[str], second: Path, others: list[str]) -> None:
+def check_line_counts(first: Path, lines: Sized, second: Path, others: Sized) -> None:
     """Refuse two files that do not match line by line.
 
     Raises:

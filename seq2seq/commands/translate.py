@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,9 @@ from seq2seq.commands.options import (
     ForbiddenWords,
     MayRepeat,
     MinLength,
-    Model,
+    Mixture,
+    MixtureOption,
+    Models,
     NBest,
     NoRepeatNgramSize,
     PrefixFile,
@@ -34,11 +36,13 @@ from seq2seq.commands.options import (
     TopK,
     TopP,
     Utility,
+    Weight,
     load_translator,
     named_path,
 )
 from seq2seq.commands.streams import check_output, model_files, named_file, output_stream, standard_input
 from seq2seq.data.notices import MAX_NAMED
+from seq2seq.version import __version__
 
 if TYPE_CHECKING:
     from seq2seq.commands.texts import InputRecords, Prefixes
@@ -62,7 +66,8 @@ class Format(str, Enum):
 
 
 def translate(
-    model: Model,
+    ctx: typer.Context,
+    model: Models,
     input: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +88,15 @@ def translate(
             "FILE.partial and renamed when it is complete; if translate fails, the lines translated until then stay there.",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted --output FILE: keep the chunks of lines that FILE.partial holds, skip their input "
+            "lines, and end with the same output as an uninterrupted run. Refused if FILE.partial was written with another "
+            "model, other options or other lines. Without FILE.partial, start with the first line.",
+        ),
+    ] = False,
     beam_size: BeamSize = None,
     n_best: NBest = 1,
     length_penalty: Annotated[float | None, typer.Option(min=0, help="The a of score = log P / |Y|^a.")] = None,
@@ -110,6 +124,16 @@ def translate(
             "of an input record."
         ),
     ] = Format.TEXT,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="With --format jsonl: add under beam, for every hypothesis of the beam, its log_prob, length, normalised "
+            "log_prob, penalty, score and margin, which is the score of the best one minus its score.",
+        ),
+    ] = False,
+    weight: Weight = None,
+    mixture: MixtureOption = Mixture.LOG_LINEAR,
     strict: Annotated[
         bool,
         typer.Option(
@@ -125,14 +149,22 @@ def translate(
     """
     if n_best > 1 and format is not Format.JSONL:
         raise ValueError("--n-best above 1 gives several translations per line and requires --format jsonl")
+    if explain and format is not Format.JSONL:
+        raise ValueError("--explain adds values to every line and requires --format jsonl")
+    if explain and mbr and mbr.value != "none":
+        raise ValueError("--explain compares scores, which don't decide with --mbr; translate without one of them")
+    if resume and prefix:
+        raise ValueError("--resume can't continue with --prefix; translate without --resume")
+    from seq2seq.commands.progress import output_is_terminal, show_progress
+    from seq2seq.commands.resuming import ResumeRecord
     from seq2seq.commands.texts import InputRecords, Prefixes, check_no_field, has_records
     from seq2seq.data.lines import as_line, read_lines
     from seq2seq.data.records import Field
     from seq2seq.data.stream import chunks
 
     input, output = named_file(input), named_file(output)
-    check_output(output, [input, prefix, *model_files(model)])
-    translator = load_translator(model, device, threads, tag).with_search(
+    check_output(output, [input, prefix, *(path for each in model for path in model_files(each))])
+    translator = load_translator(model, device, threads, tag, weights=weight, mixture=mixture).with_search(
         beam_size=beam_size,
         length_penalty=length_penalty,
         max_length_ratio=max_length_ratio,
@@ -162,16 +194,47 @@ def translate(
         check_no_field(Path(name), src_field, "--src-field")
         texts_read = read_lines(source, name, on_invalid=on_invalid)
     prefixes = Prefixes(prefix, name) if prefix else None
-    remaining = chunks(texts_read)
+    record = ResumeRecord(output, _options_of(ctx, translator), resume=resume)
+    check_output(record.path, [input])
+    record.skip(texts_read, lambda number: (invalid.pop(number), records and records.pop(lambda name: False)))
+    remaining = chunks(texts_read, full=input is not None and input.is_file())
     first_chunk = next(remaining, [])  # read before the output is opened: an unreadable input must not erase it
+    every_chunk = itertools.chain([first_chunk], remaining)
+    shown = show_progress(None if records else input, done=record.lines, shown=not output_is_terminal(output))
     try:
-        with output_stream(output) as stream:
-            every_chunk = itertools.chain([first_chunk], remaining)
-            for texts in _translated(translator, every_chunk, format, n_best, invalid, records, prefixes):
+        with shown as progress, output_stream(output, kept=record.size) as stream, record:
+            record.write(size=stream.complete)
+            for chunk, texts in _translated(
+                translator,
+                every_chunk,
+                format,
+                n_best,
+                invalid,
+                records,
+                prefixes,
+                explains=explain,
+                first_line=record.lines + 1,
+            ):
                 stream.write(b"".join(map(as_line, texts)))
+                record.write(chunk, stream.complete)
+                progress.add(len(chunk))
+        record.remove()
     finally:
         invalid.warn(name)
     translator.log_notices()
+
+
+def _options_of(ctx: typer.Context, translator: Translator) -> dict[str, str]:
+    """Return every option that the output depends on, for ``ResumeRecord``; the input is compared by its lines."""
+    from seq2seq.model_dir import fingerprint
+
+    options = {f"--{name.replace('_', '-')}": value for name, value in ctx.params.items() if name not in _NOT_RECORDED}
+    models = ", ".join(fingerprint(path) for path in ctx.params["model"])
+    named = {"version of seq2seq": __version__, "model": models} | options | {"--device": translator.model.device}
+    return {name: str(getattr(value, "value", value)) for name, value in named.items()}
+
+
+_NOT_RECORDED = ("model", "input", "output", "resume")
 
 
 class InvalidLines:
@@ -220,25 +283,42 @@ def _translated(
     invalid: InvalidLines,
     records: InputRecords | None,
     prefixes: Prefixes | None,
-) -> Iterator[Sequence[str]]:
-    """Yield the output lines of every chunk."""
-    first_line = 1
+    *,
+    explains: bool,
+    first_line: int,
+) -> Iterator[tuple[list[str], Sequence[str]]]:
+    """Yield every chunk with its output lines."""
+    from seq2seq.translator import explain_order
+
     for chunk in line_chunks:
         marks = [invalid.pop(number) for number in range(first_line, first_line + len(chunk))]
         some = prefixes.take(len(chunk)) if prefixes else None
         if format is Format.TEXT:
-            yield translator.translate(chunk, prefixes=some, first_line=first_line)
+            yield chunk, translator.translate(chunk, prefixes=some, first_line=first_line)
         else:
-            found = translator.search(chunk, n_best=n_best, prefixes=some, first_line=first_line)
-            yield [_json_line(best, mark, n_best, records) for best, mark in zip(found, marks, strict=True)]
+            searched = translator.num_hypotheses if explains else n_best
+            found = translator.search(chunk, n_best=searched, prefixes=some, first_line=first_line)
+            lines = []
+            for best, mark in zip(found, marks, strict=True):
+                beam = explain_order(best, translator.search_config.length_penalty) if explains else None
+                lines.append(_json_line(best[:n_best], mark, n_best, records, beam))
+            yield chunk, lines
         first_line += len(chunk)
     if prefixes:
         prefixes.check_end()
 
 
-def _json_line(best: Sequence[Translation], invalid: bool, n_best: int, records: InputRecords | None) -> str:
-    """Write the translations of a line, or of a record with its other values, as JSON."""
+def _json_line(
+    best: Sequence[Translation],
+    invalid: bool,
+    n_best: int,
+    records: InputRecords | None,
+    beam: list[dict[str, Any]] | None,
+) -> str:
+    """Write the translations of a line, or of a record with its other values, as JSON; the first one has the beam."""
     results = [translation.as_dict() | {"invalid_utf8": invalid} for translation in best]
+    if beam is not None:
+        results[0]["beam"] = beam
     if records is not None:
         values = records.pop(results[0].__contains__)
         results = [values | result for result in results]

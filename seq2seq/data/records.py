@@ -77,7 +77,7 @@ def read_json_lines(
     """
     for number, line in _numbered_lines(source, name, " \t\r"):
         where = f"{name}, line {number}"
-        yield _json_record(_parse_json(line, where), fields, where)
+        yield _json_record(parse_json(line, where), fields, where)
 
 
 def read_dataset(
@@ -97,7 +97,15 @@ def shorten(text: str) -> str:
 # ---- objects
 
 
-def _parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str) -> Any:
+    """Parse one JSON value.
+
+    Args:
+        where: the place of the text, for the error.
+
+    Raises:
+        CorpusError: it is not valid JSON.
+    """
     try:
         return json.loads(text)
     except RecursionError:

@@ -14,8 +14,9 @@ _PAUSE = 0.02  # seconds; a chunk is returned if no line arrives for this time
 class _ReadAhead:
     """Lines that a thread reads before they are taken, at most two chunks of them."""
 
-    def __init__(self, lines: Iterator[str], size: int, characters: int) -> None:
+    def __init__(self, lines: Iterator[str], size: int, characters: int, *, full: bool) -> None:
         self._lines = lines
+        self._pause = None if full else _PAUSE
         self._size, self._characters = size, characters  # of a chunk
         self._waiting: deque[str] = deque()
         self._waiting_characters = 0
@@ -46,7 +47,7 @@ class _ReadAhead:
         return len(self._waiting) < 2 * self._size and self._waiting_characters + length <= 2 * self._characters
 
     def take_chunk(self) -> list[str]:
-        """Wait for a line, and return it with the lines that can be read without waiting; empty at the end.
+        """Return the lines of the next chunk, empty at the end; see ``chunks``.
 
         Raises:
             BaseException: the exception that ended the reading, after all lines before it were taken.
@@ -56,7 +57,7 @@ class _ReadAhead:
         with self._changed:
             while len(chunk) < self._size:
                 ready = self._changed.wait_for(
-                    lambda: self._waiting or self._exhausted, timeout=_PAUSE if chunk else None
+                    lambda: self._waiting or self._exhausted, timeout=self._pause if chunk else None
                 )
                 if not ready or not self._waiting or (chunk and characters + len(self._waiting[0]) > self._characters):
                     break
@@ -70,13 +71,18 @@ class _ReadAhead:
         return chunk
 
 
-def chunks(lines: Iterator[str], size: int = CHUNK, *, characters: int = CHUNK_CHARACTERS) -> Iterator[list[str]]:
+def chunks(
+    lines: Iterator[str], size: int = CHUNK, *, characters: int = CHUNK_CHARACTERS, full: bool = False
+) -> Iterator[list[str]]:
     """Group lines into chunks of at most ``size`` lines and ``characters`` characters; a longer line is a chunk itself.
 
     A chunk starts with the next line, as soon as it is available, and includes the lines that can be read without
     waiting. A thread reads ahead by at most two chunks. An exception raised while reading is raised here, after the lines
     before it.
+
+    Args:
+        full: wait for lines until a chunk is full, so that the chunks do not depend on the speed of reading.
     """
-    ahead = _ReadAhead(lines, size, characters)
+    ahead = _ReadAhead(lines, size, characters, full=full)
     while chunk := ahead.take_chunk():
         yield chunk

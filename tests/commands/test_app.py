@@ -277,6 +277,9 @@ def test_jsonl_holds_all_fields(model: str, translator: Translator) -> None:
             "p_gen",
             "copied_from",
             "copied_share",
+            "coverage",
+            "uncovered",
+            "limits",
             "invalid_utf8",
         }
         assert set(record) == fields

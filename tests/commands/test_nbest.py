@@ -1,0 +1,119 @@
+"""N-best lists at the command line: translate --explain, and score --nbest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import refused, run, write
+
+from seq2seq.translator import Translator
+
+MODEL = Path(__file__).parents[1] / "fixtures" / "model"
+TEXT = "w1 w2\n\nw3\n"
+
+
+def read(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    return write(tmp_path / "in", TEXT)
+
+
+def test_rescoring_by_the_same_model_keeps_order_and_scores(tmp_path: Path, lines: Path) -> None:
+    command = ("translate", MODEL, "--input", lines, "--beam-size", 3, "--format", "jsonl")
+    for n_best in (3, 1):
+        written = run(*command, "--n-best", n_best).stdout
+        file = write(tmp_path / "list", written)
+        result = run("score", MODEL, "--src", lines, "--nbest", file)
+        assert result.exit_code == 0, result.output
+        before = [found if isinstance(found, list) else [found] for found in read(written)]
+        for old, new in zip(before, read(result.stdout), strict=True):
+            assert [each["translation"] for each in new] == [each["translation"] for each in old]
+            assert [each["first_score"] for each in new] == [each["score"] for each in old]
+            assert [each["score"] for each in new] == pytest.approx([each["score"] for each in old], abs=1e-4)
+            assert [each["invalid_utf8"] for each in new] == [False] * len(old)
+
+
+def test_lists_are_ranked_by_the_new_scores_and_other_values_are_kept(tmp_path: Path, lines: Path) -> None:
+    texts = ["w1", "Est-ce que madame Manon.", "x y z"]
+    entries = [
+        {"translation": text, "score": -number, "id": number, "beam": [], "log_prob": 0.0}
+        for number, text in enumerate(texts)
+    ]
+    file = write(tmp_path / "list", "".join(json.dumps(some) + "\n" for some in (entries, [], entries[:1])))
+    found = read(run("score", MODEL, "--src", lines, "--nbest", file).stdout)
+    expected = Translator.load(MODEL, device="cpu").rescore(["w1 w2"], [texts])[0]
+    order = sorted(range(3), key=lambda number: -expected[number].score)
+    assert [each["id"] for each in found[0]] == order
+    assert order != [0, 1, 2]
+    for each in found[0]:
+        known = expected[each["id"]]
+        assert each["translation"] == texts[each["id"]]
+        assert (each["score"], each["log_prob"]) == pytest.approx((known.score, known.log_prob), abs=1e-4)
+        assert each["first_score"] == -each["id"]
+        assert "beam" not in each
+    assert found[1] == []
+    assert [each["id"] for each in found[2]] == [0]
+
+
+def test_wrong_lists_are_refused(tmp_path: Path, lines: Path) -> None:
+    file = tmp_path / "list"
+    for number, (wrong, shown) in enumerate(
+        [
+            ('{"text": "a"}', '{"text": "a"}'),
+            ('[{"translation": 1}]', '{"translation": 1}'),
+            ('["a"]', '"a"'),
+            ("3", "3"),
+        ]
+    ):
+        write(file, '{"translation": "a"}\n' * number + wrong + "\n")
+        assert refused("score", MODEL, "--src", lines, "--nbest", file) == (
+            f"{file}, line {number + 1}: each translation must be an object with a text named translation, as "
+            f"translate --format jsonl writes it, but is {shown}"
+        )
+    write(file, "a\n")
+    assert refused("score", MODEL, "--src", lines, "--nbest", file) == (
+        f"{file}, line 1: not valid JSON (Expecting value)"
+    )
+    write(file, '{"translation": "a"}\n')
+    assert refused("score", MODEL, "--src", lines, "--nbest", file) == (
+        f"{lines} has 3 lines but {file} has 1; they must match line by line"
+    )
+
+
+def test_score_takes_either_targets_or_lists(lines: Path) -> None:
+    message = "score requires one of --tgt FILE and --nbest FILE, but has {}"
+    assert refused("score", MODEL, "--src", lines) == message.format("neither")
+    assert refused("score", MODEL, "--src", lines, "--tgt", lines, "--nbest", lines) == message.format("both")
+    assert refused("score", MODEL, "--src", lines, "--nbest", lines, "--tgt-field", "x") == (
+        "--tgt-field applies to --tgt, but the translations are those of --nbest; remove it"
+    )
+
+
+def test_explain_adds_the_whole_beam_to_the_best_translation(lines: Path) -> None:
+    command = ("translate", MODEL, "--input", lines, "--beam-size", 3, "--format", "jsonl")
+    whole = read(run(*command, "--n-best", 3).stdout)
+    for n_best in (1, 2):
+        for found, beam in zip(read(run(*command, "--n-best", n_best, "--explain").stdout), whole, strict=True):
+            found = found if isinstance(found, list) else [found]
+            shown = found[0].pop("beam")
+            assert found == beam[:n_best]
+            assert [each["translation"] for each in shown] == [each["translation"] for each in beam]
+            assert [each["score"] for each in shown] == [each["score"] for each in beam]
+            assert [each["margin"] for each in shown] == [beam[0]["score"] - each["score"] for each in beam]
+    assert "beam" not in whole[0][0]
+
+
+def test_explain_requires_jsonl() -> None:
+    assert refused("translate", MODEL, "--explain") == "--explain adds values to every line and requires --format jsonl"
+    assert refused("translate", MODEL, "--explain", "--format", "jsonl", "--mbr", "chrf") == (
+        "--explain compares scores, which don't decide with --mbr; translate without one of them"
+    )
+    assert refused("translate", MODEL, "--resume", "--prefix", "prefixes.txt", "--output", "out.txt") == (
+        "--resume can't continue with --prefix; translate without --resume"
+    )
