@@ -25,7 +25,7 @@ from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, Tokeni
 from seq2seq.data.limits import LengthLimit
 from seq2seq.files import check_readable, expand_home, make_folder, read_file, write_atomically
 from seq2seq.model import Seq2Seq
-from seq2seq.text.factory import load_tokenizer
+from seq2seq.text.factory import load_tokenizer, tokenizer_configs
 from seq2seq.text.tags import TaggedTokenizer
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -143,10 +143,10 @@ def load_settings(folder: Path, *, restore: str = _RESTORE) -> tuple[Settings, T
     checksums = content.get(_CHECKSUM, {})
     if not isinstance(checksums, dict):
         raise ValueError(f"{path} is damaged: {_CHECKSUM} must hold the checksums of files; {restore}")
-    kind = settings.tokenizer.type
+    configs = tokenizer_configs(settings.tokenizer)
     made = [
-        _read_tokenizer(kind, folder / name, checksum=checksums.get(name), restore=restore)
-        for name in _tokenizer_names(settings.tokenizer)
+        _read_tokenizer(each.type, folder / name, checksum=checksums.get(name), restore=restore)
+        for each, name in zip(configs, _tokenizer_names(settings.tokenizer), strict=True)
     ]
     return settings, with_tags(Tokenizers(made[0], made[-1]), _parse_tags(content, path))
 
@@ -317,5 +317,6 @@ def _unreadable(path: Path, error: OSError, restore: str) -> ValueError:
 
 def _tokenizer_names(config: TokenizerConfig) -> list[str]:
     """File names: one tokenizer, or source then target."""
-    ending = "json" if config.type == "word" else "model"
-    return [f"tokenizer.{ending}"] if config.shared else [f"tokenizer.src.{ending}", f"tokenizer.tgt.{ending}"]
+    endings = ["json" if each.type == "word" else "model" for each in tokenizer_configs(config)]
+    sides = [""] if config.shared else [".src", ".tgt"]
+    return [f"tokenizer{side}.{ending}" for side, ending in zip(sides, endings, strict=True)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from seq2seq.text.tokenizer import Segments, Tokenizer, hash_values
+from seq2seq.text.tokenizer import Sampling, Segments, Tokenizer, hash_values
 
 
 def tag_piece(tag: str) -> str:
@@ -86,9 +86,9 @@ class TaggedTokenizer(Tokenizer):
         prefixes = self._prefixes(texts)
         return self._with_tags(prefixes, self.plain.segment(_without(prefixes, texts)))
 
-    def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
+    def sample(self, texts: Sequence[str], sampling: Sampling, seed: int) -> list[Segments]:
         prefixes = self._prefixes(texts)
-        return self._with_tags(prefixes, self.plain.sample(_without(prefixes, texts), dropout, seed))
+        return self._with_tags(prefixes, self.plain.sample(_without(prefixes, texts), sampling, seed))
 
     def _prefixes(self, texts: Sequence[str]) -> list[str]:
         """Return the tag of each text with the space after it, or an empty text."""

@@ -12,7 +12,7 @@ from seq2seq.config import Config, ModelConfig
 from seq2seq.data import corpus
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Settings, Tokenizers
-from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.factory import tokenizer_configs, train_tokenizer
 from seq2seq.text.tags import check_tag
 from seq2seq.training.state import has_state, new_run_advice
 
@@ -37,21 +37,21 @@ def find_tokenizers(config: Config, run: Path) -> Tokenizers:
         return model_dir.load_settings(last, restore=f"restore it, or {new_run_advice(run)}")[1]
     if config.train.init_from is not None:
         settings, tokenizers = model_dir.load_settings(model_dir.find(config.train.init_from))
-        _compare(
-            settings.tokenizer, config.tokenizer, path=config.train.init_from, group="tokenizer", ignore={"dropout"}
-        )
+        ignore = {"dropout", "nbest", "nbest_power"}
+        ignore |= {name for name in ("model", "tgt_model") if getattr(config.tokenizer, name) is None}
+        _compare(settings.tokenizer, config.tokenizer, path=config.train.init_from, group="tokenizer", ignore=ignore)
         for tag in tags:
             check_tag(
                 tag, tokenizers.src.tags, setting=f"with train.init_from={config.train.init_from}, data.train.tag"
             )
         return tokenizers
-    data = config.data
-    if config.tokenizer.shared:
-        texts = (text for side in ("src", "tgt") for text in corpus.training_text(data, side))
-        tokenizer = train_tokenizer(texts, config.tokenizer)
-        return model_dir.with_tags(Tokenizers(tokenizer, tokenizer), tags)
-    src, tgt = (train_tokenizer(corpus.training_text(data, side), config.tokenizer) for side in ("src", "tgt"))
-    return model_dir.with_tags(Tokenizers(src, tgt), tags)
+    configs = tokenizer_configs(config.tokenizer)
+    sides = [("src", "tgt")] if len(configs) == 1 else [("src",), ("tgt",)]
+    made = [
+        train_tokenizer((text for side in each for text in corpus.training_text(config.data, side)), settings)
+        for each, settings in zip(sides, configs, strict=True)
+    ]
+    return model_dir.with_tags(Tokenizers(made[0], made[-1]), tags)
 
 
 def initial_model(settings: Settings, tokenizers: Tokenizers, init_from: str | None) -> Seq2Seq:

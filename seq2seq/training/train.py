@@ -27,6 +27,7 @@ from seq2seq.layers.fast.cells import FAST_CELLS
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
+from seq2seq.text.tokenizer import Sampling
 from seq2seq.threads import set_threads
 from seq2seq.training.display import Display
 from seq2seq.training.initial import find_tokenizers, initial_model
@@ -111,19 +112,19 @@ def check_together(config: Config) -> None:
 def read_rows(config: Config, tokenizers: Tokenizers) -> tuple[Rows, Report]:
     """Read and tokenize the training pairs; return them with the report on them."""
     copies = config.model.copy != "none"
+    power = config.tokenizer.nbest_power
+    sampling = Sampling(config.tokenizer.dropout, config.tokenizer.nbest, 0.1 if power is None else power)
     dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
 
     def sample(epoch: int) -> Dataset:
         """Tokenize the training pairs with the subword sampling of an epoch."""
-        dropout, seed = config.tokenizer.dropout, config.train.seed
-        return sampled_set(
-            config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=dropout, seed=seed, epoch=epoch
-        )
+        seed = config.train.seed
+        return sampled_set(config.data, *tokenizers, copies=copies, sampling=sampling, seed=seed, epoch=epoch)
 
     rows = Rows(
         dataset,
         copies=copies,
-        sample=sample if config.tokenizer.dropout else None,
+        sample=sample if sampling.dropout or sampling.nbest else None,
         length_limit=report.length_limit,
         weights=corpus.training_weights(config.data),
     )

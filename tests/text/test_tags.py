@@ -9,7 +9,7 @@ import pytest
 from seq2seq.config import TokenizerConfig
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tags import TaggedTokenizer, add_tag, check_tag, split_tag, without_tag
-from seq2seq.text.tokenizer import BOS, EOS, UNK, Tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, UNK, Sampling, Tokenizer
 
 TEXTS = ["a man sleeps", "two dogs run, fast", "a man and a dog"] * 20
 
@@ -60,8 +60,8 @@ def test_out_of_vocabulary_ids_follow_the_tags(plain: Tokenizer) -> None:
 
 def test_sampled_segmentations_keep_the_tag() -> None:
     plain = train_tokenizer(TEXTS, TokenizerConfig(type="bpe", vocab_size=300))
-    (found,) = TaggedTokenizer(plain, ["de"]).sample(["<2de> two dogs"], 0.5, 1)
-    (expected,) = plain.sample(["two dogs"], 0.5, 1)
+    (found,) = TaggedTokenizer(plain, ["de"]).sample(["<2de> two dogs"], Sampling(0.5), 1)
+    (expected,) = plain.sample(["two dogs"], Sampling(0.5), 1)
     assert found.ids == [plain.size, *expected.ids]
 
 
