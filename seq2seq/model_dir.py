@@ -40,7 +40,7 @@ RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of versio
 
 
 class Tokenizers(NamedTuple):
-    """The tokenizers of source and target; the same object if the vocabulary is shared."""
+    """The tokenizers of source and target; the same object if the vocabulary is shared and has no tags."""
 
     src: Tokenizer
     tgt: Tokenizer
@@ -69,6 +69,7 @@ def build_model(settings: Settings, tokenizers: Tokenizers) -> Seq2Seq:
         tgt_size=tokenizers.tgt.size,
         shared=settings.tokenizer.shared,
         max_source_length=settings.max_source_length,
+        tgt_tags=len(tokenizers.tgt.tags),
     )
 
 
@@ -152,11 +153,12 @@ def load_settings(folder: Path, *, restore: str = _RESTORE) -> tuple[Settings, T
 
 
 def with_tags(tokenizers: Tokenizers, tags: Sequence[str]) -> Tokenizers:
-    """Add tags to the vocabulary of the source, which may be that of the target too."""
+    """Add tags to the vocabulary of the source. If the target shares it, it has their ids too, but reads no tags."""
     if not tags:
         return tokenizers
-    src = TaggedTokenizer(tokenizers.src, tags)
-    return Tokenizers(src, src if tokenizers.tgt is tokenizers.src else tokenizers.tgt)
+    shared = tokenizers.tgt is tokenizers.src
+    tgt = TaggedTokenizer(tokenizers.tgt, tags, reads=False) if shared else tokenizers.tgt
+    return Tokenizers(TaggedTokenizer(tokenizers.src, tags), tgt)
 
 
 def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tokenizers]:

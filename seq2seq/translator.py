@@ -399,7 +399,9 @@ class Translator:
     def _source(self, row: int, tag: Segments, rest: Segments, status: str) -> _Source:
         """Convert the pieces of a line, or of a part of it, and of the tag before it."""
         ids, pieces, spans = tag.ids + rest.ids, tag.pieces + rest.pieces, tag.spans + rest.spans
-        copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
+        tokenizers, copied = self.tokenizers, SourceCopies([], [])
+        if self.model.copies:
+            copied = source_copies(pieces, tokenizers.tgt, tags=tokenizers.src.tags)
         return _Source(row, ids, pieces, spans, *copied, status=status)
 
     def _warn_of_missing_tag(self, number: int) -> None:

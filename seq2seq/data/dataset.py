@@ -27,7 +27,7 @@ from seq2seq.text.tokenizer import UNK, Sampling, Segments, Tokenizer
 if TYPE_CHECKING:
     import datasets
 
-_CACHE_VERSION = 4  # increase it when a change of the code gives other rows or another report
+_CACHE_VERSION = 5  # increase it when a change of the code gives other rows or another report
 
 
 def training_set(
@@ -186,7 +186,7 @@ class _Tokenize:
             src, tgt = source.ids[: self._limits[0]], target.ids
             copy_ids: list[int] = []
             if self._copies:
-                copy_ids, oov = source_copies(source.pieces[: self._limits[0]], tgt_tokenizer)
+                copy_ids, oov = source_copies(source.pieces[: self._limits[0]], tgt_tokenizer, tags=src_tokenizer.tags)
                 tgt = extended_target_ids(target, oov, tgt_tokenizer)
             tgt = tgt[: self._limits[1]]
             self._unknown[0] += src.count(UNK)

@@ -195,7 +195,7 @@ def _read_sample(config: Config, tokenizers: Tokenizers, pairs_read: int) -> tup
         (source,), (target,) = tokenizers.src.segment([pair.src]), tokenizers.tgt.segment([pair.tgt])
         if not source.ids or not target.ids:
             continue
-        copy_ids, oov = source_copies(source.pieces, tokenizers.tgt)
+        copy_ids, oov = source_copies(source.pieces, tokenizers.tgt, tags=tokenizers.src.tags)
         tgt_ids = extended_target_ids(target, oov, tokenizers.tgt)
         copyable.pairs += 1
         copyable.tgt_pieces += len(target.ids)

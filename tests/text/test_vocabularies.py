@@ -169,7 +169,7 @@ def test_a_sample_of_the_best_segmentation_is_that_of_sentencepiece() -> None:
 
 def test_segmentations_are_drawn_in_proportion_to_their_probabilities() -> None:
     tokenizer = train_tokenizer(TEXTS, TokenizerConfig(vocab_size=330))
-    text, alpha, count = "the cats", 0.3, 4000
+    text, power, count = "the cats", 0.3, 4000
     processor = load_processor(tokenizer.to_bytes())
     best = [tuple(ids) for ids in processor.nbest_encode(text, nbest_size=8)]
     scores = np.array([sum(map(processor.get_score, ids)) for ids in best])
