@@ -204,7 +204,10 @@ class TrainConfig:
     precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and loss stay fp32
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))  # auto: a GPU if there is one
     threads: int = _setting(0, least=0)  # CPU threads; 0: PyTorch's choice
-    init_from: str | None = None  # start from the weights of this model; copying and coverage may be added to it
+    init_from: str | None = None  # start from the weights of this model; other sizes take what fits
+    freeze: Any = None  # list of parts of the model that are not trained, such as [encoder,src_embedding]
+    src_vectors: str | None = None  # pretrained vectors of source pieces, as text: word2vec, GloVe or fastText
+    tgt_vectors: str | None = None  # likewise of target pieces
     resume: str = _setting("auto", choices=("auto", "never"))  # auto: continue a run that the run directory holds
 
 

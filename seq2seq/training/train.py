@@ -30,7 +30,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.text.tokenizer import Sampling
 from seq2seq.threads import set_threads
 from seq2seq.training.display import Display
-from seq2seq.training.initial import find_tokenizers, initial_model
+from seq2seq.training.initial import apply_start_settings, find_tokenizers, initial_model
 from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.precision import Precision
 from seq2seq.training.reporting import Reporter
@@ -78,7 +78,10 @@ def train(config: Config) -> float:
 
     settings = model_dir.settings_of(config, rows.length_limit)
     torch.manual_seed(config.train.seed)
-    model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
+    model = initial_model(settings, tokenizers, None if continues else config.train.init_from)
+    for line in apply_start_settings(model, config.train, tokenizers, continues=continues):
+        display.print(line)
+    model = model.to(device)
     trainer = Trainer(
         config,
         run=run,

@@ -91,7 +91,7 @@ class Trainer:
             self.metrics_log.discard()
             raise
         self.reporter = Reporter(config, display=display, log=self.metrics_log)
-        coverage_parameters = model.decoder.coverage_parameters()
+        coverage_parameters = [p for p in model.decoder.coverage_parameters() if p.requires_grad]  # not frozen
         self.coverage = CoveragePhase(config, progress=self.progress, parameters=coverage_parameters)
         self.validator = Validator(
             config,
