@@ -191,7 +191,9 @@ class TrainConfig:
     learning_rate: float = _setting(2e-3, least=0)
     weight_decay: float | None = _setting(None, least=0)  # default: 0.01 with adamw, otherwise 0
     warmup: int = _setting(0, least=0)  # updates over which the learning rate rises from 0
-    schedule: str = _setting("constant", choices=("constant", "inverse_sqrt", "plateau"))  # of the learning rate
+    schedule: str = _setting(
+        "constant", choices=("constant", "inverse_sqrt", "cosine", "plateau")
+    )  # of the learning rate; cosine: to 0 at max_updates
     plateau_factor: float | None = _setting(None, least=0, below=1)  # per validation without gain; default: 0.5
     clip_norm: float = _setting(5.0, least=0)  # maximum norm of the whole gradient; 0: no clipping
     average: float = _setting(0.998, least=0, below=1)  # decay of the moving average of the saved weights; 0: off
@@ -199,6 +201,7 @@ class TrainConfig:
     patience: int = _setting(10, least=0)  # stop after this many validations without gain; 0: never
     metric: str = _setting("bleu", choices=VALIDATION_METRICS)  # validation score that selects the best model
     log_every: int = _setting(50, least=1)  # updates between lines of the log
+    track: str = _setting("none", choices=("none", "tensorboard"))  # curves beside metrics.jsonl; needs seq2seq[track]
     profile: bool = False  # report at the end how the time of an update was spent; slows training down a little
     seed: int = _setting(1, least=0, below=2**63)
     precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and loss stay fp32

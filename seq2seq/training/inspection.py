@@ -217,8 +217,7 @@ def _measure(config: Config, updater: Updater, rows: Rows) -> UpdateCost:
     """Run the largest batch, then time a few updates."""
     train, model = config.train, updater.model
     plan = rows.plan(batch_tokens=train.batch_tokens, seed=train.seed, epoch=0)
-    largest = rows.batch(rows.largest(plan))
-    updater.try_batch(largest)
+    largest = updater.try_batch(rows.largest(plan))
     groups = [plan[first : first + train.accumulate] for first in range(0, len(plan), train.accumulate)]
     seconds, speeds = [], []
     for number, group in enumerate(itertools.islice(itertools.cycle(groups), TIMED + 1), start=1):

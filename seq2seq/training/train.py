@@ -92,7 +92,7 @@ def train(config: Config) -> float:
         valid=valid,
         display=display,
     )
-    with closing(trainer.metrics_log):
+    with closing(trainer.metrics_log), closing(trainer.tracker):
         model_dir.save_settings(run / "last", settings, tokenizers)
         _report_model(model, config, display)
         best = trainer.run_updates()
