@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import hydra
 import pytest
 import yaml
 from command_line import refused, run, write
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from seq2seq.commands.jobs import JobResult, ranking
 from seq2seq.commands.train import FLAGS, split_arguments
@@ -341,14 +341,19 @@ def test_the_best_score_is_first_in_the_ranking() -> None:
 
 def test_a_job_returns_its_best_score_to_the_sweeper(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     returned = []
-    launch = BasicLauncher.launch
+    main = hydra.main
 
-    def record(*arguments: Any, **options: Any) -> Any:
-        found = launch(*arguments, **options)
-        returned.extend(job.return_value for job in found)
-        return found
+    def recording(**options: Any) -> Any:
+        def decorate(job: Any) -> Any:
+            def recorded(composed: Any) -> Any:
+                returned.append(job(composed))
+                return returned[-1]
 
-    monkeypatch.setattr(BasicLauncher, "launch", record)
+            return main(**options)(recorded)
+
+        return decorate
+
+    monkeypatch.setattr(hydra, "main", recording)
     assert run("train", "experiment=mine", "name=q", "-cd", "my", *SMALL, "-m", "train.seed=1,2").exit_code == 0
     assert returned[:2] == [None, None], "of the check"
     scores = [
