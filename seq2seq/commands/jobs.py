@@ -55,7 +55,9 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
     written = [f"{name}={value}" if value else name for name, value in flags.items()]
     sweeps = "--multirun" in flags
     if sweeps and not any(re.match(r"\+*hydra/sweeper=", setting) for setting in overrides):
-        _check_jobs(written, overrides, settings)
+        place = _check_jobs(written, overrides, settings)
+        if not any(setting.startswith("hydra.sweep.dir=") for setting in overrides):
+            written += for_hydra([f"hydra.sweep.dir={place}"])  # conf/ cannot name it: Hydra reads it before the jobs
     results: list[JobResult] = []
     try:
         _run_hydra(partial(_train, overrides=overrides, results=results), [*written, *overrides], settings)
@@ -67,9 +69,13 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
         sys.exit(2)
 
 
-def _check_jobs(flags: Sequence[str], overrides: Sequence[str], settings: Sequence[str]) -> None:
-    """Compose all jobs of a sweep without training, so that a wrong value of the last one ends the sweep at its start."""
-    folders: set[str] = set()
+def _check_jobs(flags: Sequence[str], overrides: Sequence[str], settings: Sequence[str]) -> str:
+    """Compose all jobs of a sweep without training, so that a wrong value of the last one ends the sweep at its start.
+
+    Returns:
+        The folder for Hydra's record of the sweep, beside the run directory of the first job.
+    """
+    folders: list[str] = []
 
     def check(composed: DictConfig) -> None:
         from seq2seq.training.train import check_together
@@ -79,10 +85,11 @@ def _check_jobs(flags: Sequence[str], overrides: Sequence[str], settings: Sequen
             check_together(config)
             if config.run_dir in folders:
                 raise ValueError(f"every job of a sweep must have its own run directory, but two have {config.run_dir}")
-            folders.add(config.run_dir)
+            folders.append(config.run_dir)
 
     with tempfile.TemporaryDirectory() as folder:  # Hydra records the sweep there
         _run_hydra(check, [*flags, *overrides, f"hydra.sweep.dir={folder}"], settings)
+    return str(Path(folders[0]).parent)
 
 
 def _run_hydra(job: Callable[[DictConfig], float | None], arguments: Sequence[str], settings: Sequence[str]) -> None:

@@ -297,6 +297,7 @@ def test_all_jobs_are_checked_before_the_first_one_starts(folder: Path) -> None:
         (["run_dir=runs/fixed", "name=a,b"], ["fixed/name=a", "fixed/name=b"]),
         (["name=q", "train.seed=1,2", "train.threads=1"], ["q/train.seed=1", "q/train.seed=2"]),
         (["name=q", "+experiment=mine", "model.cell=gru,lstm"], ["q/model.cell=gru", "q/model.cell=lstm"]),
+        (["train.seed=1,2"], ["mine/train.seed=1", "mine/train.seed=2"]),
         (["name=q", "train.seed=1", "train.seed=1,2"], ["q/train.seed=1", "q/train.seed=2"]),
     ],
 )
