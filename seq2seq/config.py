@@ -26,6 +26,7 @@ TIE_NAMES = ("none", "inputs", "output", "all")
 COPY_NAMES = ("none", "pointer", "copynet")
 COVERAGE_NAMES = ("none", "sum", "fertility")
 TOKENIZER_NAMES = ("unigram", "bpe", "word", "char")
+NORMALIZATION_NAMES = ("identity", "nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf")
 # The metrics of metrics/scores.py that have a better direction, and the loss.
 VALIDATION_METRICS = (
     *("bleu", "chrf", "chrf++", "ter", "wer", "cer", "exact", "rouge1", "rouge2", "rougeL", "rougeLsum"),
@@ -101,11 +102,27 @@ class TokenizerConfig:
     """How text is split into pieces."""
 
     type: str = _setting("unigram", choices=TOKENIZER_NAMES)  # subwords (unigram, bpe), words or characters
+    tgt_type: str | None = _setting(None, choices=TOKENIZER_NAMES)  # of the target, without shared; default: type
+    model: str | None = None  # use this SentencePiece model instead of training one; without shared, for the source
+    tgt_model: str | None = None  # likewise for the target, without shared
     vocab_size: int = _setting(8000, least=5, most=_MOST_ENTRIES)  # maximum; small training texts give fewer entries
     max_sentences: int = _setting(1_000_000, least=1)  # train the tokenizer on a random sample of at most this many
     shared: bool = True  # one vocabulary for source and target
+    user_defined_symbols: Any = None  # list of texts that are always one piece, such as ['<sep>']; not with type=word
+    character_coverage: float | None = _setting(
+        None, least=0.98, most=(1.0, "it is a share of the characters of the text")
+    )  # share with pieces of their own; default: 0.9995 and all that occur 10 times; 1 with type=char
+    byte_fallback: bool | None = None  # write characters without a piece as bytes; default: true, false with type=char
     dropout: float = _setting(0.0, least=0, below=1)  # of bpe merges, drawn again each epoch (Provilkov 2020)
-    normalization: str = _setting("identity", choices=("identity", "nfkc", "nmt_nfkc"))  # rule names of SentencePiece
+    nbest: int = _setting(
+        0, least=0, most=_MOST_HYPOTHESES
+    )  # draw a unigram segmentation from this many best ones, again each epoch (Kudo 2018); 0: off
+    nbest_power: float | None = _setting(
+        None, least=0
+    )  # of nbest: P(x)^power is the weight of a segmentation; default: 0.1
+    normalization: str = _setting(
+        "identity", choices=NORMALIZATION_NAMES
+    )  # rules of SentencePiece; _cf: also folds case
 
 
 @dataclass
@@ -181,7 +198,9 @@ class TrainConfig:
     learning_rate: float = _setting(2e-3, least=0)
     weight_decay: float | None = _setting(None, least=0)  # default: 0.01 with adamw, otherwise 0
     warmup: int = _setting(0, least=0)  # updates over which the learning rate rises from 0
-    schedule: str = _setting("constant", choices=("constant", "inverse_sqrt", "plateau"))  # of the learning rate
+    schedule: str = _setting(
+        "constant", choices=("constant", "inverse_sqrt", "cosine", "plateau")
+    )  # of the learning rate; cosine: to 0 at max_updates
     plateau_factor: float | None = _setting(None, least=0, below=1)  # per validation without gain; default: 0.5
     clip_norm: float = _setting(5.0, least=0)  # maximum norm of the whole gradient; 0: no clipping
     average: float = _setting(0.998, least=0, below=1)  # decay of the moving average of the saved weights; 0: off
@@ -189,12 +208,16 @@ class TrainConfig:
     patience: int = _setting(10, least=0)  # stop after this many validations without gain; 0: never
     metric: str = _setting("bleu", choices=VALIDATION_METRICS)  # validation score that selects the best model
     log_every: int = _setting(50, least=1)  # updates between lines of the log
+    track: str = _setting("none", choices=("none", "tensorboard"))  # curves beside metrics.jsonl; needs seq2seq[track]
     profile: bool = False  # report at the end how the time of an update was spent; slows training down a little
     seed: int = _setting(1, least=0, below=2**63)
     precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and loss stay fp32
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))  # auto: a GPU if there is one
     threads: int = _setting(0, least=0)  # CPU threads; 0: PyTorch's choice
-    init_from: str | None = None  # start from the weights of this model; copying and coverage may be added to it
+    init_from: str | None = None  # start from the weights of this model; other sizes take what fits
+    freeze: Any = None  # list of parts of the model that are not trained, such as [encoder,src_embedding]
+    src_vectors: str | None = None  # pretrained vectors of source pieces, as text: word2vec, GloVe or fastText
+    tgt_vectors: str | None = None  # likewise of target pieces
     resume: str = _setting("auto", choices=("auto", "never"))  # auto: continue a run that the run directory holds
 
 
@@ -348,10 +371,69 @@ def check_tokenizer(config: TokenizerConfig) -> None:
         ValueError: with the key to change.
     """
     from_container(TokenizerConfig, dataclasses.asdict(config), "tokenizer.")
-    if config.dropout and config.type != "bpe":
+    for name in ("tgt_type", "tgt_model"):
+        if getattr(config, name) is not None and config.shared:
+            raise ValueError(
+                f"tokenizer.{name} has no effect with one vocabulary; remove it, or set tokenizer.shared=false"
+            )
+    types = {config.type, config.tgt_type or config.type}
+    if config.dropout and "bpe" not in types:
         raise ValueError(
             f"tokenizer.dropout omits merges, but tokenizer.type={config.type} has none; "
             "remove it, or set tokenizer.type=bpe"
+        )
+    if config.nbest and "unigram" not in types:
+        raise ValueError(
+            f"tokenizer.nbest draws segmentations, of which tokenizer.type={config.type} has only one; "
+            "remove it, or set tokenizer.type=unigram"
+        )
+    if config.nbest_power is not None and not config.nbest:
+        raise ValueError(
+            "tokenizer.nbest_power has no effect with tokenizer.nbest=0; remove it, or set tokenizer.nbest=64"
+        )
+    _check_training_of_tokenizers(config)
+
+
+# Settings of the training of a SentencePiece tokenizer that the type word does not have.
+_SENTENCEPIECE_SETTINGS = ("user_defined_symbols", "character_coverage", "byte_fallback")
+
+
+def _check_training_of_tokenizers(config: TokenizerConfig) -> None:
+    """Refuse settings of the training of tokenizers where no tokenizer is trained, or none of the type that has them.
+
+    Raises:
+        ValueError: with the key to change.
+    """
+    sides = [("type", config.type, config.model)]
+    if not config.shared:
+        sides.append(("tgt_type" if config.tgt_type else "type", config.tgt_type or config.type, config.tgt_model))
+    for key, kind, model in sides:
+        if model is not None and kind == "word":
+            raise ValueError(
+                f"tokenizer.{key} must be unigram, bpe or char for a SentencePiece model, but is word; change it, or "
+                f"remove the model {model}"
+            )
+    default = TokenizerConfig()
+    if all(model is not None for _, _, model in sides):
+        for name in ("vocab_size", "max_sentences", "normalization", *_SENTENCEPIECE_SETTINGS):
+            if getattr(config, name) != getattr(default, name):
+                raise ValueError(
+                    f"tokenizer.{name} has no effect with tokenizer.model={config.model}, which is trained already; "
+                    "remove one of them"
+                )
+    if all(kind == "word" for _, kind, _ in sides):
+        for name in _SENTENCEPIECE_SETTINGS:
+            if getattr(config, name) is not None:
+                raise ValueError(
+                    f"tokenizer.{name} has no effect with tokenizer.type=word; remove it, or set tokenizer.type=unigram"
+                )
+    symbols = config.user_defined_symbols
+    if symbols is not None and not (
+        isinstance(symbols, (list, tuple))
+        and all(isinstance(symbol, str) and symbol and not any(map(str.isspace, symbol)) for symbol in symbols)
+    ):
+        raise ValueError(
+            f"tokenizer.user_defined_symbols must be a list of texts without spaces, such as ['<sep>'], but is {symbols}"
         )
 
 

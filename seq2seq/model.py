@@ -103,6 +103,7 @@ class Seq2Seq(nn.Module):
         tgt_size: V, size of the target vocabulary.
         shared: whether source and target share one vocabulary.
         max_source_length: maximum number of pieces of a source in search, without the end of sentence.
+        tgt_tags: number of tags at the end of a shared vocabulary, which are never produced.
 
     Raises:
         ValueError: settings contradict each other; the message names the key to change.
@@ -116,6 +117,7 @@ class Seq2Seq(nn.Module):
         tgt_size: int,
         shared: bool,
         max_source_length: int = sys.maxsize,
+        tgt_tags: int = 0,
     ) -> None:
         super().__init__()
         check_model(config, shared=shared)
@@ -135,7 +137,7 @@ class Seq2Seq(nn.Module):
             context_size=self.decoder.context_size,
             embedding_size=config.embedding_size,
             vocab_size=tgt_size,
-            banned=(PAD, BOS),
+            banned=(PAD, BOS, *range(tgt_size - tgt_tags, tgt_size)),
             dropout=config.dropout,
             locked=locked,
         )

@@ -25,7 +25,7 @@ from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, Tokeni
 from seq2seq.data.limits import LengthLimit
 from seq2seq.files import check_readable, expand_home, make_folder, read_file, write_atomically
 from seq2seq.model import Seq2Seq
-from seq2seq.text.factory import load_tokenizer
+from seq2seq.text.factory import load_tokenizer, tokenizer_configs
 from seq2seq.text.tags import TaggedTokenizer
 from seq2seq.text.tokenizer import Tokenizer
 
@@ -40,7 +40,7 @@ RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of versio
 
 
 class Tokenizers(NamedTuple):
-    """The tokenizers of source and target; the same object if the vocabulary is shared."""
+    """The tokenizers of source and target; the same object if the vocabulary is shared and has no tags."""
 
     src: Tokenizer
     tgt: Tokenizer
@@ -69,6 +69,7 @@ def build_model(settings: Settings, tokenizers: Tokenizers) -> Seq2Seq:
         tgt_size=tokenizers.tgt.size,
         shared=settings.tokenizer.shared,
         max_source_length=settings.max_source_length,
+        tgt_tags=len(tokenizers.tgt.tags),
     )
 
 
@@ -157,20 +158,21 @@ def load_settings(folder: Path, *, restore: str = _RESTORE) -> tuple[Settings, T
     checksums = content.get(_CHECKSUM, {})
     if not isinstance(checksums, dict):
         raise ValueError(f"{path} is damaged: {_CHECKSUM} must hold the checksums of files; {restore}")
-    kind = settings.tokenizer.type
+    configs = tokenizer_configs(settings.tokenizer)
     made = [
-        _read_tokenizer(kind, folder / name, checksum=checksums.get(name), restore=restore)
-        for name in _tokenizer_names(settings.tokenizer)
+        _read_tokenizer(each.type, folder / name, checksum=checksums.get(name), restore=restore)
+        for each, name in zip(configs, _tokenizer_names(settings.tokenizer), strict=True)
     ]
     return settings, with_tags(Tokenizers(made[0], made[-1]), _parse_tags(content, path))
 
 
 def with_tags(tokenizers: Tokenizers, tags: Sequence[str]) -> Tokenizers:
-    """Add tags to the vocabulary of the source, which may be that of the target too."""
+    """Add tags to the vocabulary of the source. If the target shares it, it has their ids too, but reads no tags."""
     if not tags:
         return tokenizers
-    src = TaggedTokenizer(tokenizers.src, tags)
-    return Tokenizers(src, src if tokenizers.tgt is tokenizers.src else tokenizers.tgt)
+    shared = tokenizers.tgt is tokenizers.src
+    tgt = TaggedTokenizer(tokenizers.tgt, tags, reads=False) if shared else tokenizers.tgt
+    return Tokenizers(TaggedTokenizer(tokenizers.src, tags), tgt)
 
 
 def load(path: str | Path, device: torch.device) -> tuple[Seq2Seq, Settings, Tokenizers]:
@@ -331,5 +333,6 @@ def _unreadable(path: Path, error: OSError, restore: str) -> ValueError:
 
 def _tokenizer_names(config: TokenizerConfig) -> list[str]:
     """File names: one tokenizer, or source then target."""
-    ending = "json" if config.type == "word" else "model"
-    return [f"tokenizer.{ending}"] if config.shared else [f"tokenizer.src.{ending}", f"tokenizer.tgt.{ending}"]
+    endings = ["json" if each.type == "word" else "model" for each in tokenizer_configs(config)]
+    sides = [""] if config.shared else [".src", ".tgt"]
+    return [f"tokenizer{side}.{ending}" for side, ending in zip(sides, endings, strict=True)]

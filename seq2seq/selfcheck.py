@@ -52,7 +52,9 @@ class _Subject:
         size = translator.tokenizers.src.size
         lengths = [length for length in SOURCE_LENGTHS if length <= translator.model.max_source_length]
         self.sources = [torch.randint(EOS + 1, size, (length,), generator=generator).tolist() for length in lengths]
-        self.num_words = translator.tokenizers.tgt.size - EOS - 1  # target ids that are not special tokens
+        self.num_words = (
+            translator.tokenizers.tgt.size - EOS - 1 - len(translator.tokenizers.tgt.tags)
+        )  # without special tokens and tags
         # a target for each source: the ids of the source, wrapped around at the size of the target vocabulary
         self.targets = [[EOS + 1 + piece % self.num_words for piece in source] for source in self.sources]
 
@@ -208,7 +210,7 @@ def _greedy(subject: _Subject) -> tuple[str, bool]:
 
 def _n_best(subject: _Subject) -> tuple[str, bool]:
     """Check that n-best lists have the requested size (or hold all hypotheses), are sorted, and hold no duplicates."""
-    num_words = subject.model.vocab_size - 3 - (subject.never_id is not None)  # without pad, bos and eos
+    num_words = subject.num_words + (subject.never_id is None)  # with unk, but without pad, bos, eos and tags
     limits = [subject.max_length(len(source)) for source in subject.sources]
     wanted = [min(CHECK_BEAM, sum(num_words**length for length in range(min(limit, CHECK_BEAM)))) for limit in limits]
     found = subject.search(subject.sources, CHECK_BEAM)

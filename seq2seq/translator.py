@@ -527,7 +527,9 @@ class Translator:
     def _source(self, row: int, line: str, tag: Segments, rest: Segments, status: str, place: LinePart) -> _Source:
         """Convert the pieces of a line, or of a part of it, and of the tag before it."""
         ids, pieces, spans = tag.ids + rest.ids, tag.pieces + rest.pieces, tag.spans + rest.spans
-        copied = source_copies(pieces, self.tokenizers.tgt) if self.model.copies else SourceCopies([], [])
+        tokenizers, copied = self.tokenizers, SourceCopies([], [])
+        if self.model.copies:
+            copied = source_copies(pieces, tokenizers.tgt, tags=tokenizers.src.tags)
         segments = sentence_numbers(line, rest.spans[:1] * len(tag.ids) + rest.spans)  # a tag is in the first sentence
         return _Source(row, ids, pieces, spans, segments, *copied, status=status, place=place)
 

@@ -48,6 +48,8 @@ Every setting of a training run, with its default and its range. `seq2seq train`
 ```sh
 seq2seq train model.cell=gru model.encoder_layers=2 model.residual=true model.attention=general
 seq2seq train tokenizer.type=bpe tokenizer.dropout=0.1     # a new segmentation of the text in each epoch
+seq2seq train tokenizer.nbest=16     # likewise with tokenizer.type=unigram
+seq2seq train train.seed=1,2 --multirun     # a sweep: one run for each value, and a table of their scores
 seq2seq train train.profile=true     # report at the end how the time of an update was spent
 seq2seq train train.precision=bf16     # matrix products in half precision; fp16 requires a GPU
 seq2seq train --cfg job experiment=bulletins train.seed=2     # print the whole configuration and stop

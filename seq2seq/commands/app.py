@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | plot | gradients | selfcheck.
+"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | plot | gradients | extend | selfcheck.
 
 Commands import torch and other large packages when they run, so that ``--help`` answers at once.
 """
@@ -15,6 +15,7 @@ import typer.core
 
 from seq2seq.commands.errors import fail, one_line_errors
 from seq2seq.commands.evaluate import evaluate
+from seq2seq.commands.extend import extend
 from seq2seq.commands.gradients import gradients
 from seq2seq.commands.inspect import inspect
 from seq2seq.commands.plot import plot
@@ -71,6 +72,7 @@ app.command()(selfcheck)
 app.command()(plot)
 app.command()(gradients)
 app.command()(serve)
+app.command()(extend)
 
 
 def _with_train(args: Sequence[str] | None) -> list[str]:

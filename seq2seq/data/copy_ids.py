@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from seq2seq.text.tokenizer import EOS, Segments, Tokenizer
+from seq2seq.text.tags import tag_piece
+from seq2seq.text.tokenizer import EOS, UNK, Segments, Tokenizer
 
 
 class SourceCopies(NamedTuple):
@@ -20,10 +21,16 @@ class SourceCopies(NamedTuple):
     oov: list[str]  # the source pieces that are not in the target vocabulary, each once, in source order
 
 
-def source_copies(pieces: Sequence[str], tgt: Tokenizer) -> SourceCopies:
-    """Look up the target ids of the pieces of a source, and number the out-of-vocabulary pieces."""
+def source_copies(pieces: Sequence[str], tgt: Tokenizer, *, tags: Sequence[str] = ()) -> SourceCopies:
+    """Look up the target ids of the pieces of a source, and number the out-of-vocabulary pieces.
+
+    Args:
+        tags: the tags of the source tokenizer. A tag at the start has the id UNK, which search never produces.
+    """
     oov: dict[str, int] = {}
     ids = []
+    if pieces and pieces[0] in map(tag_piece, tags):
+        ids, pieces = [UNK], pieces[1:]
     for piece in pieces:
         index = tgt.id(piece)
         ids.append(index if index > EOS else tgt.size + oov.setdefault(piece, len(oov)))

@@ -23,7 +23,7 @@ from seq2seq.data.limits import learn_limit
 from seq2seq.data.report import Lengths, Repeats, Report
 from seq2seq.data.segments import sentence_numbers
 from seq2seq.files import write_atomically
-from seq2seq.text.tokenizer import UNK, Segments, Tokenizer
+from seq2seq.text.tokenizer import UNK, Sampling, Segments, Tokenizer
 
 if TYPE_CHECKING:
     import datasets
@@ -110,7 +110,7 @@ def sampled_set(
     tgt_tokenizer: Tokenizer,
     *,
     copies: bool = False,
-    dropout: float,
+    sampling: Sampling,
     seed: int,
     epoch: int,
 ) -> datasets.Dataset:
@@ -119,8 +119,8 @@ def sampled_set(
     The result has the same pairs as ``training_set``: a text whose random segmentation exceeds the length limit keeps its
     deterministic one. The result depends only on the arguments.
     """
-    tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (dropout, seed, epoch))
-    key = _key(_text_key(data, "train"), dropout, seed, epoch)
+    tokenize = _Tokenize(data, src_tokenizer, tgt_tokenizer, copies, (sampling, seed, epoch))
+    key = _key(_text_key(data, "train"), sampling, seed, epoch)
     with _cache_errors():
         return _map(_text_set(data), tokenize, key, keep_in_memory=True, load_from_cache_file=False)
 
@@ -158,7 +158,7 @@ class _Tokenize:
     """Convert batches of texts to rows of ids, drop or cut pairs that are too long, and count for the report.
 
     Args:
-        sampling: dropout of merges, seed and epoch of random segmentations; None: deterministic ones.
+        sampling: how to segment at random, seed and epoch of random segmentations; None: deterministic ones.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class _Tokenize:
         src_tokenizer: Tokenizer,
         tgt_tokenizer: Tokenizer,
         copies: bool,
-        sampling: tuple[float, int, int] | None = None,
+        sampling: tuple[Sampling, int, int] | None = None,
     ) -> None:
         self._tokenizers = (src_tokenizer, tgt_tokenizer)
         self._sampling = sampling
@@ -191,10 +191,10 @@ class _Tokenize:
             sources = _first_pieces(src_tokenizer, texts["src"], self._limits[0])
             targets = _first_pieces(tgt_tokenizer, texts["tgt"], self._limits[1])
         else:
-            dropout, seed, epoch = self._sampling
+            sampling, seed, epoch = self._sampling
             seeds = np.random.SeedSequence([seed, epoch, positions[0]]).generate_state(2).tolist()
-            sources = _sample(src_tokenizer, texts["src"], dropout, seeds[0], max_length=self._limits[0])
-            targets = _sample(tgt_tokenizer, texts["tgt"], dropout, seeds[1], max_length=self._limits[1])
+            sources = _sample(src_tokenizer, texts["src"], sampling, seeds[0], max_length=self._limits[0])
+            targets = _sample(tgt_tokenizer, texts["tgt"], sampling, seeds[1], max_length=self._limits[1])
         for source, text, target, position, corpus in zip(
             sources, texts["src"], targets, positions, texts["corpus"], strict=True
         ):
@@ -203,7 +203,7 @@ class _Tokenize:
             src, tgt = source.ids[: self._limits[0]], target.ids
             copy_ids: list[int] = []
             if self._copies:
-                copy_ids, oov = source_copies(source.pieces[: self._limits[0]], tgt_tokenizer)
+                copy_ids, oov = source_copies(source.pieces[: self._limits[0]], tgt_tokenizer, tags=src_tokenizer.tags)
                 tgt = extended_target_ids(target, oov, tgt_tokenizer)
             tgt = tgt[: self._limits[1]]
             self._unknown[0] += src.count(UNK)
@@ -248,13 +248,15 @@ def _first_pieces(tokenizer: Tokenizer, texts: list[str], max_length: int) -> li
     return [beginning.segments for beginning in segment_beginnings(tokenizer, texts, max_length + 1)]
 
 
-def _sample(tokenizer: Tokenizer, texts: list[str], dropout: float, seed: int, *, max_length: int) -> list[Segments]:
+def _sample(
+    tokenizer: Tokenizer, texts: list[str], sampling: Sampling, seed: int, *, max_length: int
+) -> list[Segments]:
     """Segment texts at random; a text with more than ``max_length`` random pieces is segmented as usual.
 
     A text with more characters than ``segment_beginnings`` reads at first is not sampled, since it would be too long.
     """
     bound = characters_at_first(max_length + 1)
-    sampled = tokenizer.sample([text if len(text) <= bound else "" for text in texts], dropout, seed)
+    sampled = tokenizer.sample([text if len(text) <= bound else "" for text in texts], sampling, seed)
     too_long = [row for row, found in enumerate(sampled) if len(found.ids) > max_length or len(texts[row]) > bound]
     for row, segments in zip(too_long, _first_pieces(tokenizer, [texts[r] for r in too_long], max_length), strict=True):
         sampled[row] = segments

@@ -90,7 +90,18 @@ class Rows:
 
     def largest(self, plan: Sequence[np.ndarray]) -> np.ndarray:
         """Return the batch of a plan with the most positions, padding included."""
-        return max(plan, key=lambda rows: len(rows) * int(self.src_lengths[rows].max() + self.tgt_lengths[rows].max()))
+        return max(plan, key=self.positions)
+
+    def positions(self, rows: np.ndarray) -> int:
+        """Return the source and target positions of a batch, padding included."""
+        return len(rows) * int(self.src_lengths[rows].max() + self.tgt_lengths[rows].max())
+
+    def split(self, rows: np.ndarray, most: int | None) -> list[np.ndarray]:
+        """Halve a batch until its parts have at most ``most`` positions or one row; None: no limit."""
+        if most is None or len(rows) == 1 or self.positions(rows) <= most:
+            return [rows]
+        middle = (len(rows) + 1) // 2
+        return [*self.split(rows[:middle], most), *self.split(rows[middle:], most)]
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Collate rows into a batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from seq2seq.config import TokenizerConfig
 from seq2seq.text.normalization import replace_surrogates
-from seq2seq.text.sentencepiece import SentencePieceTokenizer, train_sentencepiece
+from seq2seq.text.sentencepiece import SentencePieceTokenizer, adopt_model, train_sentencepiece
 from seq2seq.text.tokenizer import Tokenizer
 from seq2seq.text.word import WordTokenizer, train_words
 
@@ -34,16 +35,27 @@ TOKENIZER_KINDS: dict[str, TokenizerKind] = {
 }
 
 
+def tokenizer_configs(config: TokenizerConfig) -> list[TokenizerConfig]:
+    """Return the settings of each tokenizer: of the shared one, or of source and target."""
+    if config.shared:
+        return [config]
+    return [config, dataclasses.replace(config, type=config.tgt_type or config.type, model=config.tgt_model)]
+
+
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     """Train a tokenizer of ``config.type`` with at most ``config.vocab_size`` ids.
 
     Blank texts are skipped. Of more than ``config.max_sentences`` texts, a random sample of that size is used. It depends
     only on the number of texts and on ``max_sentences``.
 
+    With ``config.model``, the texts are not read, and the result is that SentencePiece model.
+
     Raises:
-        ValueError: there is no text, or ``vocab_size`` is too small for this kind and text.
+        ValueError: ``config.model`` cannot be used, there is no text, or ``vocab_size`` is too small for this kind and text.
     """
     kind = _kind(config.type)
+    if config.model is not None:
+        return adopt_model(config.model, config.type)
     lines = [replace_surrogates(text) for text in texts if text.strip()]
     if not lines:
         raise ValueError("a tokenizer requires text to train on, but every line of data.train is empty")

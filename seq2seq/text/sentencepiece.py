@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import random
 import re
 from collections import Counter
@@ -14,9 +15,11 @@ from typing import Any
 import sentencepiece
 
 from seq2seq.config import TokenizerConfig
+from seq2seq.files import expand_home, read_file
 from seq2seq.text.merges import merge
+from seq2seq.text.model_proto import load_processor, model_kind, read_nbest, renumber
 from seq2seq.text.normalization import normalize, replace_surrogates
-from seq2seq.text.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, Segments, Tokenizer, hash_values
+from seq2seq.text.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, Sampling, Segments, Tokenizer, hash_values
 
 # For training, lines are split into chunks of this many characters. The bpe trainer of SentencePiece crashes on words of
 # more than 65,535 characters. SentencePiece puts a space before each chunk. In text without spaces, longer chunks would
@@ -40,13 +43,7 @@ class SentencePieceTokenizer(Tokenizer):
     """
 
     def __init__(self, kind: str, model: bytes) -> None:
-        processor = sentencepiece.SentencePieceProcessor()
-        try:
-            loaded = bool(model) and processor.load_from_serialized_proto(model)
-        except RuntimeError:
-            loaded = False
-        if not loaded:
-            raise ValueError(f"these {len(model)} bytes are not a SentencePiece model")
+        processor = load_processor(model)
         ids = (processor.pad_id(), processor.unk_id(), processor.bos_id(), processor.eos_id())
         if ids != (PAD, UNK, BOS, EOS):
             raise ValueError(f"pad, unk, bos and eos of a SentencePiece model must be ids 0, 1, 2, 3, but are {ids}")
@@ -62,16 +59,33 @@ class SentencePieceTokenizer(Tokenizer):
     def segment(self, texts: Sequence[str]) -> list[Segments]:
         return self._segment(texts)
 
-    def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
+    def sample(self, texts: Sequence[str], sampling: Sampling, seed: int) -> list[Segments]:
+        if self.kind == "unigram" and sampling.nbest:
+            return [self._draw(text, sampling, random.Random(f"{seed} {number}")) for number, text in enumerate(texts)]
         if self.kind != "bpe":
-            return super().sample(texts, dropout, seed)
-        generator = random.Random(seed)
+            return self.segment(texts)
+        dropout, generator = sampling.dropout, random.Random(seed)
         # alpha=1 skips every merge, so SentencePiece returns the symbols, without randomness
         return [
             self._merge(symbols, dropout, generator)
             for first in range(0, len(texts), _SAMPLED_TEXTS)
             for symbols in self._segment(texts[first : first + _SAMPLED_TEXTS], enable_sampling=True, alpha=1.0)
         ]
+
+    def _draw(self, text: str, sampling: Sampling, generator: random.Random) -> Segments:
+        """Draw one of the n best segmentations of a text x with a probability in proportion to P(x)^power."""
+        text = replace_surrogates(text)
+        if not text.strip():
+            return Segments([], [], [])
+        found = self._processor.nbest_encode(text, nbest_size=sampling.nbest, return_type="serialized_proto")
+        best = read_nbest(found)
+        most = best[0].score
+        weights = [math.exp(sampling.power * (segmentation.score - most)) for segmentation in best]
+        ids, pieces, offsets = generator.choices(best, weights)[0].read()
+        number_at = list(  # the characters before each byte, since these offsets count bytes
+            itertools.accumulate((byte & 0xC0 != 0x80 for byte in text.encode()), initial=0)
+        )
+        return _with_spans(text, ids, pieces, [(number_at[start], number_at[end]) for start, end in offsets])
 
     def _merge(self, symbols: Segments, dropout: float, generator: random.Random) -> Segments:
         """Merge the symbols of one text into pieces; skip each merge with probability ``dropout``."""
@@ -98,8 +112,7 @@ class SentencePieceTokenizer(Tokenizer):
         for text, found in zip(encodable, all_found, strict=True):
             if not text.strip():
                 found = {"ids": [], "pieces": [], "offsets": []}
-            spans = [(end - len(text[start:end].lstrip()), end) for start, end in found["offsets"]]
-            result.append(Segments(found["ids"], found["pieces"], spans))
+            result.append(_with_spans(text, found["ids"], found["pieces"], found["offsets"]))
         return result
 
     def id(self, piece: str) -> int:
@@ -129,6 +142,33 @@ class SentencePieceTokenizer(Tokenizer):
         return hash_values([self.kind, self.pieces(ids), scores, self._processor.normalize(_PROBE)])
 
 
+def adopt_model(path: str, kind: str) -> SentencePieceTokenizer:
+    """Read a SentencePiece model of any origin; its special tokens get the ids and names of this package.
+
+    Raises:
+        ValueError: the file cannot be read, is not a SentencePiece model, or is of another kind.
+    """
+    try:
+        model = read_file(expand_home(path))
+    except OSError as error:
+        raise ValueError(f"the SentencePiece model {path} can't be read: {error.strerror or error}") from error
+    try:
+        found = model_kind(model)
+    except ValueError as error:
+        raise ValueError(f"{path} must be a SentencePiece model, but {error}") from None
+    if found != kind:
+        raise ValueError(
+            f"a tokenizer must have the type of its model, but {path} is {found}; "
+            f"set tokenizer.type={found} instead of {kind}, or tokenizer.tgt_type for the target"
+        )
+    return SentencePieceTokenizer(kind, renumber(model))
+
+
+def _with_spans(text: str, ids: list[int], pieces: list[str], offsets: Sequence[tuple[int, int]]) -> Segments:
+    """Make segments from SentencePiece's offsets, which include the white space before a piece."""
+    return Segments(ids, pieces, [(end - len(text[start:end].lstrip()), end) for start, end in offsets])
+
+
 def train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> SentencePieceTokenizer:
     """Train a tokenizer of kind unigram, bpe or char.
 
@@ -136,6 +176,9 @@ def train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> Senten
         ValueError: ``vocab_size`` is too small for the characters of the text, or SentencePiece refuses the text.
     """
     model = io.BytesIO()
+    is_char = config.type == "char"
+    coverage = config.character_coverage
+    frequent = _frequent_characters(texts, config) if coverage is None and not is_char else ""
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=_chunks(texts),
@@ -143,9 +186,10 @@ def train_sentencepiece(texts: Sequence[str], config: TokenizerConfig) -> Senten
             model_type=config.type,
             vocab_size=config.vocab_size,
             hard_vocab_limit=False,
-            byte_fallback=config.type != "char",
-            character_coverage=1.0 if config.type == "char" else 0.9995,
-            required_chars="" if config.type == "char" else _frequent_characters(texts, config),
+            byte_fallback=not is_char if config.byte_fallback is None else config.byte_fallback,
+            character_coverage=(1.0 if is_char else 0.9995) if coverage is None else coverage,
+            required_chars=frequent,
+            user_defined_symbols=list(config.user_defined_symbols or ()),
             normalization_rule_name=config.normalization,
             max_sentence_length=100 * _CHUNK,  # bytes; NFKC turns one character into up to 18
             num_threads=_THREADS,

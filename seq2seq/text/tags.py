@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from seq2seq.text.tokenizer import Segments, Tokenizer, hash_values
+from seq2seq.text.tokenizer import Sampling, Segments, Tokenizer, hash_values
 
 
 def tag_piece(tag: str) -> str:
@@ -65,13 +65,15 @@ class TaggedTokenizer(Tokenizer):
     Args:
         plain: the tokenizer of the text after the tag.
         tags: the known tags.
+        reads: false for the target side of a shared vocabulary, which has the ids of the tags, but whose texts have none.
     """
 
-    def __init__(self, plain: Tokenizer, tags: Sequence[str]) -> None:
+    def __init__(self, plain: Tokenizer, tags: Sequence[str], *, reads: bool = True) -> None:
         self.plain = plain
         self.tags = tuple(tags)
         self.size = plain.size + len(self.tags)
         self._ids = {tag_piece(tag): plain.size + number for number, tag in enumerate(self.tags)}
+        self._reads = reads
         self._prefix = re.compile(f"(?:{'|'.join(map(re.escape, self._ids))}) ")
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -86,13 +88,13 @@ class TaggedTokenizer(Tokenizer):
         prefixes = self._prefixes(texts)
         return self._with_tags(prefixes, self.plain.segment(_without(prefixes, texts)))
 
-    def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
+    def sample(self, texts: Sequence[str], sampling: Sampling, seed: int) -> list[Segments]:
         prefixes = self._prefixes(texts)
-        return self._with_tags(prefixes, self.plain.sample(_without(prefixes, texts), dropout, seed))
+        return self._with_tags(prefixes, self.plain.sample(_without(prefixes, texts), sampling, seed))
 
     def _prefixes(self, texts: Sequence[str]) -> list[str]:
         """Return the tag of each text with the space after it, or an empty text."""
-        return [found[0] if (found := self._prefix.match(text)) else "" for text in texts]
+        return [found[0] if self._reads and (found := self._prefix.match(text)) else "" for text in texts]
 
     def _with_tags(self, prefixes: Sequence[str], segments: Sequence[Segments]) -> list[Segments]:
         result = []
@@ -105,7 +107,7 @@ class TaggedTokenizer(Tokenizer):
         return result
 
     def id(self, piece: str) -> int:
-        return self._ids.get(piece) or self.plain.id(piece)
+        return (self._ids.get(piece) if self._reads else None) or self.plain.id(piece)
 
     def decode(self, ids: Sequence[int], oov: Sequence[str] = ()) -> str:
         """Return the text of ids; PAD, BOS, EOS and tags are skipped, UNK becomes ``UNKNOWN``."""
@@ -125,7 +127,7 @@ class TaggedTokenizer(Tokenizer):
 
     @property
     def identity(self) -> str:
-        return hash_values([self.plain.identity, list(self.tags)])
+        return hash_values([self.plain.identity, list(self.tags), self._reads])
 
 
 def _without(prefixes: Sequence[str], texts: Sequence[str]) -> list[str]:

@@ -32,6 +32,14 @@ class Segments(NamedTuple):
     spans: list[tuple[int, int]]
 
 
+class Sampling(NamedTuple):
+    """The random segmentation of training texts."""
+
+    dropout: float = 0.0  # bpe: probability of skipping a merge (BPE-dropout, Provilkov et al. 2020)
+    nbest: int = 0  # unigram: draw from this many best segmentations (subword regularization, Kudo 2018); 0: off
+    power: float = 0.1  # unigram: P(x)^power is the weight of a segmentation x
+
+
 class Tokenizer(ABC):
     """Converts text to ids and back. Ids 0 to 3 are PAD, UNK, BOS, EOS; of these, ``encode`` returns only UNK.
 
@@ -54,14 +62,14 @@ class Tokenizer(ABC):
     def segment(self, texts: Sequence[str]) -> list[Segments]:
         """Return the ids, strings and positions of the pieces of several texts."""
 
-    def sample(self, texts: Sequence[str], dropout: float, seed: int) -> list[Segments]:
-        """Segment with merges skipped at random (BPE-dropout, Provilkov et al. 2020).
+    def sample(self, texts: Sequence[str], sampling: Sampling, seed: int) -> list[Segments]:
+        """Segment at random; a kind that ``sampling`` does not concern segments as usual.
 
         Args:
-            dropout: probability of skipping a merge.
             seed: seed of the random choice; the result depends only on the arguments.
         """
-        raise NotImplementedError("only a tokenizer of type bpe has merges that can be skipped")
+        del sampling, seed
+        return self.segment(texts)
 
     @abstractmethod
     def id(self, piece: str) -> int:

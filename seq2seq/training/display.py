@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -13,13 +16,15 @@ class Display:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
         self.task = TaskID(0)
+        self.started, self.first, self.total = 0.0, 0, 0
 
     def print(self, text: str) -> None:
         """Print a line, above the bar if it is shown."""
         self.console.print(text, markup=False)
 
     def start(self, done: int, total: int) -> None:
-        """Show the bar if standard error is a terminal."""
+        """Start to measure the time left, and show the bar if standard error is a terminal."""
+        self.started, self.first, self.total = time.monotonic(), done, total
         if self.console.is_terminal:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
             self.bar = Progress(*columns, console=self.console)
@@ -31,7 +36,12 @@ class Display:
         if self.bar is not None:
             self.bar.update(self.task, completed=done, description=text)
         else:
-            self.print(f"update {done}  {text}")
+            self.print(f"update {done}  {text}  {self._time_left(done)} left")
+
+    def _time_left(self, done: int) -> timedelta:
+        """Estimate the time until the last update from the mean time of an update so far, validations included."""
+        per_update = (time.monotonic() - self.started) / max(done - self.first, 1)
+        return timedelta(seconds=round(per_update * max(self.total - done, 0)))
 
     def stop(self) -> None:
         """Remove the bar."""

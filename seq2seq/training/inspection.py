@@ -195,7 +195,7 @@ def _read_sample(config: Config, tokenizers: Tokenizers, pairs_read: int) -> tup
         (source,), (target,) = tokenizers.src.segment([pair.src]), tokenizers.tgt.segment([pair.tgt])
         if not source.ids or not target.ids:
             continue
-        copy_ids, oov = source_copies(source.pieces, tokenizers.tgt)
+        copy_ids, oov = source_copies(source.pieces, tokenizers.tgt, tags=tokenizers.src.tags)
         tgt_ids = extended_target_ids(target, oov, tokenizers.tgt)
         copyable.pairs += 1
         copyable.tgt_pieces += len(target.ids)
@@ -217,8 +217,7 @@ def _measure(config: Config, updater: Updater, rows: Rows) -> UpdateCost:
     """Run the largest batch, then time a few updates."""
     train, model = config.train, updater.model
     plan = rows.plan(batch_tokens=train.batch_tokens, seed=train.seed, epoch=0)
-    largest = rows.batch(rows.largest(plan))
-    updater.try_batch(largest)
+    largest = updater.try_batch(rows.largest(plan))
     groups = [plan[first : first + train.accumulate] for first in range(0, len(plan), train.accumulate)]
     seconds, speeds = [], []
     for number, group in enumerate(itertools.islice(itertools.cycle(groups), TIMED + 1), start=1):

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from seq2seq.config import Config
 from seq2seq.data.batching import Batch
+from seq2seq.files import read_file
 from seq2seq.metrics.scores import Score
 from seq2seq.training.display import Display
 from seq2seq.training.metrics_log import MetricsLog
 from seq2seq.training.state import Progress
+from seq2seq.training.tracking import NoTracker, Tracker
 from seq2seq.training.validation import ValidationResult
 
 
 class Reporter:
     """Prints the progress of a run and writes its records to metrics.jsonl."""
 
-    def __init__(self, config: Config, *, display: Display, log: MetricsLog) -> None:
+    def __init__(self, config: Config, *, display: Display, log: MetricsLog, tracker: Tracker | None = None) -> None:
         self.config = config
         self.display = display
         self.log = log
+        self.tracker = tracker or NoTracker()
+
+    def record(self, values: dict[str, Any]) -> None:
+        """Write a record to metrics.jsonl and to the tracker."""
+        self.log.write(values)
+        self.tracker.write(values)
 
     def start(self, progress: Progress) -> None:
         """Print the update after which the run continues, if it continues."""
@@ -39,7 +49,7 @@ class Reporter:
         """Write and print the means since the previous call, and the values of the last update."""
         loss, coverage = progress.nll / progress.tokens, progress.coverage / progress.tokens
         speed = progress.tokens / progress.seconds
-        self.log.write(
+        self.record(
             {
                 "update": progress.update,
                 "epoch": progress.epoch + 1,
@@ -52,11 +62,12 @@ class Reporter:
             }
         )
         text = f"epoch {progress.epoch + 1}  loss {loss:.3f}  {speed:,.0f} tok/s  {peak_memory / 2**30:.1f} GiB"
+        text += f"  gradient norm {gradient_norm:.2f}"
         self.display.update(progress.update, text)
 
     def validation(self, update: int, result: ValidationResult, *, is_best: bool) -> None:
         """Write and print the scores of a validation."""
-        self.log.write(
+        self.record(
             {
                 "update": update,
                 **{f"valid_{name}": _as_json(number) for name, number in result.values().items()},
@@ -70,6 +81,9 @@ class Reporter:
             f"update {update:,}  validation: BLEU {result.bleu.score:.2f}  chrF {result.chrf.score:.2f}{chosen}  "
             f"loss {result.loss:.3f}" + ("  (best)" if is_best else "")
         )
+        for translation, reference in result.samples:
+            self.display.print(f"  translation: {translation}")
+            self.display.print(f"  reference:   {reference}")
         if result.cut:
             self.display.print(f"  {result.cut:,} of the validation translations were cut at the maximum length")
 
@@ -82,7 +96,7 @@ class Reporter:
         values = {result.name: result.score for result in results}
         if loss is not None:
             values["loss"] = loss
-        self.log.write({f"test_{name}": _as_json(value) for name, value in values.items()} | signatures(results))
+        self.record({f"test_{name}": _as_json(value) for name, value in values.items()} | signatures(results))
         for result in results:
             self.display.print(f"test {result.name} = {result.score:.2f}  {result.signature}")
         if loss is not None:
@@ -117,11 +131,30 @@ class Reporter:
         self.display.print(f"coverage never started; raise train.max_updates or lower {setting}")
 
     def end(self, progress: Progress, run: Path) -> None:
-        """Print the best validation score and where its model is saved."""
+        """Print a table of the validations, the best score, and where its model is saved."""
+        for line in self._validations(progress.best_update):
+            self.display.print(line)
         self.display.print(
             f"trained for {progress.update:,} updates; best {self.config.train.metric} {progress.best:.2f} "
             f"at update {progress.best_update:,}, saved in {run / 'model'}"
         )
+
+    def _validations(self, best_update: int) -> list[str]:
+        """Return a table of all validations of the run, from metrics.jsonl."""
+        records = [
+            record for record in map(json.loads, read_file(self.log.path).splitlines()) if "valid_loss" in record
+        ]
+        names = [key for key in records[0] if key.startswith("valid_") and key != "valid_cut"] if records else []
+        lines = (
+            ["  ".join([f"{'update':>9}", *(f"{name.removeprefix('valid_'):>10}" for name in names)])]
+            if records
+            else []
+        )
+        for record in records:
+            numbers = ["-" if record.get(name) is None else f"{record[name]:.3f}" for name in names]
+            best = "  (best)" if record["update"] == best_update else ""
+            lines.append("  ".join([f"{record['update']:>9,}", *(f"{number:>10}" for number in numbers)]) + best)
+        return lines
 
 
 def _as_json(number: float) -> float | None:

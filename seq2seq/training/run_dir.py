@@ -35,6 +35,7 @@ MAY_CHANGE = (  # all keys and prefixes of keys that may differ when a run conti
     "train.patience",
     "train.resume",
     "train.threads",
+    "train.track",
 )
 # The saved state holds fingerprints of the training and validation texts, so their names and places may change.
 COMPARED_BY_CONTENT = ("data.root", "data.train", "data.valid.", "data.src_field", "data.tgt_field")
@@ -114,7 +115,10 @@ def find_changes(run: Path, config: Config) -> list[Change]:
             f"set them back to continue that run, or {new_run_advice(run)}; "
             f"only {', '.join(MAY_CHANGE)} may change, and files of the same content may be named differently"
         )
-    return [change for change in changes if change.key in REPORTED_CHANGES]
+    reported = set(REPORTED_CHANGES)
+    if config.train.schedule == "cosine":
+        reported.add("train.max_updates")  # where the learning rate ends
+    return [change for change in changes if change.key in reported]
 
 
 def open_log(run: Path) -> MetricsLog:

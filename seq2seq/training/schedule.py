@@ -11,7 +11,8 @@ def check_schedule(config: TrainConfig) -> None:
     """Check the settings of the learning rate.
 
     Raises:
-        ValueError: inverse_sqrt without a warmup, or a plateau factor without the schedule plateau.
+        ValueError: inverse_sqrt without a warmup, cosine with a warmup that takes all updates, or a plateau factor without
+            the schedule plateau.
     """
     if config.plateau_factor is not None and config.schedule != "plateau":
         raise ValueError(
@@ -22,6 +23,11 @@ def check_schedule(config: TrainConfig) -> None:
         raise ValueError(
             "train.schedule=inverse_sqrt lowers the learning rate after the warmup, but train.warmup is 0; "
             "set train.warmup above 0"
+        )
+    if config.schedule == "cosine" and config.warmup >= config.max_updates:
+        raise ValueError(
+            f"train.schedule=cosine lowers the learning rate between train.warmup={config.warmup} and "
+            f"train.max_updates={config.max_updates}, which must be higher; change one of them"
         )
 
 
@@ -37,6 +43,9 @@ def learning_rate(config: TrainConfig, update: int, plateaus: int) -> float:
         return rate * update / config.warmup
     if config.schedule == "inverse_sqrt":  # Vaswani et al. 2017, eq. 3
         return rate * math.sqrt(config.warmup / update)
+    if config.schedule == "cosine":  # Loshchilov & Hutter 2017, eq. 5, without restarts
+        share = (update - config.warmup) / (config.max_updates - config.warmup)
+        return rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
     if config.schedule == "plateau":
         factor = 0.5 if config.plateau_factor is None else config.plateau_factor
         return float(rate * factor**plateaus)

@@ -46,6 +46,7 @@ class Progress:
     coverage: float = 0.0
     tokens: int = 0
     seconds: float = 0.0
+    most_positions: int | None = None  # larger batches are split; None: all have fitted into memory
     metrics_size: int = 0  # bytes of metrics.jsonl that belong to this state
 
     def patience_has_ended(self, patience: int) -> bool:

@@ -27,9 +27,10 @@ from seq2seq.layers.fast.cells import FAST_CELLS
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
+from seq2seq.text.tokenizer import Sampling
 from seq2seq.threads import set_threads
 from seq2seq.training.display import Display
-from seq2seq.training.initial import find_tokenizers, initial_model
+from seq2seq.training.initial import apply_start_settings, find_tokenizers, initial_model
 from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.precision import Precision
 from seq2seq.training.reporting import Reporter
@@ -77,7 +78,10 @@ def train(config: Config) -> float:
 
     settings = model_dir.settings_of(config, rows.length_limit)
     torch.manual_seed(config.train.seed)
-    model = initial_model(settings, tokenizers, None if continues else config.train.init_from).to(device)
+    model = initial_model(settings, tokenizers, None if continues else config.train.init_from)
+    for line in apply_start_settings(model, config.train, tokenizers, continues=continues):
+        display.print(line)
+    model = model.to(device)
     trainer = Trainer(
         config,
         run=run,
@@ -88,7 +92,7 @@ def train(config: Config) -> float:
         valid=valid,
         display=display,
     )
-    with closing(trainer.metrics_log):
+    with closing(trainer.metrics_log), closing(trainer.tracker):
         model_dir.save_settings(run / "last", settings, tokenizers)
         _report_model(model, config, display)
         best = trainer.run_updates()
@@ -111,19 +115,19 @@ def check_together(config: Config) -> None:
 def read_rows(config: Config, tokenizers: Tokenizers) -> tuple[Rows, Report]:
     """Read and tokenize the training pairs; return them with the report on them."""
     copies = config.model.copy != "none"
+    power = config.tokenizer.nbest_power
+    sampling = Sampling(config.tokenizer.dropout, config.tokenizer.nbest, 0.1 if power is None else power)
     dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
 
     def sample(epoch: int) -> Dataset:
         """Tokenize the training pairs with the subword sampling of an epoch."""
-        dropout, seed = config.tokenizer.dropout, config.train.seed
-        return sampled_set(
-            config.data, tokenizers.src, tokenizers.tgt, copies=copies, dropout=dropout, seed=seed, epoch=epoch
-        )
+        seed = config.train.seed
+        return sampled_set(config.data, *tokenizers, copies=copies, sampling=sampling, seed=seed, epoch=epoch)
 
     rows = Rows(
         dataset,
         copies=copies,
-        sample=sample if config.tokenizer.dropout else None,
+        sample=sample if sampling.dropout or sampling.nbest else None,
         length_limit=report.length_limit,
         weights=corpus.training_weights(config.data),
     )

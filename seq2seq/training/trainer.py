@@ -45,6 +45,7 @@ from seq2seq.training.run_dir import find_changes, find_run, open_log, write_con
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.state import Progress, has_state, load_state, save_state
 from seq2seq.training.stopping import Stopped, stop_signals
+from seq2seq.training.tracking import make_tracker
 from seq2seq.training.update import PendingUpdate, Updater
 from seq2seq.training.validation import Validator
 
@@ -90,8 +91,10 @@ class Trainer:
         except BaseException:
             self.metrics_log.discard()
             raise
-        self.reporter = Reporter(config, display=display, log=self.metrics_log)
-        coverage_parameters = model.decoder.coverage_parameters()
+        self.tracker = make_tracker(config.train.track, run, self.progress.update)
+        self.updater.progress = self.progress
+        self.reporter = Reporter(config, display=display, log=self.metrics_log, tracker=self.tracker)
+        coverage_parameters = [p for p in model.decoder.coverage_parameters() if p.requires_grad]  # not frozen
         self.coverage = CoveragePhase(config, progress=self.progress, parameters=coverage_parameters)
         self.validator = Validator(
             config,
@@ -133,7 +136,7 @@ class Trainer:
             The best validation score, in train.metric.
 
         Raises:
-            ValueError: the loss is not finite, or a batch does not fit into memory.
+            ValueError: the loss is not finite, or a pair does not fit into memory.
             Stopped: SIGINT or SIGTERM; the state is saved.
         """
         progress, reporter, profile = self.progress, self.reporter, self.updater.profile
@@ -221,8 +224,7 @@ class Trainer:
 
     def _try_largest_batch(self) -> None:
         """Try the largest batch, so that a run that does not fit into memory fails at its start; print the peak memory."""
-        batch = self.rows.batch(self.rows.largest(self._plan_epoch()))
-        self.updater.try_batch(batch)
+        batch = self.updater.try_batch(self.rows.largest(self._plan_epoch()))
         self.reporter.largest_batch(batch, peak_memory(self.model.device))
 
     def _update(self, group: list[np.ndarray]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -15,11 +17,13 @@ from seq2seq.data.batching import Batch
 from seq2seq.data.rows import Rows
 from seq2seq.loss import Loss
 from seq2seq.model import Seq2Seq
-from seq2seq.training.advice import advice_when_out_of_memory
+from seq2seq.training.advice import is_out_of_memory, pair_too_large
 from seq2seq.training.optimizer import make_average, make_optimizer
 from seq2seq.training.precision import Precision
 from seq2seq.training.profile import Profile
-from seq2seq.training.state import Stateful
+from seq2seq.training.state import Progress, Stateful
+
+log = logging.getLogger(__name__)
 
 
 class PendingUpdate(NamedTuple):
@@ -44,10 +48,14 @@ class Updater:
 
     Args:
         rows: the training pairs.
+        progress: of the run; holds the size above which batches are split, because they did not fit into memory.
     """
 
-    def __init__(self, config: Config, *, model: Seq2Seq, precision: Precision, rows: Rows) -> None:
+    def __init__(
+        self, config: Config, *, model: Seq2Seq, precision: Precision, rows: Rows, progress: Progress | None = None
+    ) -> None:
         self.config = config
+        self.progress = progress or Progress()
         self.model = model
         self.precision = precision
         self.rows = rows
@@ -65,20 +73,30 @@ class Updater:
             parts["scaler"] = self.precision.scaler
         return parts
 
-    def try_batch(self, batch: Batch) -> None:
-        """Run a batch forward and backward, to find out whether it fits into memory.
+    def try_batch(self, rows: np.ndarray) -> Batch:
+        """Run a batch forward and backward, to find out whether it fits into memory; if not, larger ones will be split.
 
         The random state is restored afterwards.
 
+        Args:
+            rows: row numbers of the batch.
+
+        Returns:
+            The batch, or the largest part of it that fits.
+
         Raises:
-            ValueError: it does not fit.
+            ValueError: even one pair does not fit.
         """
         self.model.train()
         devices = [self.model.device] if self.model.device.type == "cuda" else []
-        advice = advice_when_out_of_memory(self.config.train, batch)
-        with torch.random.fork_rng(devices), advice, self.precision.tf32():
-            self._loss(batch.to(self.model.device), coverage_weight=1.0).total.backward()
-        self.optimizer.zero_grad(set_to_none=True)
+        while True:
+            part = self.rows.largest(self.rows.split(rows, self.progress.most_positions))
+            batch = self.rows.batch(part)
+            with torch.random.fork_rng(devices), self._splitting(part) as fits:
+                self._loss(batch.to(self.model.device), coverage_weight=1.0).total.backward()
+            self.optimizer.zero_grad(set_to_none=True)
+            if fits():
+                return batch
 
     def update(
         self, group: list[np.ndarray], *, number: int, learning_rate: float, coverage_weight: float
@@ -94,10 +112,11 @@ class Updater:
         self.model.train()
         if self.profile:
             self.profile.start()
-        batches = [self.rows.batch(rows).to(self.model.device) for rows in group]
-        tokens = sum(batch.target_tokens for batch in batches)
-        self._end_part("data")
-        losses = self._accumulate(batches, tokens=tokens, coverage_weight=coverage_weight)
+        tokens = sum(int(self.rows.tgt_lengths[rows].sum()) for rows in group)
+        losses = None
+        while losses is None:
+            parts = [part for rows in group for part in self.rows.split(rows, self.progress.most_positions)]
+            losses = self._accumulate(parts, tokens=tokens, coverage_weight=coverage_weight)
         norm = self._step()
         self._end_part("optimizer")
         values, copied = self._copy_to_cpu(losses, norm)
@@ -107,25 +126,67 @@ class Updater:
         with self.precision.autocast():
             return self.model(batch, smoothing=self.config.loss.label_smoothing, coverage_weight=coverage_weight)
 
-    def _accumulate(self, batches: Sequence[Batch], *, tokens: int, coverage_weight: float) -> list[Loss]:
-        """Compute the gradient of the loss per target token, summed over the batches.
+    def _accumulate(self, parts: Sequence[np.ndarray], *, tokens: int, coverage_weight: float) -> list[Loss] | None:
+        """Compute the gradient of the loss per target token, summed over batches or parts of them.
 
         Args:
-            tokens: target tokens of all batches.
+            parts: row numbers of each.
+            tokens: target tokens of all.
 
         Returns:
-            The loss of each batch.
+            The loss of each; None if one does not fit into memory, so that it must be split first.
+
+        Raises:
+            ValueError: one pair does not fit.
         """
         losses = []
         self.optimizer.zero_grad(set_to_none=True)
-        for batch in batches:
-            with advice_when_out_of_memory(self.config.train, batch), self.precision.tf32():
+        for part in parts:
+            batch = self.rows.batch(part).to(self.model.device)
+            self._end_part("data")
+            with self._splitting(part) as fits:
                 loss = self._loss(batch, coverage_weight=coverage_weight)
                 self._end_part("output layer")
                 self.precision.scaler.scale(loss.total / tokens).backward()
                 self._end_part("encoder")
-            losses.append(loss)
+                losses.append(loss)
+            if not fits():
+                return None
         return losses
+
+    @contextmanager
+    def _splitting(self, rows: np.ndarray) -> Iterator[Callable[[], bool]]:
+        """Lower the size above which batches are split to half of this one, if it does not fit into memory.
+
+        Returns:
+            A function that tells afterwards whether it fitted.
+
+        Raises:
+            ValueError: it does not fit and has one pair.
+        """
+        fits = True
+        try:
+            with self.precision.tf32():
+                yield lambda: fits
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise ValueError(
+                    pair_too_large(self.rows.src_lengths[rows[0]], self.rows.tgt_lengths[rows[0]])
+                ) from error
+            fits = False
+        if not fits:
+            self.progress.most_positions = self.rows.positions(rows) // 2
+            log.warning(
+                "a batch of %d sentences with %d positions does not fit into memory; from now on such batches are split, "
+                "with the same gradient; train.batch_tokens=%d can be lowered, with a higher train.accumulate",
+                len(rows),
+                self.rows.positions(rows),
+                self.config.train.batch_tokens,
+            )
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _step(self) -> Tensor:
         """Clip the gradient, step the optimizer and update the average; return the gradient norm before clipping."""

@@ -20,6 +20,8 @@ from seq2seq.training.advice import non_finite_advice
 from seq2seq.training.state import Progress
 from seq2seq.translator import Translator
 
+_SAMPLES = 3  # translations that each validation shows
+
 
 class ValidationResult(NamedTuple):
     """The scores of one validation."""
@@ -29,6 +31,7 @@ class ValidationResult(NamedTuple):
     loss: float  # mean negative log-probability of a target piece, in nats; without label smoothing and coverage
     chosen: tuple[str, Score] | None = None  # train.metric and its score, unless it is one of the above
     cut: int = 0  # translations that were ended by the maximum length
+    samples: tuple[tuple[str, str], ...] = ()  # translations and references of the first validation pairs
 
     def values(self) -> dict[str, float]:
         """Return the scores by the names that train.metric takes."""
@@ -101,7 +104,9 @@ class Validator:
         hypotheses = self.translator.translate(self.sources)
         metric = self.config.train.metric
         bleu, chrf, *chosen = score_translations(hypotheses, self.sources, self.references, metric=metric)
-        return ValidationResult(bleu, chrf, loss, (metric, chosen[0]) if chosen else None, self.translator.notices.cut)
+        samples = tuple(zip(hypotheses[:_SAMPLES], self.references, strict=False))
+        named = (metric, chosen[0]) if chosen else None
+        return ValidationResult(bleu, chrf, loss, named, self.translator.notices.cut, samples)
 
     def is_better(self, result: ValidationResult) -> bool:
         """Return whether the result is better than the best so far in train.metric; the lower loss breaks ties.

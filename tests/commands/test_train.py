@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import hydra
 import pytest
 import yaml
 from command_line import refused, run, write
 
+from seq2seq.commands.jobs import JobResult, ranking
 from seq2seq.commands.train import FLAGS, split_arguments
 from seq2seq.training import train as training
 
@@ -278,6 +281,88 @@ def test_a_sweep_over_names_needs_no_further_folder(folder: Path) -> None:
 def test_an_error_inside_a_sweep_is_one_line(folder: Path) -> None:
     message = refused("train", "experiment=mine", "-cd", "my", *SMALL, "train.seed=-1,1", "--multirun")
     assert message == "train.seed must be a whole number of at least 0 and below 9223372036854775808, but is -1"
+
+
+def test_all_jobs_are_checked_before_the_first_one_starts(folder: Path) -> None:
+    message = refused("train", "experiment=mine", "-cd", "my", *SMALL, "train.seed=1,-1", "--multirun")
+    assert message == "train.seed must be a whole number of at least 0 and below 9223372036854775808, but is -1"
+    arguments = ("train", "experiment=mine", "-cd", "my", *SMALL, "loss.coverage_warmup=0,5", "--multirun")
+    assert refused(*arguments).startswith("loss.coverage_warmup=5 has no effect")
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (["run_dir=runs/fixed", "name=a,b"], ["fixed/name=a", "fixed/name=b"]),
+        (["name=q", "train.seed=1,2", "train.threads=1"], ["q/train.seed=1", "q/train.seed=2"]),
+        (["name=q", "+experiment=mine", "model.cell=gru,lstm"], ["q/model.cell=gru", "q/model.cell=lstm"]),
+        (["train.seed=1,2"], ["mine/train.seed=1", "mine/train.seed=2"]),
+        (["name=q", "train.seed=1", "train.seed=1,2"], ["q/train.seed=1", "q/train.seed=2"]),
+    ],
+)
+def test_run_directories_of_sweeps(folder: Path, settings: list[str], names: list[str]) -> None:
+    result = run("train", "experiment=mine", "-cd", "my", *SMALL, *settings, "-m")
+    assert result.exit_code == 0, result.output
+    found = sorted(str(path.parent.relative_to(folder / "runs")) for path in (folder / "runs").glob("**/config.yaml"))
+    assert found == names
+
+
+def test_two_jobs_with_one_run_directory_are_refused(folder: Path) -> None:
+    message = refused("train", "experiment=mine", "name=q", "-cd", "my", *SMALL, "train.seed=1,1", "-m")
+    assert message == "every job of a sweep must have its own run directory, but two have runs/q/train.seed=1"
+
+
+def test_a_failing_job_does_not_end_the_others_and_a_table_ranks_them(folder: Path) -> None:
+    swept = ["data.max_source_length=1,256,255", "train.metric=loss"]
+    result = run("train", "experiment=mine", "name=q", "-cd", "my", *SMALL, "-m", *swept)
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert any(line.startswith("error: no training pair remains of") for line in lines)
+    table = [line.split() for line in lines[-4:]]
+    assert table[0] == ["rank", "score", "run", "directory"]
+    assert [row[0] for row in table[1:]] == ["1", "2", "-"]
+    assert float(table[1][2]) <= float(table[2][2])
+    assert table[3][1:] == ["failed", "runs/q/data.max_source_length=1"]
+    assert {row[-1] for row in table[1:3]} == {f"runs/q/data.max_source_length={n}" for n in (255, 256)}
+
+
+def test_the_best_score_is_first_in_the_ranking() -> None:
+    results = [
+        JobResult("a", "bleu", 3.0),
+        JobResult("b", "bleu", None),
+        JobResult("c", "bleu", 20.5),
+        JobResult("d", "loss", 1.0),
+        JobResult("e", "loss", 0.5),
+    ]
+    assert [line.split()[-1] for line in ranking(results)[1:]] == ["c", "a", "e", "d", "b"]
+    assert ranking(results)[1].split() == ["1", "bleu", "20.500", "c"]
+    assert ranking([]) == []
+
+
+def test_a_job_returns_its_best_score_to_the_sweeper(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    returned = []
+    main = hydra.main
+
+    def recording(**options: Any) -> Any:
+        def decorate(job: Any) -> Any:
+            def recorded(composed: Any) -> Any:
+                returned.append(job(composed))
+                return returned[-1]
+
+            return main(**options)(recorded)
+
+        return decorate
+
+    monkeypatch.setattr(hydra, "main", recording)
+    assert run("train", "experiment=mine", "name=q", "-cd", "my", *SMALL, "-m", "train.seed=1,2").exit_code == 0
+    assert returned[:2] == [None, None], "of the check"
+    scores = [
+        json.loads(line)
+        for seed in (1, 2)
+        for line in (folder / f"runs/q/train.seed={seed}/metrics.jsonl").read_text().splitlines()
+    ]
+    assert returned[2:] == [record["valid_bleu"] for record in scores if "valid_bleu" in record]
 
 
 # ---- shell completion

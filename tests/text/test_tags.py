@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 
 import pytest
+import torch
 
-from seq2seq.config import TokenizerConfig
+from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.layers.pointer import Pointer
+from seq2seq.model_dir import Settings, Tokenizers, build_model, with_tags
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tags import TaggedTokenizer, add_tag, check_tag, split_tag, without_tag
-from seq2seq.text.tokenizer import BOS, EOS, UNK, Tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, UNK, Sampling, Tokenizer
+from seq2seq.translator import Translator
 
 TEXTS = ["a man sleeps", "two dogs run, fast", "a man and a dog"] * 20
 
@@ -60,8 +66,8 @@ def test_out_of_vocabulary_ids_follow_the_tags(plain: Tokenizer) -> None:
 
 def test_sampled_segmentations_keep_the_tag() -> None:
     plain = train_tokenizer(TEXTS, TokenizerConfig(type="bpe", vocab_size=300))
-    (found,) = TaggedTokenizer(plain, ["de"]).sample(["<2de> two dogs"], 0.5, 1)
-    (expected,) = plain.sample(["two dogs"], 0.5, 1)
+    (found,) = TaggedTokenizer(plain, ["de"]).sample(["<2de> two dogs"], Sampling(0.5), 1)
+    (expected,) = plain.sample(["two dogs"], Sampling(0.5), 1)
     assert found.ids == [plain.size, *expected.ids]
 
 
@@ -81,6 +87,39 @@ def test_split_tag(plain: Tokenizer) -> None:
     assert (tag.spans, rest.spans) == ([(0, 5)], segments.spans[1:])
     assert split_tag(alone, tokenizer, added="") == (([], [], []), alone)
     assert split_tag(alone, plain, added="") == (([], [], []), alone)
+
+
+def test_the_target_of_a_shared_vocabulary_reads_no_tag(plain: Tokenizer) -> None:
+    tokenizer = TaggedTokenizer(plain, ["de"], reads=False)
+    assert tokenizer.size == plain.size + 1
+    assert tokenizer.segment(["<2de> a man"]) == plain.segment(["<2de> a man"])
+    assert tokenizer.id("<2de>") == plain.id("<2de>")
+    assert tokenizer.identity != TaggedTokenizer(plain, ["de"]).identity
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("options", [{}, {"copy": "pointer"}, {"copy": "copynet"}, {"tie_embeddings": "output"}])
+def test_search_never_produces_a_tag(options: dict[str, Any], shared: bool, plain: Tokenizer) -> None:
+    """Every logit of a tag, and the probability of copying one, is as high as it can be."""
+    other = plain if shared else train_tokenizer(TEXTS, TokenizerConfig(type="word", vocab_size=300))
+    tokenizers = with_tags(Tokenizers(plain, other), ["de", "fr"])
+    config = ModelConfig(embedding_size=8, hidden_size=8, **options)
+    settings = Settings(config, TokenizerConfig(shared=shared), SearchConfig(beam_size=4), 50)
+    torch.manual_seed(1)
+    model = build_model(settings, tokenizers).eval()
+    assert set(range(plain.size, plain.size + 2)) <= set(model.readout.banned.tolist()) or not shared
+    with torch.no_grad():
+        if shared:
+            model.readout.logits.bias[plain.size :] = 50
+        if isinstance(model.pointer, Pointer):
+            model.pointer.gate.bias.fill_(-5)  # copy
+    translator = Translator(model, tokenizers, settings.search).with_tag("de")
+    for translations in translator.search(["a man sleeps", "two"], n_best=4):
+        for found in translations:
+            assert not any(piece.startswith("<2") for piece in found.pieces), found.pieces
+            assert "<2de>" in found.source_pieces
+            assert math.isfinite(found.log_prob)
+    assert all(math.isfinite(x) for line in translator.score(["a man"], ["<2de> a man"]) for x in line)
 
 
 def test_without_tag() -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from seq2seq.config import TOKENIZER_NAMES, TokenizerConfig
 from seq2seq.text.factory import TOKENIZER_KINDS, _sample, load_tokenizer, train_tokenizer
-from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Sampling, Tokenizer
 from seq2seq.text.word import JOINER, WordTokenizer, split_tokens
 
 TEXTS = [
@@ -103,7 +103,7 @@ def test_lone_surrogates_and_nul_are_encodable_text_everywhere(kind: str, text: 
     assert loaded.identity == tokenizer.identity
     segments = [loaded.segment([text])[0]]
     if kind == "bpe":
-        segments += loaded.sample([text], 0.5, 1)
+        segments += loaded.sample([text], Sampling(0.5), 1)
     for ids, pieces, _ in segments:
         assert all(piece.encode() for piece in pieces)
         assert isinstance(loaded.decode(ids).encode(), bytes)
@@ -151,9 +151,9 @@ def test_segments_have_the_ids_of_encode(kind: str, normalization: str) -> None:
 def test_sampling_skips_merges() -> None:
     tokenizer = train("bpe")
     texts = SEGMENTED * 20
-    plain, few, many = (tokenizer.sample(texts, dropout, seed=1) for dropout in (0.0, 0.1, 0.9))
+    plain, few, many = (tokenizer.sample(texts, Sampling(dropout), seed=1) for dropout in (0.0, 0.1, 0.9))
     assert plain == tokenizer.segment(texts)
-    assert few == tokenizer.sample(texts, 0.1, seed=1) != tokenizer.sample(texts, 0.1, seed=2)
+    assert few == tokenizer.sample(texts, Sampling(0.1), seed=1) != tokenizer.sample(texts, Sampling(0.1), seed=2)
     counts = [sum(len(found.ids) for found in sampled) for sampled in (plain, few, many)]
     assert counts[0] < counts[1] < counts[2]
     for text, found in zip(texts, many, strict=True):
@@ -170,7 +170,7 @@ def test_a_sample_without_dropout_equals_the_segmentation_of_sentencepiece(
     normalization: str, texts: list[str]
 ) -> None:
     tokenizer = train_once("bpe", normalization)
-    assert tokenizer.sample(texts, 0.0, seed=1) == tokenizer.segment(texts)
+    assert tokenizer.sample(texts, Sampling(), seed=1) == tokenizer.segment(texts)
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5, 0.9])
@@ -180,7 +180,7 @@ def test_as_many_merges_are_skipped_as_by_sentencepiece(dropout: float) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.to_bytes())
     sampled = processor.encode(texts, enable_sampling=True, alpha=dropout)
     expected = sum(map(len, sampled))
-    found = sum(len(segments.ids) for segments in tokenizer.sample(texts, dropout, seed=1))
+    found = sum(len(segments.ids) for segments in tokenizer.sample(texts, Sampling(dropout), seed=1))
     assert found == pytest.approx(expected, rel=0.02)
 
 
@@ -190,18 +190,24 @@ def test_samples_are_the_same_in_every_process(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(tokenizer.to_bytes())
     program = (
         "import json, sys; from pathlib import Path; from seq2seq.text.factory import load_tokenizer; "
-        "tokenizer = load_tokenizer('bpe', Path(sys.argv[1]).read_bytes()); "
-        "print(json.dumps(tokenizer.sample(json.loads(sys.argv[2]), 0.3, 1)))"
+        "from seq2seq.text.tokenizer import Sampling; tokenizer = load_tokenizer('bpe', Path(sys.argv[1]).read_bytes()); "
+        "print(json.dumps(tokenizer.sample(json.loads(sys.argv[2]), Sampling(0.3), 1)))"
     )
     command = [sys.executable, "-c", program, str(tmp_path / "model"), json.dumps(TEXTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == json.loads(json.dumps(tokenizer.sample(TEXTS, 0.3, seed=1)))
+    assert json.loads(done.stdout) == json.loads(json.dumps(tokenizer.sample(TEXTS, Sampling(0.3), seed=1)))
 
 
-@pytest.mark.parametrize("kind", sorted(set(TOKENIZER_NAMES) - {"bpe"}))
-def test_only_bpe_can_sample(kind: str, trained: dict[str, Tokenizer]) -> None:
-    with pytest.raises(NotImplementedError, match=r"^only a tokenizer of type bpe has merges that can be skipped$"):
-        trained[kind].sample(["the cat"], 0.1, seed=1)
+@pytest.mark.parametrize(("kind", "sampling"), [("unigram", Sampling(0.5)), ("bpe", Sampling(nbest=8))])
+def test_a_kind_that_cannot_sample_in_this_way_segments_as_usual(
+    kind: str, sampling: Sampling, trained: dict[str, Tokenizer]
+) -> None:
+    assert trained[kind].sample(TEXTS, sampling, seed=1) == trained[kind].segment(TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["word", "char"])
+def test_words_and_characters_have_one_segmentation(kind: str, trained: dict[str, Tokenizer]) -> None:
+    assert trained[kind].sample(TEXTS, Sampling(0.5, nbest=8), seed=1) == trained[kind].segment(TEXTS)
 
 
 @KINDS

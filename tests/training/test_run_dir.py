@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from seq2seq.config import Config, from_container
+from seq2seq.config import Config, TrainConfig, from_container
 from seq2seq.training.run_dir import MAY_CHANGE, Change, find_changes, find_run, open_log, write_config
 from seq2seq.training.state import STATE
 
@@ -55,7 +55,7 @@ def test_other_settings_are_named_with_both_values(tmp_path: Path) -> None:
         "set them back to continue that run, or set name to start a new run; "
         "only train.learning_rate, train.log_every, train.plateau_factor, train.profile, train.schedule, train.warmup, "
         "run_dir, data.test, train.device, train.max_epochs, train.max_updates, train.patience, train.resume, "
-        "train.threads may change, and files of the same content may be named differently"
+        "train.threads, train.track may change, and files of the same content may be named differently"
     )
 
 
@@ -281,3 +281,15 @@ def test_a_tilde_in_the_run_directory_is_expanded(tmp_path: Path, monkeypatch: p
     config.model.cell = "gru"
     with pytest.raises(ValueError, match="holds a run of another configuration"):
         find_run(config)
+
+
+def test_the_number_of_updates_is_a_reported_change_with_the_schedule_cosine(tmp_path: Path) -> None:
+    """The learning rate of the remaining updates depends on it."""
+    for schedule, reported in (("cosine", [Change("train.max_updates", 9, 12)]), ("constant", [])):
+        run = tmp_path / schedule
+        config = Config(run_dir=str(run), train=TrainConfig(schedule=schedule, max_updates=9))
+        (run / "last").mkdir(parents=True)
+        (run / "last" / "state.pt").touch()
+        write_config(run, config)
+        config.train.max_updates = 12
+        assert find_changes(run, config) == reported

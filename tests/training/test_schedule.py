@@ -20,7 +20,7 @@ def test_constant_is_constant() -> None:
     assert set(rates(TrainConfig(learning_rate=0.25), range(1, 500), plateaus=9)) == {0.25}
 
 
-@pytest.mark.parametrize("schedule", ["constant", "inverse_sqrt", "plateau"])
+@pytest.mark.parametrize("schedule", ["constant", "inverse_sqrt", "cosine", "plateau"])
 def test_warmup_climbs_in_equal_steps_and_ends_at_the_rate(schedule: str) -> None:
     climbing = rates(TrainConfig(learning_rate=0.8, warmup=8, schedule=schedule), range(1, 9))
     assert climbing == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
@@ -43,6 +43,23 @@ def test_the_limit_of_updates_has_no_influence() -> None:  # otherwise a resumed
         config = TrainConfig(schedule=schedule, warmup=5, max_updates=10)
         longer = dataclasses.replace(config, max_updates=1000, max_epochs=3)
         assert rates(config, range(1, 30)) == rates(longer, range(1, 30))
+
+
+def test_cosine_falls_from_the_rate_to_zero_at_the_last_update() -> None:
+    config = TrainConfig(learning_rate=0.8, warmup=10, max_updates=110, schedule="cosine")
+    expected = [0.8, 0.4 * (1 + 0.5**0.5), 0.4, 0.4 * (1 - 0.5**0.5), 0.0, 0.0]
+    assert [learning_rate(config, update, 0) for update in (10, 35, 60, 85, 110, 200)] == pytest.approx(expected)
+    falling = rates(config, range(10, 111))
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_cosine_requires_updates_after_the_warmup() -> None:
+    message = (
+        "train.schedule=cosine lowers the learning rate between train.warmup=10 and train.max_updates=10, "
+        "which must be higher; change one of them"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        check_schedule(TrainConfig(schedule="cosine", warmup=10, max_updates=10))
 
 
 def test_inverse_sqrt_requires_a_warmup() -> None:

@@ -1001,34 +1001,6 @@ def test_the_largest_batch_is_tried_first(
     assert re.search(pattern, capsys.readouterr().err, re.MULTILINE)
 
 
-@pytest.mark.parametrize("first", [1, 3], ids=["largest", "later"])
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
-)
-def test_a_batch_that_does_not_fit_names_the_keys(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, first: int, error: Exception
-) -> None:
-    calls = []
-    forward = Seq2Seq.forward
-
-    def full(self: Seq2Seq, batch: Batch, **options: Any) -> Any:
-        calls.append(batch)
-        if len(calls) == first:
-            raise error
-        return forward(self, batch, **options)
-
-    monkeypatch.setattr(Seq2Seq, "forward", full)
-    pattern = (
-        r"^a batch of \d+ sentences of up to \d+ source and \d+ target pieces does not fit into memory; "
-        r"lower train\.batch_tokens=64 and raise train\.accumulate=1 by the same factor, "
-        r"or lower data\.max_source_length and data\.max_target_length$"
-    )
-    with pytest.raises(ValueError, match=pattern):
-        train(config_of(folder))
-    calls.append(None)
-    train(config_of(folder))  # a saved state, if any, is usable
-
-
 def test_other_runtime_errors_pass_unchanged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Seq2Seq, batch: Batch, **options: Any) -> Any:
         raise RuntimeError("a bug")

@@ -1,0 +1,66 @@
+"""Curves of a run for TensorBoard, beside metrics.jsonl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+TRACK_FOLDER = "tensorboard"  # in the run directory
+
+
+class Tracker(Protocol):
+    """Receives every record of metrics.jsonl."""
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add the numbers of a record."""
+
+    def close(self) -> None:
+        """Write all that is pending."""
+
+
+class NoTracker:
+    """Keeps nothing."""
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Ignore a record."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class TensorBoard:
+    """Writes the numbers of records as scalars of TensorBoard.
+
+    Args:
+        folder: where TensorBoard finds them.
+        update: updates made so far; later numbers of an earlier process are hidden.
+
+    Raises:
+        ValueError: the package is not installed.
+    """
+
+    def __init__(self, folder: Path, update: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # needs the extra package
+        except ImportError as error:
+            raise ValueError(
+                "train.track=tensorboard requires the package tensorboard; install it with pip install 'seq2seq[track]'"
+            ) from error
+        self.writer = SummaryWriter(str(folder), purge_step=update + 1 if update else None)
+        self.update = update
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add the numbers of a record at its update, or at the last one."""
+        self.update = record.get("update", self.update)
+        for key, value in record.items():
+            if key != "update" and isinstance(value, (int, float)):
+                self.writer.add_scalar(key, value, self.update)
+
+    def close(self) -> None:
+        """Write all that is pending."""
+        self.writer.close()
+
+
+def make_tracker(name: str, run: Path, update: int) -> Tracker:
+    """Make the tracker ``train.track``."""
+    return TensorBoard(run / TRACK_FOLDER, update) if name == "tensorboard" else NoTracker()
