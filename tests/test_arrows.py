@@ -15,6 +15,7 @@ import seq2seq
 PACKAGE = Path(__file__).parents[1] / "seq2seq"
 FLOORS = (  # from the top down; a module may import from its floor and the floors below
     {"commands", "__main__"},
+    {"sharing"},
     {"training", "selfcheck", "gradients", "serving"},
     {"translator"},
     {"model_dir", "metrics"},

@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | plot | gradients | selfcheck.
+"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | report | plot | gradients | selfcheck.
 
 Commands import torch and other large packages when they run, so that ``--help`` answers at once.
 """
@@ -19,6 +19,7 @@ from seq2seq.commands.gradients import gradients
 from seq2seq.commands.inspect import inspect
 from seq2seq.commands.plot import plot
 from seq2seq.commands.process import INTERRUPTED, ignore_interrupts, prepare_process
+from seq2seq.commands.report import report
 from seq2seq.commands.score import score
 from seq2seq.commands.selfcheck import selfcheck
 from seq2seq.commands.serve import serve
@@ -71,6 +72,7 @@ app.command()(selfcheck)
 app.command()(plot)
 app.command()(gradients)
 app.command()(serve)
+app.command()(report)
 
 
 def _with_train(args: Sequence[str] | None) -> list[str]:
