@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | report | plot | gradients | selfcheck.
+"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | report | plot | gradients | selfcheck | env.
 
 Commands import torch and other large packages when they run, so that ``--help`` answers at once.
 """
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from seq2seq.commands.env import env
 from seq2seq.commands.errors import fail, one_line_errors
 from seq2seq.commands.evaluate import evaluate
 from seq2seq.commands.gradients import gradients
@@ -73,6 +74,7 @@ app.command()(plot)
 app.command()(gradients)
 app.command()(serve)
 app.command()(report)
+app.command()(env)
 
 
 def _with_train(args: Sequence[str] | None) -> list[str]:
