@@ -19,6 +19,7 @@ from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copi
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 from seq2seq.data.notices import Notices
 from seq2seq.data.splitting import split_text
+from seq2seq.files import expand_home
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.penalties import Penalties
@@ -117,17 +118,42 @@ class Translator:
         self.warns = warns
         self.tag = tag
         self.notices = Notices()
+        self._settings: model_dir.Settings | None = None  # those of the model that was loaded
         check_search(search, has_attention=model.has_attention)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str | torch.device = "auto") -> Translator:
-        """Load a model directory or a run directory.
+        """Load a model directory, a run directory, or a model of the hub.
+
+        Loading executes nothing of the model and reads nothing outside its directory.
+
+        >>> Translator.load("hf:user/name@revision")  # doctest: +SKIP
 
         Args:
+            path: a directory; or ``hf:user/name`` or ``hf:user/name@revision`` (a branch, tag or commit).
             device: auto (a GPU if there is one), cpu, cuda, cuda:N, or a torch.device.
         """
         model, settings, tokenizers = model_dir.load(path, find_device(device))
-        return cls(model, tokenizers, settings.search, length_limit=settings.length_limit)
+        translator = cls(model, tokenizers, settings.search, length_limit=settings.length_limit)
+        translator._settings = settings
+        return translator
+
+    def save(self, folder: str | Path) -> None:
+        """Save the model with its tokenizers and the present search settings as a model directory, without a tag.
+
+        Raises:
+            ValueError: the translator was not loaded from one model, or the directory can't be written.
+        """
+        if self._settings is None:
+            raise ValueError(
+                "save requires a translator that Translator.load made, because it saves the settings of its model"
+            )
+        folder = expand_home(folder)
+        try:
+            model_dir.save_settings(folder, self._settings._replace(search=self.search_config), self.tokenizers)
+            model_dir.save_weights(folder, self.model)
+        except OSError as error:
+            raise ValueError(f"{error.filename} can't be written: {error.strerror}; save to another folder") from error
 
     def with_search(self, **changes: Any) -> Translator:
         """Copy the translator with other search settings; model and tokenizers are the same objects.
@@ -160,7 +186,9 @@ class Translator:
 
     def _copy(self, search: SearchConfig, tag: str) -> Translator:
         limit, warns = self.length_limit, self.warns
-        return Translator(self.model, self.tokenizers, search, length_limit=limit, warns=warns, tag=tag)
+        copy = Translator(self.model, self.tokenizers, search, length_limit=limit, warns=warns, tag=tag)
+        copy._settings = self._settings
+        return copy
 
     def translate(self, lines: Iterable[str], *, first_line: int = 1) -> list[str]:
         """Translate lines; a blank line gives an empty line.

@@ -23,7 +23,7 @@ FLOORS = (  # from the top down; a module may import from its floor and the floo
     {"searchable"},
     {"search", "data", "loss", "plot"},
     {"text", "layers"},
-    {"files", "threads"},
+    {"files", "threads", "hub"},
     {"config", "version"},
 )
 PURE = {"layers", "search"}  # these import only torch, the standard library and their folder

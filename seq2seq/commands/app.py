@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | report | plot | gradients | selfcheck | env.
+"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | report | push | plot | ...; see ``app``.
 
 Commands import torch and other large packages when they run, so that ``--help`` answers at once.
 """
@@ -20,6 +20,7 @@ from seq2seq.commands.gradients import gradients
 from seq2seq.commands.inspect import inspect
 from seq2seq.commands.plot import plot
 from seq2seq.commands.process import INTERRUPTED, ignore_interrupts, prepare_process
+from seq2seq.commands.push import push
 from seq2seq.commands.report import report
 from seq2seq.commands.score import score
 from seq2seq.commands.selfcheck import selfcheck
@@ -74,6 +75,7 @@ app.command()(plot)
 app.command()(gradients)
 app.command()(serve)
 app.command()(report)
+app.command()(push)
 app.command()(env)
 
 

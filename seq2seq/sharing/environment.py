@@ -11,8 +11,10 @@ import torch
 
 from seq2seq import __version__
 
-PACKAGES = ("numpy", "sentencepiece", "datasets", "hydra-core", "sacrebleu", "safetensors", "matplotlib")
-PACKAGES += ("fastapi", "uvicorn", "huggingface-hub", "onnx", "onnxruntime")
+PACKAGES: tuple[str, ...] = (
+    *("numpy", "sentencepiece", "datasets", "hydra-core", "sacrebleu", "safetensors"),
+    *("matplotlib", "fastapi", "uvicorn", "huggingface-hub", "onnx", "onnxruntime"),
+)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
 
 

@@ -23,6 +23,7 @@ class RunRecord:
     config: Config
     updates: list[dict[str, Any]]  # records of metrics.jsonl with means over updates: loss, learning_rate, ...
     validations: list[dict[str, Any]]  # records with valid_loss, valid_bleu, ...
+    test: dict[str, Any] | None  # the record with test_BLEU, ...; None if the run has not translated data.test
     data: Report | None  # None for a run of a version that did not save it
 
     @property
@@ -56,6 +57,7 @@ def read_run(path: str | Path) -> RunRecord:
         config=config,
         updates=[record for record in records if "loss" in record],
         validations=[record for record in records if "valid_loss" in record],
+        test=next((record for record in reversed(records) if any(key.startswith("test_") for key in record)), None),
         data=_read_data_report(run / DATA_REPORT),
     )
 

@@ -72,7 +72,7 @@ def test_a_processor_without_bf16_gets_the_other_advice(monkeypatch: pytest.Monk
 
 def test_the_changelog_ends_its_versions_with_the_current_one() -> None:
     titles = re.findall(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert [title for title in titles if title != "Unreleased"][0] == __version__
+    assert next(title for title in titles if title != "Unreleased") == __version__
 
 
 def test_the_citation_names_the_version_and_the_licence() -> None:
