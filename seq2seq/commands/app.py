@@ -16,6 +16,7 @@ import typer.core
 from seq2seq.commands.env import env
 from seq2seq.commands.errors import fail, one_line_errors
 from seq2seq.commands.evaluate import evaluate
+from seq2seq.commands.export import export
 from seq2seq.commands.gradients import gradients
 from seq2seq.commands.inspect import inspect
 from seq2seq.commands.plot import plot
@@ -76,6 +77,7 @@ app.command()(gradients)
 app.command()(serve)
 app.command()(report)
 app.command()(push)
+app.command()(export)
 app.command()(env)
 
 
