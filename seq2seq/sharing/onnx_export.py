@@ -172,15 +172,17 @@ def export_onnx(path: str | Path, folder: Path) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the warnings of torch's exporter, which are about itself and not about the model."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def check_exportable(settings: Settings) -> None:
@@ -273,7 +275,7 @@ def _check_translations(translator: Translator, folder: Path) -> None:
     exported = OnnxTranslator(folder)
     expected = [best[0] for best in translator.with_search(too_long="cut").search(lines)]
     for line, one, (text, score) in zip(lines, expected, exported.search(lines), strict=True):
-        if one.translation != text or abs(one.score - score) > 1e-3:
+        if one.translation != text or abs(one.score - score) > 1e-3 + 1e-5 * abs(score):
             raise ValueError(
                 f"the exported graphs in {folder} must translate like the model, but {line!r} gives {text!r} with score "
                 f"{score:.4f} instead of {one.translation!r} with {one.score:.4f}; report this with seq2seq env"
