@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow check format clean
+.PHONY: help setup demo models test slow check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup ## train the bundled English-French task and translate with it; DEMO=--short for a quick look
 	$(RUN) scripts/demo.py $(DEMO)
+
+models: setup ## train small models on data of the project into models/; MODELS=--short for a quick look
+	$(RUN) scripts/make_models.py $(MODELS)
 
 test: setup ## the quick tests, in two processes
 	$(RUN) -m pytest -n 2 --dist worksteal

@@ -11,19 +11,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor
+from torch.nn import Parameter
 
 from seq2seq.config import Config, DataConfig, ModelConfig, SearchConfig, TokenizerConfig, from_container
 from seq2seq.data.limits import LengthLimit
-from seq2seq.files import check_readable, expand_home, make_folder, read_file, write_atomically
+from seq2seq.files import check_readable, expand_home, make_folder, read_file, special_kind, write_atomically
+from seq2seq.hub import HUB_PREFIX, fetch
 from seq2seq.model import Seq2Seq
 from seq2seq.text.factory import load_tokenizer, tokenizer_configs
 from seq2seq.text.tags import TaggedTokenizer
@@ -32,11 +34,19 @@ from seq2seq.text.tokenizer import Tokenizer
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+TOKENIZER_FILES = tuple(f"tokenizer{side}.{ending}" for side in ("", ".src", ".tgt") for ending in ("json", "model"))
 _RESTORE = "copy the model directory again"
 _CHECKSUM = "sha256"  # key in config.json and in the metadata of model.safetensors
 _NO_CHECKSUM = "0" * 64  # its place until it is known
 _CHANGED = "is damaged or of another model: its SHA-256 is not the one that was saved with it"
 RENAMED_PARAMETERS = {"bridge.": "decoder.bridge."}  # names in models of version 0.1.0: current names
+
+
+class HasParameters(Protocol):
+    """A model whose parameters can be saved."""
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Return the parameters with their names; those of several names once."""
 
 
 class Tokenizers(NamedTuple):
@@ -76,7 +86,7 @@ def build_model(settings: Settings, tokenizers: Tokenizers) -> Seq2Seq:
 def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> None:
     """Write config.json and the tokenizers."""
     make_folder(folder)
-    files = dict(zip(_tokenizer_names(settings.tokenizer), (each.to_bytes() for each in tokenizers), strict=False))
+    files = dict(zip(tokenizer_names(settings.tokenizer), (each.to_bytes() for each in tokenizers), strict=False))
     for name, file in files.items():
         write_atomically(folder / name, file)
     content: dict[str, Any] = {
@@ -94,7 +104,7 @@ def save_settings(folder: Path, settings: Settings, tokenizers: Tokenizers) -> N
     write_atomically(folder / CONFIG, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def save_weights(folder: Path, model: Seq2Seq) -> None:
+def save_weights(folder: Path, model: HasParameters) -> None:
     """Write model.safetensors with its checksum; tied weights are stored once.
 
     The weights are copied first: on a GPU those of a recurrent layer share one storage, which safetensors refuses.
@@ -110,11 +120,15 @@ def save_weights(folder: Path, model: Seq2Seq) -> None:
 def find(path: str | Path) -> Path:
     """Return the model directory at a path: the path itself, or ``model/`` inside a run directory.
 
+    A name that starts with ``hf:`` is that of a model on the hub, which is downloaded first.
+
     Raises:
         ValueError: there is no model directory.
     """
     if not str(path).strip():
         raise ValueError("the path of a model must name a model or run directory, but is empty")
+    if str(path).startswith(HUB_PREFIX):
+        path = fetch(str(path), [CONFIG, WEIGHTS, *TOKENIZER_FILES])
     path = expand_home(path)
     for folder in (path, path / "model"):
         if (folder / CONFIG).exists() and (folder / WEIGHTS).exists():
@@ -148,6 +162,7 @@ def load_settings(folder: Path, *, restore: str = _RESTORE) -> tuple[Settings, T
         ValueError: a file is missing or damaged, differs from its checksum, or is of a newer format.
     """
     path = folder / CONFIG
+    _check_inside(path)
     try:
         content = json.loads(read_file(path))
     except OSError as error:
@@ -161,7 +176,7 @@ def load_settings(folder: Path, *, restore: str = _RESTORE) -> tuple[Settings, T
     configs = tokenizer_configs(settings.tokenizer)
     made = [
         _read_tokenizer(each.type, folder / name, checksum=checksums.get(name), restore=restore)
-        for each, name in zip(configs, _tokenizer_names(settings.tokenizer), strict=True)
+        for each, name in zip(configs, tokenizer_names(settings.tokenizer), strict=True)
     ]
     return settings, with_tags(Tokenizers(made[0], made[-1]), _parse_tags(content, path))
 
@@ -292,6 +307,7 @@ def _check_numbers(path: Path) -> None:
         SafetensorError: it is no safetensors file.
         OSError: it cannot be read.
     """
+    _check_inside(path)
     check_readable(path)
     with safe_open(path, "pt") as weights:
         saved = (weights.metadata() or {}).get(_CHECKSUM)
@@ -312,6 +328,7 @@ def _header_size(start: bytes | bytearray) -> int:
 
 
 def _read_tokenizer(kind: str, path: Path, *, checksum: object, restore: str) -> Tokenizer:
+    _check_inside(path)
     try:
         content = read_file(path)
     except OSError as error:
@@ -324,6 +341,18 @@ def _read_tokenizer(kind: str, path: Path, *, checksum: object, restore: str) ->
         raise ValueError(f"{path} is damaged: {error}; {restore}") from error
 
 
+def _check_inside(path: Path) -> None:
+    """Refuse a link that leads out of its folder, so that loading a model reads nothing outside its directory.
+
+    Raises:
+        ValueError: it leads out. Other kinds of files than regular ones are reported where they are read.
+    """
+    if special_kind(path) is None and not path.resolve().is_relative_to(path.parent.resolve()):
+        raise ValueError(
+            f"{path} must be a file of the model directory, but is a link that leads out of it; copy the file"
+        )
+
+
 def _unreadable(path: Path, error: OSError, restore: str) -> ValueError:
     """Make the error for a file of a model directory that is missing or cannot be read."""
     if isinstance(error, FileNotFoundError):
@@ -331,8 +360,8 @@ def _unreadable(path: Path, error: OSError, restore: str) -> ValueError:
     return ValueError(f"{path} cannot be read: {error.strerror or error}")
 
 
-def _tokenizer_names(config: TokenizerConfig) -> list[str]:
-    """File names: one tokenizer, or source then target."""
+def tokenizer_names(config: TokenizerConfig) -> list[str]:
+    """Return the file names of the tokenizers: one, or source then target."""
     endings = ["json" if each.type == "word" else "model" for each in tokenizer_configs(config)]
     sides = [""] if config.shared else [".src", ".tgt"]
     return [f"tokenizer{side}.{ending}" for side, ending in zip(sides, endings, strict=True)]

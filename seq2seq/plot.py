@@ -75,6 +75,16 @@ class Picture:
         )
 
 
+class Panel(NamedTuple):
+    """A panel of curves."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label: positions on the x axis, values
+    logarithmic: bool = False  # the axis of the values; values of 0, which it does not have, are left out
+
+
 class Fonts(NamedTuple):
     """The fonts for a text."""
 
@@ -112,38 +122,19 @@ def render(picture: Picture, kind: str) -> bytes:
     return _file_bytes(lambda: draw(shown, fonts.families), kind)
 
 
-def render_panels(panels: Mapping[str, Mapping[str, Sequence[float]]], kind: str) -> bytes:
+def render_panels(panels: Sequence[Panel], kind: str) -> bytes:
     """Draw curves in panels, see ``draw_panels``, and return the bytes of the file; ``kind`` is that of ``render``."""
     return _file_bytes(lambda: draw_panels(panels), kind)
 
 
-def draw_panels(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Draw gradient norms against the distance as a matplotlib figure, with a logarithmic axis of the norms.
-
-    Args:
-        panels: for each title the curves by their labels; a label has the same colour in every panel. Values of 0, which
-            a logarithmic axis does not have, are left out.
-    """
-    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+def draw_panels(panels: Sequence[Panel]) -> Figure:
+    """Draw panels in two columns as a matplotlib figure; a label has the same colour in every panel."""
+    labels = list(dict.fromkeys(label for panel in panels for label in panel.curves))
     columns = min(len(panels), 2)
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows), dpi=DPI, layout="constrained")
-    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    for number, (title, curves) in enumerate(panels.items()):
-        axes = figure.add_subplot(rows, columns, number + 1)
-        axes.set_yscale("log", nonpositive="mask")
-        for label, values in curves.items():
-            place = labels.index(label)
-            style = ("-", "--", ":", "-.")[place // len(colours) % 4]
-            axes.plot(
-                range(len(values)), values, style, color=colours[place % len(colours)], label=label, linewidth=1.2
-            )
-        axes.set_title(_printable(title), loc="left", fontsize=TITLE_SIZE, parse_math=False)
-        axes.set_xlabel("distance k in steps", fontsize=FONT_SIZE)
-        axes.set_ylabel("mean norm of the gradient", fontsize=FONT_SIZE)
-        axes.tick_params(labelsize=FONT_SIZE - 1)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(color="0.9", linewidth=0.6)
+    for number, panel in enumerate(panels):
+        _draw_panel(figure.add_subplot(rows, columns, number + 1), panel, labels)
     handles = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     legend = figure.legend(
         [handles[label] for label in labels],
@@ -154,6 +145,24 @@ def draw_panels(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     for text in legend.get_texts():
         text.set_parse_math(False)
     return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, labels: Sequence[str]) -> None:
+    """Draw one panel; the place of a label in ``labels`` is its colour."""
+    if panel.logarithmic:
+        axes.set_yscale("log", nonpositive="mask")
+    colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for label, (steps, values) in panel.curves.items():
+        place = labels.index(label)
+        style = ("-", "--", ":", "-.")[place // len(colours) % 4]
+        mark = "." if len(values) == 1 else ""  # a line through one point would be invisible
+        axes.plot(steps, values, style, marker=mark, color=colours[place % len(colours)], label=label, linewidth=1.2)
+    axes.set_title(_printable(panel.title), loc="left", fontsize=TITLE_SIZE, parse_math=False)
+    axes.set_xlabel(panel.x_label, fontsize=FONT_SIZE)
+    axes.set_ylabel(panel.y_label, fontsize=FONT_SIZE)
+    axes.tick_params(labelsize=FONT_SIZE - 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="0.9", linewidth=0.6)
 
 
 def _file_bytes(make_figure: Callable[[], Figure], kind: str) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from seq2seq import model_dir
 from seq2seq.config import SearchConfig, changed_search, check_search
 from seq2seq.data.batching import Batch, collate, group_by_size, split_by_tokens
 from seq2seq.data.beginnings import segment_beginnings
@@ -21,6 +22,7 @@ from seq2seq.data.segments import sentence_numbers
 from seq2seq.data.splitting import split_text
 from seq2seq.data.uniforms import LinePart, uniform_numbers
 from seq2seq.ensemble import load_models
+from seq2seq.files import expand_home
 from seq2seq.metrics.utility import mean_utilities
 from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
@@ -136,6 +138,7 @@ class Translator:
         self.warns = warns
         self.tag = tag
         self.notices = Notices()
+        self._settings: model_dir.Settings | None = None  # those of the model that was loaded
         check_search(search, has_attention=model.has_attention)
         self._constraints = make_constraints(search, tokenizers.tgt)
 
@@ -148,19 +151,43 @@ class Translator:
         weights: Sequence[float] | None = None,
         mixture: str = "log-linear",
     ) -> Translator:
-        """Load a model directory or a run directory, or several of them as an ensemble.
+        """Load a model directory, a run directory or a model of the hub, or several of them as an ensemble.
 
+        Loading executes nothing of the model and reads nothing outside its directory.
+
+        >>> Translator.load("hf:user/name@revision")  # doctest: +SKIP
         >>> Translator.load(["runs/one", "runs/two"], weights=[2, 1])  # doctest: +SKIP
 
         Args:
-            path: the models of an ensemble must have the same tokenizers; the search settings are those of the first one.
+            path: a directory, or ``hf:user/name`` or ``hf:user/name@revision`` (a branch, tag or commit). The models of an
+                ensemble must have the same tokenizers; the search settings are those of the first one.
             device: auto (a GPU if there is one), cpu, cuda, cuda:N, or a torch.device.
             weights: the weight of each model; None: equal weights.
             mixture: log-linear or linear, see ``seq2seq.ensemble``.
         """
-        paths = [path] if isinstance(path, str | Path) else path
+        paths = [path] if isinstance(path, str | Path) else list(path)
         model, settings, tokenizers = load_models(paths, find_device(device), weights=weights, mixture=mixture)
-        return cls(model, tokenizers, settings.search, length_limit=settings.length_limit)
+        translator = cls(model, tokenizers, settings.search, length_limit=settings.length_limit)
+        translator._settings = settings if len(paths) == 1 else None
+        return translator
+
+    def save(self, folder: str | Path) -> None:
+        """Save the model with its tokenizers and the present search settings as a model directory, without a tag.
+
+        Raises:
+            ValueError: the translator was not loaded from one model, or the directory can't be written.
+        """
+        if self._settings is None:
+            raise ValueError(
+                "save requires a translator that Translator.load made from one model, because it saves the settings of its "
+                "model"
+            )
+        folder = expand_home(folder)
+        try:
+            model_dir.save_settings(folder, self._settings._replace(search=self.search_config), self.tokenizers)
+            model_dir.save_weights(folder, self.model)
+        except OSError as error:
+            raise ValueError(f"{error.filename} can't be written: {error.strerror}; save to another folder") from error
 
     def with_search(self, **changes: Any) -> Translator:
         """Copy the translator with other search settings; model and tokenizers are the same objects.
@@ -192,7 +219,9 @@ class Translator:
 
     def _copy(self, search: SearchConfig, tag: str) -> Translator:
         limit, warns = self.length_limit, self.warns
-        return Translator(self.model, self.tokenizers, search, length_limit=limit, warns=warns, tag=tag)
+        copy = Translator(self.model, self.tokenizers, search, length_limit=limit, warns=warns, tag=tag)
+        copy._settings = self._settings
+        return copy
 
     def translate(
         self, lines: Iterable[str], *, prefixes: Iterable[str] | None = None, first_line: int = 1

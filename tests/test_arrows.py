@@ -15,6 +15,7 @@ import seq2seq
 PACKAGE = Path(__file__).parents[1] / "seq2seq"
 FLOORS = (  # from the top down; a module may import from its floor and the floors below
     {"commands", "__main__"},
+    {"sharing"},
     {"training", "selfcheck", "gradients", "serving"},
     {"translator"},
     {"ensemble"},
@@ -23,7 +24,7 @@ FLOORS = (  # from the top down; a module may import from its floor and the floo
     {"searchable"},
     {"search", "data", "loss", "plot"},
     {"text", "layers"},
-    {"files", "threads"},
+    {"files", "threads", "hub"},
     {"config", "version"},
 )
 PURE = {"layers", "search"}  # these import only torch, the standard library and their folder

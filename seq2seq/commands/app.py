@@ -1,4 +1,4 @@
-"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | plot | gradients | extend | selfcheck.
+"""The command line: seq2seq train | inspect | translate | evaluate | score | serve | report | push | ...; see ``app``.
 
 Commands import torch and other large packages when they run, so that ``--help`` answers at once.
 """
@@ -13,13 +13,17 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from seq2seq.commands.env import env
 from seq2seq.commands.errors import fail, one_line_errors
 from seq2seq.commands.evaluate import evaluate
+from seq2seq.commands.export import export
 from seq2seq.commands.extend import extend
 from seq2seq.commands.gradients import gradients
 from seq2seq.commands.inspect import inspect
 from seq2seq.commands.plot import plot
 from seq2seq.commands.process import INTERRUPTED, ignore_interrupts, prepare_process
+from seq2seq.commands.push import push
+from seq2seq.commands.report import report
 from seq2seq.commands.score import score
 from seq2seq.commands.selfcheck import selfcheck
 from seq2seq.commands.serve import serve
@@ -73,6 +77,10 @@ app.command()(plot)
 app.command()(gradients)
 app.command()(serve)
 app.command()(extend)
+app.command()(report)
+app.command()(push)
+app.command()(export)
+app.command()(env)
 
 
 def _with_train(args: Sequence[str] | None) -> list[str]:

@@ -13,6 +13,7 @@ from seq2seq.commands.streams import check_line_counts, check_output, model_file
 
 if TYPE_CHECKING:
     from seq2seq.gradients import GradientCurve
+    from seq2seq.plot import Panel
     from seq2seq.translator import Translator
 
 MOST_DISTANCE = 10_000
@@ -136,12 +137,15 @@ def _print_table(found: dict[str, list[GradientCurve]]) -> None:
             typer.echo(f"  {label:<32}" + "".join(means))
 
 
-def _panels(found: dict[str, list[GradientCurve]]) -> dict[str, dict[str, list[float]]]:
+def _panels(found: dict[str, list[GradientCurve]]) -> list[Panel]:
     """Group the curves for the picture: a panel per part, direction and quantity, a line per model and layer."""
-    panels: dict[str, dict[str, list[float]]] = {}
+    from seq2seq.plot import Panel
+
+    panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name, curves in found.items():
         for curve in curves:
             layers = max(other.layer for other in curves if other.name == curve.name)
             label = f"{name}, layer {curve.layer}" if layers > 1 else name
-            panels.setdefault(curve.name, {})[label] = curve.mean
-    return panels
+            panels.setdefault(curve.name, {})[label] = (list(map(float, range(len(curve.mean)))), curve.mean)
+    axes = ("distance k in steps", "mean norm of the gradient")
+    return [Panel(title, *axes, lines, logarithmic=True) for title, lines in panels.items()]

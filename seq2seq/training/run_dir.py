@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,12 +11,14 @@ from typing import Any, NamedTuple
 import yaml
 
 from seq2seq.config import Config
+from seq2seq.data.report import Report
 from seq2seq.files import expand_home, make_folder, read_file, special_kind, write_atomically
 from seq2seq.training.metrics_log import MetricsLog
 from seq2seq.training.state import has_state, new_run_advice
 
 RUN_CONFIG = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
+DATA_REPORT = "data.json"
 TEST_TRANSLATIONS = "test.hyp"
 REPORTED_CHANGES = (  # settings of the updates and of the log that may change when a run continues; each change is logged
     "train.learning_rate",
@@ -88,7 +91,7 @@ def _check_places(run: Path) -> None:
             raise ValueError(f"{place} can't be written: it is {found}, not a folder; set run_dir to another folder")
         if not os.access(place, os.W_OK | os.X_OK):
             raise ValueError(f"{place} can't be written by this user; set run_dir to another folder")
-    for name in (METRICS_FILE, TEST_TRANSLATIONS):
+    for name in (METRICS_FILE, DATA_REPORT, TEST_TRANSLATIONS):
         if kind := special_kind(run / name):
             raise ValueError(f"{run / name} must be a regular file, but is {kind}")
 
@@ -102,7 +105,8 @@ def find_changes(run: Path, config: Config) -> list[Change]:
     if not has_state(run / "last"):
         return []
     # A run of an older version lacks newer settings; they had the effect of their defaults.
-    old, new = _flat(dataclasses.asdict(Config())) | _flat(_read(run)), _flat(dataclasses.asdict(config))
+    saved = read_run_settings(run, advice=f"restore it, or {new_run_advice(run)}")
+    old, new = _flat(dataclasses.asdict(Config())) | _flat(saved), _flat(dataclasses.asdict(config))
     changes = [
         Change(key, old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
@@ -160,8 +164,23 @@ def _unwritable(error: OSError) -> ValueError:
     return ValueError(f"{error.filename} can't be written: {error.strerror}; set run_dir to another folder")
 
 
-def _read(run: Path) -> dict[str, Any]:
+def write_data_report(run: Path, report: Report) -> None:
+    """Write the report on the training data into the run directory, which must be locked.
+
+    Raises:
+        ValueError: it cannot be written.
+    """
+    try:
+        write_atomically(run / DATA_REPORT, (json.dumps(report.as_dict(), indent=2) + "\n").encode())
+    except OSError as error:
+        raise _unwritable(error) from error
+
+
+def read_run_settings(run: Path, *, advice: str) -> dict[str, Any]:
     """Read the saved configuration.
+
+    Args:
+        advice: what to do if it is missing or damaged.
 
     Raises:
         ValueError: it is missing or damaged.
@@ -183,7 +202,7 @@ def _read(run: Path) -> dict[str, Any]:
         reason = (
             f"is damaged: it must hold the settings of the run, but holds {'nothing' if values is None else values}"
         )
-    raise ValueError(f"{path} {reason}; restore it, or {new_run_advice(run)}")
+    raise ValueError(f"{path} {reason}; {advice}")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

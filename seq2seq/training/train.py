@@ -34,7 +34,7 @@ from seq2seq.training.initial import apply_start_settings, find_tokenizers, init
 from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.precision import Precision
 from seq2seq.training.reporting import Reporter
-from seq2seq.training.run_dir import TEST_TRANSLATIONS, find_run
+from seq2seq.training.run_dir import TEST_TRANSLATIONS, find_run, write_data_report
 from seq2seq.training.schedule import check_coverage, check_schedule
 from seq2seq.training.state import has_state
 from seq2seq.training.trainer import Trainer
@@ -94,6 +94,7 @@ def train(config: Config) -> float:
     )
     with closing(trainer.metrics_log), closing(trainer.tracker):
         model_dir.save_settings(run / "last", settings, tokenizers)
+        write_data_report(run, report)
         _report_model(model, config, display)
         best = trainer.run_updates()
         if test:

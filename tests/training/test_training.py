@@ -1040,7 +1040,14 @@ def test_the_files_of_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     config = config_of(folder, **files, data__max_source_length=50, search__length_penalty=0.5)
     train(config)
     run = Path(config.run_dir)
-    assert {path.name for path in run.iterdir()} == {"model", "last", "config.yaml", "metrics.jsonl", "test.hyp"}
+    assert {path.name for path in run.iterdir()} == {
+        "model",
+        "last",
+        "config.yaml",
+        "metrics.jsonl",
+        "data.json",
+        "test.hyp",
+    }
     assert {path.name for path in (run / "model").iterdir()} == {"config.json", "model.safetensors", "tokenizer.json"}
     saved = json.loads((run / "model" / "config.json").read_text())
     assert saved["model"]["hidden_size"] == 16
