@@ -89,7 +89,7 @@ def test_options_of_the_search_have_their_effect(
 def test_samples_do_not_depend_on_chunks(model: str, translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = translator.with_search(samples=2).translate(["a dog"] * 30)
     assert len(set(expected)) > 10
-    monkeypatch.setattr("seq2seq.data.stream.chunks", lambda lines: ([line] for line in lines))
+    monkeypatch.setattr("seq2seq.data.stream.chunks", lambda lines, **options: ([line] for line in lines))
     result = run("translate", model, "--samples", 2, text="a dog\n" * 30)
     assert result.stdout.splitlines() == expected
 
@@ -102,7 +102,7 @@ def test_prefixes_are_read_with_the_lines(
     expected = translator.translate(TEXT[:3], prefixes=prefixes)
     assert expected[0].startswith("A child")
     assert run("translate", model, "--prefix", file, text="\n".join(TEXT[:3])).stdout.splitlines() == expected
-    monkeypatch.setattr("seq2seq.data.stream.chunks", lambda lines: ([line] for line in lines))
+    monkeypatch.setattr("seq2seq.data.stream.chunks", lambda lines, **options: ([line] for line in lines))
     assert run("translate", model, "--prefix", file, text="\n".join(TEXT[:3])).stdout.splitlines() == expected
     found = [
         json.loads(line)
@@ -280,6 +280,8 @@ def test_jsonl_holds_all_fields(model: str, translator: Translator) -> None:
             "coverage",
             "uncovered",
             "limits",
+            "forced_pieces",
+            "utility",
             "invalid_utf8",
         }
         assert set(record) == fields
@@ -521,7 +523,7 @@ def test_a_damaged_model_is_one_line(model: str, tmp_path: Path) -> None:
         (["translate", "m", "--format", "xml"], "xml"),
         (["translate"], "MODEL"),
         (["tranlsate"], "tranlsate"),
-        (["score", "m", "--src", "x"], "--tgt"),
+        (["score", "m"], "--src"),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: list[str], message: str) -> None:

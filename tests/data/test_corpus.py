@@ -30,7 +30,7 @@ from seq2seq.data.lines import CorpusError, read_lines
 from seq2seq.data.report import Report
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.sentencepiece import SentencePieceTokenizer
-from seq2seq.text.tokenizer import SPECIALS, UNK, Segments
+from seq2seq.text.tokenizer import SPECIALS, UNK, Sampling, Segments
 from seq2seq.text.word import WordTokenizer
 
 BOM = b"\xef\xbb\xbf"
@@ -596,7 +596,7 @@ def test_sampled_rows_are_other_segmentations_of_the_same_text(tmp_path: Path, c
     plain = training_set(data, src, tgt, copies=copies)[0]
 
     def sampled(seed: int, epoch: int) -> dict[str, list[Any]]:
-        return sampled_set(data, src, tgt, copies=copies, dropout=0.3, seed=seed, epoch=epoch)[:]
+        return sampled_set(data, src, tgt, copies=copies, sampling=Sampling(dropout=0.3), seed=seed, epoch=epoch)[:]
 
     rows = sampled(1, 0)
     assert rows == sampled(1, 0)
@@ -607,7 +607,7 @@ def test_sampled_rows_are_other_segmentations_of_the_same_text(tmp_path: Path, c
     assert rows["line"] == plain["line"][:] == not_blank
     assert max(map(len, rows["src_ids"])) <= data.max_source_length
     tight = dataclasses.replace(data, max_source_length=max(plain["src_length"]))
-    tight_rows = sampled_set(tight, src, tgt, copies=copies, dropout=0.95, seed=1, epoch=0)
+    tight_rows = sampled_set(tight, src, tgt, copies=copies, sampling=Sampling(dropout=0.95), seed=1, epoch=0)
     assert tight_rows["line"][:] == not_blank, "a text whose random segmentation is too long keeps its usual one"
     assert max(tight_rows["src_length"]) == tight.max_source_length
     assert min(map(len, rows["src_ids"])) >= min(map(len, plain["src_ids"]))
@@ -635,7 +635,7 @@ def test_a_very_long_text_is_not_sampled(tmp_path: Path, monkeypatch: pytest.Mon
         return encode(self, texts, **options)
 
     monkeypatch.setattr(SentencePieceTokenizer, "_segment", record)
-    rows = sampled_set(data, bpe, bpe, dropout=0.5, seed=1, epoch=0)
+    rows = sampled_set(data, bpe, bpe, sampling=Sampling(dropout=0.5), seed=1, epoch=0)
     assert max(longest) < 10_000
     assert rows["src_ids"][3] == bpe.encode("the black cat " * 20)[:12]
 

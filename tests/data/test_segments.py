@@ -16,6 +16,7 @@ from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tags import TaggedTokenizer
+from seq2seq.text.tokenizer import Sampling
 from seq2seq.translator import Translator
 
 TEXTS = [
@@ -125,7 +126,7 @@ def test_training_and_translation_have_the_same_segments(tmp_path, config, most)
 def test_sampled_segmentations_have_segments(tmp_path):
     tokenizer = train_tokenizer(TEXTS, KINDS[1])
     data, rows = rows_of(tmp_path, Tokenizers(tokenizer, tokenizer), most=256)
-    sampled = sampled_set(data, tokenizer, tokenizer, dropout=0.5, seed=1, epoch=0)
+    sampled = sampled_set(data, tokenizer, tokenizer, sampling=Sampling(dropout=0.5), seed=1, epoch=0)
     assert sampled[0]["src_ids"] != rows.dataset[0]["src_ids"]
     assert len(sampled[0]["segments"]) == len(sampled[0]["src_ids"])
     assert sampled[0]["segments"][-1] == rows.dataset[0]["segments"][-1] == 2
