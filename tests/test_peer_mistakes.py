@@ -99,7 +99,7 @@ def test_the_coverage_loss_masks_the_padded_targets():
     )
     model = make(coverage="sum")
     steps = iter(weights.unbind(dim=1))
-    model.decoder.attention.log_weights = lambda query, keys, mask, coverage: next(steps).log().unsqueeze(1)
+    model.decoder.attention.log_weights = lambda query, keys, mask, coverage, *others: next(steps).log().unsqueeze(1)
     pairs = collate([[4], [5]], [[4, 5], []], pad_id=PAD, bos_id=BOS, eos_id=EOS)
     with plain_layers():
         assert model(pairs).coverage == 1.25

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import model_dir
+from seq2seq.config import SearchConfig
 from seq2seq.files import make_folder
 from seq2seq.layers.attention import Memory
 from seq2seq.layers.decoder import RecurrentDecoder
@@ -38,6 +39,15 @@ _OPERATORS: dict[
     "rnn_relu": ("RNN", (0,), {"activations": ["Relu"]}),
 }
 _CHECKED_LINES = 8
+_PLAIN_SEARCH = (  # settings of the search that ``OnnxTranslator`` does not have
+    "coverage_penalty",
+    "summary_penalty",
+    "samples",
+    "no_repeat_ngram",
+    "repetition_penalty",
+    "forbidden",
+    "mbr",
+)
 
 
 class EncoderGraph(nn.Module):
@@ -196,8 +206,9 @@ def check_exportable(settings: Settings) -> None:
         "model.encoder": (model.encoder, "rnn"),
         "model.decoder": (model.decoder, "rnn"),
     }
-    required |= {"model.layer_norm": (model.layer_norm, False), "search.coverage_penalty": (search.coverage_penalty, 0)}
-    required |= {"search.summary_penalty": (search.summary_penalty, 0)}
+    required["model.layer_norm"] = (model.layer_norm, False)
+    plain = SearchConfig()
+    required |= {f"search.{name}": (getattr(search, name), getattr(plain, name)) for name in _PLAIN_SEARCH}
     for key, (value, exported) in required.items():
         if value != exported:
             raise ValueError(f"only models with {key}={exported} are exported to ONNX, but this one has {value}")

@@ -144,13 +144,21 @@ def test_what_is_not_exported_is_refused(changes: dict[str, Any], message: str, 
     assert not (tmp_path / "new").exists()
 
 
-def test_penalties_are_refused(tmp_path: Path) -> None:
-    for name in ("coverage_penalty", "summary_penalty"):
-        penalised = Translator.load(save_model(tmp_path / "model"), device="cpu").with_search(**{name: 0.5})
-        penalised.save_model(tmp_path / name)
-        assert refused("export", tmp_path / name, "--output", tmp_path / "new") == (
-            f"only models with search.{name}=0 are exported to ONNX, but this one has 0.5"
-        )
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coverage_penalty": 0.5}, "search.coverage_penalty=0.0 are exported to ONNX, but this one has 0.5"),
+        ({"summary_penalty": 0.5}, "search.summary_penalty=0.0 are exported to ONNX, but this one has 0.5"),
+        ({"samples": 3}, "search.samples=0 are exported to ONNX, but this one has 3"),
+        ({"no_repeat_ngram": 3}, "search.no_repeat_ngram=0 are exported to ONNX, but this one has 3"),
+        ({"repetition_penalty": 1.5}, "search.repetition_penalty=1.0 are exported to ONNX, but this one has 1.5"),
+        ({"forbidden": "the"}, "search.forbidden= are exported to ONNX, but this one has the"),
+        ({"mbr": "chrf"}, "search.mbr=none are exported to ONNX, but this one has chrf"),
+    ],
+)
+def test_searches_that_are_not_exported_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    Translator.load(save_model(tmp_path / "model"), device="cpu").with_search(**changes).save(tmp_path / "changed")
+    assert refused("export", tmp_path / "changed", "--output", tmp_path / "new") == f"only models with {message}"
 
 
 def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:

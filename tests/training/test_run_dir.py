@@ -194,7 +194,9 @@ def test_a_key_of_another_version_is_named(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     start_run(config)
     path = tmp_path / "run" / "config.yaml"
-    path.write_text(path.read_text().replace("  seed: 1\n", "  sead: 1\n"))
+    settings = yaml.safe_load(path.read_text())
+    settings["train"]["sead"] = settings["train"].pop("seed")
+    path.write_text(yaml.safe_dump(settings))
     with pytest.raises(ValueError, match=r"configuration: train\.sead \(was 1, is None\); set"):
         find_run(config)
 
