@@ -64,7 +64,10 @@ def branches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("branches")
-@pytest.mark.parametrize(("layers", "dropouts"), [(1, DROPOUTS), (2, {})], ids=["fused", "by steps"])
+@pytest.mark.parametrize(
+    ("layers", "dropouts"),
+    [pytest.param(1, DROPOUTS, id="fused"), pytest.param(2, {}, id="by steps", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     "options",
     [

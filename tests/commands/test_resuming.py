@@ -134,6 +134,7 @@ def test_resuming_keeps_the_numbers_of_invalid_lines(
     assert [message for message in caplog.messages if "2 lines are not valid UTF-8 (lines 1, 13)" in message][1:]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_resumed_with_the_same_lines_of_a_pipe(tmp_path: Path) -> None:
     path, partial = tmp_path / "out", tmp_path / "out.partial"
     command = [sys.executable, "-m", "seq2seq", "translate", str(MODEL), "--output", str(path)]

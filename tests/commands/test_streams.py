@@ -208,7 +208,9 @@ def test_a_partial_file_is_not_overwritten_while_it_is_read(tmp_path: Path) -> N
     assert partial.read_text() == "w1\n"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_translate_that_is_stopped_keeps_an_older_output(tmp_path: Path, number: int, code: int) -> None:
     path, partial = write(tmp_path / "out", "old\n"), tmp_path / "out.partial"
     command = [sys.executable, "-m", "seq2seq", "translate", str(MODEL), "--output", str(path)]

@@ -66,6 +66,7 @@ def check_equal(translator: Translator, folder: Path) -> None:
     assert len({item.text for item in found}) > 4, "this test requires a model whose translations differ"
 
 
+@pytest.mark.slow
 def test_the_graphs_translate_like_the_model(tmp_path: Path) -> None:
     translator, folder = exported(tmp_path, **KINDS["pointer and coverage"])
     assert {path.name for path in folder.iterdir()} == {"encoder.onnx", "step.onnx", "config.json", "tokenizer.json"}

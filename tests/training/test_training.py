@@ -436,6 +436,7 @@ def test_a_damaged_state_changes_nothing_in_the_run(folder: Path) -> None:
     assert contents(run) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_every_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"data.test.src": "test.src", "data.test.tgt": "test.tgt"}
     limits = {"train.max_updates": 4, "train.valid_every": 2, "train.log_every": 1}
@@ -471,7 +472,15 @@ def test_a_full_disk_at_every_write(folder: Path, monkeypatch: pytest.MonkeyPatc
             metrics_of(config)  # only whole records
         train(config)
         assert_same_run(whole, config)
-    places = {"last/config.json", "last/tokenizer.json", "last/state.pt", "metrics.jsonl", "test.hyp", "config.yaml"}
+    places = {
+        "last/config.json",
+        "last/tokenizer.json",
+        "last/state.pt",
+        "metrics.jsonl",
+        "test.hyp",
+        "config.yaml",
+        "data.json",
+    }
     assert named == places | {"model/config.json", "model/model.safetensors", "model/tokenizer.json"}
 
 
