@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.layers.distribution import MAX_LOGITS, NEVER, Copying, Distribution, as_fp32
-from seq2seq.layers.fast.output import BANNED_LOGIT, SLICE_ROWS
+from seq2seq.layers.distribution import NEVER, Copying, Distribution, as_fp32
+from seq2seq.layers.fast.output import BANNED_LOGIT, rows_of_a_slice
 
 BLOCKS = 16
 
@@ -153,7 +153,7 @@ class FastNextToken:
 
     def _slices(self, k: int) -> Iterator[_Slice]:
         N, V = len(self._features), len(self._weight)
-        most = max(SLICE_ROWS, MAX_LOGITS // V) if self._features.is_cuda else SLICE_ROWS
+        most = rows_of_a_slice(self._features, V)
         buffer = self._features.new_empty(V * min(most, N))
         bias, source = self._bias.unsqueeze(1), None if self._copying is None else self._copying.ids
         for start in range(0, N, most):

@@ -47,6 +47,11 @@ class CopyTerms(NamedTuple):
     total: Tensor  # (R,), log T: logsumexp of all energies
 
 
+def rows_of_a_slice(features: Tensor, vocab_size: int) -> int:
+    """Return the number of rows whose logits are computed at once."""
+    return max(SLICE_ROWS, MAX_LOGITS // vocab_size) if features.is_cuda else SLICE_ROWS
+
+
 def output_loss(
     layer: nn.Linear, features: Tensor, target: Tensor, copying: Copying | None, *, banned: Tensor, smoothing: float
 ) -> tuple[Tensor, Tensor]:
@@ -113,7 +118,7 @@ class FastOutputLoss(torch.autograd.Function):
             prior @ weight,
             prior @ bias,
         )  # the mean logit of a row is features @ mean_weight + mean_bias
-        most = max(SLICE_ROWS, MAX_LOGITS // V) if features.is_cuda else SLICE_ROWS
+        most = rows_of_a_slice(features, V)
         buffer = weight.new_empty(min(most, R), V)
         for first in range(0, R, most):
             rows = slice(first, first + most)

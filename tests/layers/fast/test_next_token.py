@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from seq2seq.layers.distribution import NEVER, Copying, Distribution
-from seq2seq.layers.fast import next_token
+from seq2seq.layers.fast import output
 from seq2seq.layers.fast.next_token import FastNextToken
 from seq2seq.layers.fast.output import BANNED_LOGIT
 from seq2seq.layers.pointer import first_positions
@@ -96,7 +96,7 @@ def test_there_are_no_more_columns_than_ids(k: int) -> None:
 @torch.no_grad()
 def test_slices_change_nothing(copy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = make(copy, size=503)[0].best(4)
-    monkeypatch.setattr(next_token, "SLICE_ROWS", 2)
+    monkeypatch.setattr(output, "SLICE_ROWS", 2)
     found = make(copy, size=503)[0].best(4)
     torch.testing.assert_close(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
