@@ -187,6 +187,7 @@ class Seq2Seq(nn.Module):
     def encode(self, batch: Batch) -> Decoding:
         """Encode the sources of a batch; return the initial state of a search. Targets are not read."""
         memory, state = self._start(batch)
+        memory = memory._replace(copy_first=first_positions(memory.copy_ids))
         return Decoding(memory, state, self._extended_size(batch))
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
@@ -295,7 +296,7 @@ class Seq2Seq(nn.Module):
             fertility=self.decoder.fertility(values),
             copy_keys=copy_keys,
             copy_ids=batch.copy_ids,
-            copy_first=first_positions(batch.copy_ids),
+            copy_first=batch.copy_ids[:, :0],  # only search reads it
             sentences=None if encoded.sentences is None else self._remember_sentences(encoded.sentences),
         )
         return memory, self.decoder.start(encoded, memory)

@@ -55,7 +55,7 @@ class Memory(NamedTuple):
     fertility: Tensor  # (B, S), the divisor of coverage; (B, 0) without coverage
     copy_keys: Tensor  # (B, S, A) of a separate copy attention, (B, S, H) of CopyNet, else (B, S, 0)
     copy_ids: Tensor  # (B, S), target id of each source piece; V or higher for OOV pieces; (B, 0) without copying
-    copy_first: Tensor  # (B, S), the first position of the source with the same copy id; (B, 0) without copying
+    copy_first: Tensor  # (B, S), the first position of the source with the same copy id; (B, 0) outside of search
     sentences: SentenceMemory | None = None
 
     def select(self, rows: Tensor) -> Memory:
