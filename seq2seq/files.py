@@ -47,6 +47,26 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
             raise
 
 
+@contextlib.contextmanager
+def write_stream(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing piece by piece; it gets its name at the end, when all of it has reached the disk.
+
+    Several processes may write the same file; the last one counts. On any failure the temporary file is removed.
+
+    Raises:
+        OSError: the file cannot be written; ``filename`` is ``path``.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with _naming(path):
+        try:
+            with temporary.open("wb") as stream:
+                yield stream
+            publish(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Rename a complete file to ``path`` in the same folder, after its content has reached the disk.
 

@@ -466,3 +466,9 @@ def _make_pointer(config: ModelConfig, encoder: Encoder, decoder: Decoder[Any]) 
         embedding_size=config.embedding_size,
         attention=attention,
     )
+
+
+def reads_sentences(config: ModelConfig) -> bool:
+    """Return whether the encoder of a model reads the sentences of its sources, ``Batch.segments``."""
+    with torch.device("meta"):
+        return ENCODERS[config.encoder](config).has_sentences

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seq2seq.config import DataConfig
-from seq2seq.data.corpus import Pair, has_split, read_pairs
+from seq2seq.data.corpus import has_split, read_pairs
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
 
 
@@ -43,6 +44,7 @@ class Report:
     max_source_length: int = 0  # the limits
     max_target_length: int = 0
     duplicates: int = 0  # repetitions of an earlier pair; they are kept
+    duplicates_sample: int = 1  # 1: ``duplicates`` is exact; n: it is estimated from one pair in n, see ``Repeats``
     src_lengths: Lengths = field(default_factory=Lengths)
     tgt_lengths: Lengths = field(default_factory=Lengths)
     src_unknown: float = 0.0  # share of unknown pieces, 0 to 1
@@ -79,7 +81,10 @@ class Report:
             lines.append(
                 "  these are many pairs: set data.too_long=cut, or raise data.max_source_length and data.max_target_length"
             )
-        lines.append(f"  {self.duplicates:,} repeat an earlier pair (kept)")
+        number = f"{self.duplicates:,}"
+        if self.duplicates_sample > 1:
+            number = f"about {number} (estimated from one pair in {self.duplicates_sample})"
+        lines.append(f"  {number} repeat an earlier pair (kept)")
         sides = (("source", self.src_lengths, self.src_unknown), ("target", self.tgt_lengths, self.tgt_unknown))
         for side, lengths, unknown in sides:
             lines.append(
@@ -107,34 +112,66 @@ _MANY_DROPPED = 0.05  # the share of pairs dropped for their length above which 
 _OVERLAPS = ("pairs", "pairs_in_train", "sources_in_train")
 
 
+@dataclass
+class Counts:
+    """Counts of a part of the training pairs."""
+
+    read: int = 0
+    empty: int = 0
+    too_long_source: int = 0
+    too_long_target: int = 0
+    src_unknown: int = 0  # unknown pieces of the kept pairs
+    tgt_unknown: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+
+
+EXACT = 2**26  # pairs that are compared at most; their hashes take 0.5 GiB
+
+
 class Repeats:
     """Count pairs that are repeated inside train, and pairs of valid and test that occur in train.
 
-    Pairs are compared by 64-bit hashes, so memory grows with the number of lines only.
+    Pairs are compared by 64-bit hashes. Of more than ``most`` pairs of train, only those with a hash that is divisible by
+    2, 4, 8, ... are compared with each other, as few as necessary. Equal pairs have equal hashes, so the number of repetitions
+    among them times this divisor is an estimate without bias.
+
+    Args:
+        pairs: number of the pairs of train.
     """
 
-    def __init__(self, data: DataConfig) -> None:
-        self._held_out: dict[str, list[tuple[int, int]]] = {}
+    def __init__(self, data: DataConfig, pairs: int, *, most: int = EXACT) -> None:
+        self.divisor = 1  # the count of duplicates is exact if this is 1
+        while pairs > most * self.divisor:
+            self.divisor *= 2
+        self._held_out: dict[str, np.ndarray] = {}
         for split in ("valid", "test"):
             if has_split(data, split):
-                pairs = read_pairs(getattr(data, split), data, split)
-                self._held_out[split] = [(hash(pair), hash(pair.src)) for pair in pairs]
-        self._held_out_sources = {source for hashes in self._held_out.values() for _, source in hashes}
-        self._found_sources: set[int] = set()
-        self._pairs: set[int] = set()
-        self.duplicates = 0
+                texts = read_pairs(getattr(data, split), data, split)
+                self._held_out[split] = np.array([_hashes(*pair) for pair in texts], dtype=np.uint64).reshape(-1, 2)
+        none = np.empty(0, dtype=np.uint64)
+        self._wanted = np.unique(np.concatenate([none, *map(np.ravel, self._held_out.values())]))
+        self._compared, self._found = [none], [none]
 
-    def add(self, pairs: Iterable[Pair]) -> None:
-        """Add pairs of train."""
-        for pair in pairs:
-            if not pair.src.strip() or not pair.tgt.strip():
-                continue
-            key = hash(pair)
-            self.duplicates += key in self._pairs
-            self._pairs.add(key)
-            source = hash(pair.src)
-            if source in self._held_out_sources:
-                self._found_sources.add(source)
+    def add(self, sources: Iterable[str], targets: Iterable[str]) -> None:
+        """Add pairs of train; those with a blank side are not counted."""
+        texts = zip(sources, targets, strict=True)
+        found = np.array([_hashes(*pair) for pair in texts if all(map(str.strip, pair))], dtype=np.uint64).reshape(
+            -1, 2
+        )
+        self._compared.append(found[found[:, 0] % np.uint64(self.divisor) == 0, 0])
+        self._found.append(np.intersect1d(found, self._wanted))
+
+    def merge(self, other: Repeats) -> None:
+        """Add the pairs that were added to ``other``."""
+        self._compared += other._compared
+        self._found += other._found
+
+    def duplicates(self) -> int:
+        """Return the number of repetitions of an earlier pair, or its estimate."""
+        compared = np.concatenate(self._compared)
+        return self.divisor * (len(compared) - len(np.unique(compared)))
 
     def overlap(self) -> dict[str, int]:
         """Count the pairs and sources of valid and test that occur in the pairs added so far.
@@ -143,9 +180,18 @@ class Repeats:
             For valid, if it is given: ``valid_pairs`` (all pairs of the split), ``valid_pairs_in_train`` and
             ``valid_sources_in_train``; the same for test. A pair with a blank side counts as not occurring in train.
         """
+        found = np.unique(np.concatenate(self._found))
         counts: dict[str, int] = {}
         for split, hashes in self._held_out.items():
-            same = sum(pair in self._pairs for pair, _ in hashes)
-            sources = sum(source in self._found_sources for _, source in hashes)
+            same, sources = np.isin(hashes, found).sum(axis=0).tolist()
             counts |= {f"{split}_{count}": n for count, n in zip(_OVERLAPS, (len(hashes), same, sources), strict=True)}
         return counts
+
+
+def _hashes(src: str, tgt: str) -> tuple[int, int]:
+    """Hash a pair and its source. The length of the source separates it from the target."""
+    return _hash(f"{len(src)} {src}{tgt}"), _hash(src)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2seq.data.batching import Batch, collate, plan_epoch
+from seq2seq.data.dataset import column
 from seq2seq.data.limits import LengthLimit
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
@@ -25,7 +26,8 @@ class Rows:
     Args:
         dataset: the rows that ``training_set`` returns.
         copies: whether batches hold copy ids.
-        sample: returns the rows of an epoch, given its number, for random segmentations; these are held in memory.
+        segments: whether batches hold the sentences of the source pieces.
+        sample: returns the rows of an epoch, given its number, for random segmentations.
         length_limit: the limit that was learned from the pairs, see ``learn_limit``.
         weights: how many times an epoch draws each pair of a corpus, by the number of the corpus.
     """
@@ -35,11 +37,12 @@ class Rows:
         dataset: Any,
         *,
         copies: bool = False,
+        segments: bool = False,
         sample: Callable[[int], datasets.Dataset] | None = None,
         length_limit: LengthLimit | None = None,
         weights: Sequence[float] = (1.0,),
     ) -> None:
-        self.copies = copies
+        self.copies, self.segments = copies, segments
         self.length_limit = length_limit
         self._sample, self._epoch = sample, -1
         self._use(dataset)
@@ -49,14 +52,14 @@ class Rows:
                 digest.update((chunk.flatten() if name.endswith("ids") else chunk).to_numpy().tobytes())
         self._weights: np.ndarray | None = None  # of each row; None if all are 1
         if any(weight != 1 for weight in weights):
-            self._weights = np.asarray(weights)[np.asarray(dataset["corpus"])]
+            self._weights = np.asarray(weights)[column(dataset, "corpus")]
             digest.update(self._weights.tobytes())
         self.fingerprint = digest.hexdigest()
 
     def _use(self, dataset: Any) -> None:
         self.dataset = dataset
-        self.src_lengths = np.asarray(dataset["src_length"]) + 1  # with eos
-        self.tgt_lengths = np.asarray(dataset["tgt_length"]) + 1
+        self.src_lengths = column(dataset, "src_length").astype(np.int64) + 1  # with eos
+        self.tgt_lengths = column(dataset, "tgt_length").astype(np.int64) + 1
 
     def start_epoch(self, epoch: int) -> None:
         """Sample the rows of an epoch, counted from 0, if rows are sampled."""
@@ -114,7 +117,7 @@ class Rows:
             bos_id=BOS,
             eos_id=EOS,
             copy_ids=copy_ids,
-            segments=found["segments"],
+            segments=found["segments"] if self.segments else None,
         )
 
     def line_numbers(self, rows: np.ndarray) -> list[int]:

@@ -56,10 +56,9 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     kind = _kind(config.type)
     if config.model is not None:
         return adopt_model(config.model, config.type)
-    lines = [replace_surrogates(text) for text in texts if text.strip()]
+    lines = _sample((replace_surrogates(text) for text in texts if text.strip()), config.max_sentences)
     if not lines:
         raise ValueError("a tokenizer requires text to train on, but every line of data.train is empty")
-    lines = _sample(lines, config.max_sentences)
     tokenizer = kind.train(lines, config)
     if tokenizer.size < config.vocab_size:
         log.warning(
@@ -70,19 +69,29 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     return tokenizer
 
 
-def _sample(lines: list[str], most: int) -> list[str]:
-    """Return a random sample of ``most`` lines in their order, or all lines if there are no more; log long training."""
-    count = len(lines)
+def _sample(lines: Iterable[str], most: int) -> list[str]:
+    """Return a random sample of ``most`` lines in their order, or all lines if there are no more; log long training.
+
+    Memory holds the sample only (reservoir sampling, Vitter 1985): line number n replaces a random line of the sample with the
+    probability most / n.
+    """
+    sample: list[tuple[int, str]] = []
+    generator, count = random.Random(0), 0
+    for line in lines:
+        count += 1
+        if count <= most:
+            sample.append((count, line))
+        elif (place := generator.randrange(count)) < most:
+            sample[place] = (count, line)
     if count > most:
         log.warning(
             "training the tokenizer on a random sample of %s of %s sentences; tokenizer.max_sentences sets the number",
             f"{most:,}",
             f"{count:,}",
         )
-        return [lines[number] for number in sorted(random.Random(0).sample(range(count), most))]
-    if sum(map(len, lines)) >= _LONG:
+    elif sum(len(line) for _, line in sample) >= _LONG:
         log.warning("training the tokenizer on %s sentences", f"{count:,}")
-    return lines
+    return [line for _, line in sorted(sample)]
 
 
 def load_tokenizer(kind: str, data: bytes) -> Tokenizer:

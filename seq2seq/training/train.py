@@ -18,14 +18,14 @@ from seq2seq.config import ENCODER_NAMES, Config, ModelConfig, check_model, chec
 from seq2seq.data import corpus
 from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.corpus import Pair
-from seq2seq.data.dataset import sampled_set, training_set
+from seq2seq.data.dataset import column, sampled_set, training_set
 from seq2seq.data.lines import as_line
 from seq2seq.data.report import Report
 from seq2seq.data.rows import Rows
 from seq2seq.files import write_atomically
 from seq2seq.layers.fast.cells import FAST_CELLS
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
-from seq2seq.model import Seq2Seq
+from seq2seq.model import Seq2Seq, reads_sentences
 from seq2seq.model_dir import Tokenizers
 from seq2seq.text.tokenizer import Sampling
 from seq2seq.threads import set_threads
@@ -115,19 +115,29 @@ def check_together(config: Config) -> None:
 
 def read_rows(config: Config, tokenizers: Tokenizers) -> tuple[Rows, Report]:
     """Read and tokenize the training pairs; return them with the report on them."""
-    copies = config.model.copy != "none"
+    copies, segments = config.model.copy != "none", reads_sentences(config.model)
+    processes = torch.get_num_threads()
     power = config.tokenizer.nbest_power
     sampling = Sampling(config.tokenizer.dropout, config.tokenizer.nbest, 0.1 if power is None else power)
-    dataset, report = training_set(config.data, tokenizers.src, tokenizers.tgt, copies=copies)
+    dataset, report = training_set(config.data, *tokenizers, copies=copies, segments=segments, processes=processes)
 
     def sample(epoch: int) -> Dataset:
         """Tokenize the training pairs with the subword sampling of an epoch."""
-        seed = config.train.seed
-        return sampled_set(config.data, *tokenizers, copies=copies, sampling=sampling, seed=seed, epoch=epoch)
+        return sampled_set(
+            config.data,
+            *tokenizers,
+            copies=copies,
+            segments=segments,
+            sampling=sampling,
+            seed=config.train.seed,
+            epoch=epoch,
+            processes=processes,
+        )
 
     rows = Rows(
         dataset,
         copies=copies,
+        segments=segments,
         sample=sample if sampling.dropout or sampling.nbest else None,
         length_limit=report.length_limit,
         weights=corpus.training_weights(config.data),
@@ -140,7 +150,7 @@ def corpus_lines(config: Config, rows: Rows) -> list[str]:
     tags, weights = corpus.corpus_tags(config.data), corpus.training_weights(config.data)
     if not any(tags) and all(weight == 1 for weight in weights):
         return []
-    counts = np.bincount(np.asarray(rows.dataset["corpus"]), minlength=len(weights)).tolist()
+    counts = np.bincount(column(rows.dataset, "corpus"), minlength=len(weights)).tolist()
     return [
         f"corpus {number}: {count:,} pairs, weight {weight:g}, {f'tag {tag}' if tag else 'no tag'}"
         for number, (count, weight, tag) in enumerate(zip(counts, weights, tags, strict=True), start=1)

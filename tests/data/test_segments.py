@@ -101,7 +101,7 @@ def rows_of(folder: Path, tokenizers: Tokenizers, *, most: int, tag: str | None 
         (folder / f"train.{side}").write_text("".join(lines), encoding="utf-8")
     files = FilesConfig(src="train.src", tgt="train.tgt", tag=tag)
     data = DataConfig(root=str(folder), train=files, max_source_length=most, too_long="cut")
-    return data, Rows(training_set(data, tokenizers.src, tokenizers.tgt)[0])
+    return data, Rows(training_set(data, *tokenizers, segments=True)[0], segments=True)
 
 
 @pytest.mark.parametrize("most", [256, 12])
@@ -126,7 +126,7 @@ def test_training_and_translation_have_the_same_segments(tmp_path, config, most)
 def test_sampled_segmentations_have_segments(tmp_path):
     tokenizer = train_tokenizer(TEXTS, KINDS[1])
     data, rows = rows_of(tmp_path, Tokenizers(tokenizer, tokenizer), most=256)
-    sampled = sampled_set(data, tokenizer, tokenizer, sampling=Sampling(dropout=0.5), seed=1, epoch=0)
+    sampled = sampled_set(data, tokenizer, tokenizer, segments=True, sampling=Sampling(dropout=0.5), seed=1, epoch=0)
     assert sampled[0]["src_ids"] != rows.dataset[0]["src_ids"]
     assert len(sampled[0]["segments"]) == len(sampled[0]["src_ids"])
     assert sampled[0]["segments"][-1] == rows.dataset[0]["segments"][-1] == 2

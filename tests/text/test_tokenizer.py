@@ -472,13 +472,20 @@ def test_above_max_sentences_a_tokenizer_is_trained_on_a_seeded_sample_and_says_
     )
     assert [record.getMessage() for record in caplog.records if "training the" in record.getMessage()] == [message]
     assert train_tokenizer(MANY, config).to_bytes() == tokenizer.to_bytes()
-    sample = [MANY[number] for number in sorted(random.Random(0).sample(range(300), 200))]
-    assert tokenizer.to_bytes() == train_tokenizer(sample, config).to_bytes()
+    assert tokenizer.to_bytes() == train_tokenizer(_sample(iter(MANY), 200), config).to_bytes()
 
 
 def test_the_sample_is_the_same_on_every_platform() -> None:
-    sample = _sample([str(number) for number in range(10_000)], 5)
-    assert sample == ["663", "4242", "6311", "6890", "8376"]
+    sample = _sample((str(number) for number in range(10_000)), 5)
+    assert sample == ["2469", "4021", "7786", "8255", "9555"]
+
+
+def test_every_line_is_equally_probable_in_the_sample_and_lines_keep_their_order() -> None:
+    sample = [int(line) for line in _sample((str(number) for number in range(10_000)), 2000)]
+    assert sample == sorted(set(sample))
+    counts = [sum(first <= number < first + 2000 for number in sample) for first in range(0, 10_000, 2000)]
+    assert sum(counts) == 2000
+    assert all(abs(count - 400) < 80 for count in counts)  # more than 4 standard deviations
 
 
 @KINDS
