@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pickle
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import torch
 from command_line import refused, run
 from served import save_model
 
@@ -148,18 +153,82 @@ def configured(section: str, key: str, value: Any) -> Callable[[Path, Path], Non
     return change
 
 
+def written(name: str, content: bytes) -> Callable[[Path, Path], None]:
+    return lambda folder, outside: (folder / name).write_bytes(content) and None
+
+
+def with_header(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path], None]:
+    """Change the header of the weights: the JSON of names, types, shapes and places."""
+
+    def apply(folder: Path, outside: Path) -> None:
+        content = (folder / WEIGHTS).read_bytes()
+        size = 8 + int.from_bytes(content[:8], "little")
+        header = json.dumps(change(json.loads(content[8:size]))).encode()
+        (folder / WEIGHTS).write_bytes(len(header).to_bytes(8, "little") + header + content[size:])
+
+    return apply
+
+
+def first_tensor(**values: Any) -> Callable[[Path, Path], None]:
+    def change(header: dict[str, Any]) -> dict[str, Any]:
+        header.pop("__metadata__")  # without a checksum
+        return {name: tensor | (values if number == 0 else {}) for number, (name, tensor) in enumerate(header.items())}
+
+    return with_header(change)
+
+
+def torch_file(folder: Path, outside: Path) -> None:
+    torch.save({"weights": Bomb(outside / "executed")}, folder / WEIGHTS)
+
+
+def other_tokenizer(folder: Path, outside: Path) -> None:
+    """Name another vocabulary, with its checksum."""
+    content = (folder / "tokenizer.json").read_bytes().replace(b"man", b"woman")
+    (folder / "tokenizer.json").write_bytes(content)
+    configured("", "sha256", {"tokenizer.json": hashlib.sha256(b"").hexdigest()})(folder, outside)
+
+
+def special(name: str, make: Callable[[Path], None]) -> Callable[[Path, Path], None]:
+    def change(folder: Path, outside: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return change
+
+
+FILES = (CONFIG, WEIGHTS, "tokenizer.json")
+DEEP = b"[" * 100_000 + b"]" * 100_000
 TAMPERED: dict[str, tuple[Callable[[Path, Path], None], str]] = {
-    **{f"a link for {name}": (linked(name), "a link that leads out") for name in (CONFIG, WEIGHTS, "tokenizer.json")},
-    **{f"a climbing {name}": (climbing(name), "a link that leads out") for name in (CONFIG, WEIGHTS, "tokenizer.json")},
-    "a pickle for the weights": (pickled(WEIGHTS), "is damaged"),
-    "a pickle for the settings": (pickled(CONFIG), "is damaged"),
-    "a pickle for the tokenizer": (pickled("tokenizer.json"), "is damaged"),
+    **{f"a link for {name}": (linked(name), "a link that leads out") for name in FILES},
+    **{f"a climbing {name}": (climbing(name), "a link that leads out") for name in FILES},
+    **{f"a pickle for {name}": (pickled(name), "is damaged") for name in FILES},
+    **{f"a deep {name}": (written(name, DEEP), "damaged") for name in FILES},
+    **{f"a pipe for {name}": (special(name, os.mkfifo), "must be a regular file") for name in FILES},
+    **{f"a device for {name}": (special(name, lambda p: p.symlink_to("/dev/zero")), "regular file") for name in FILES},
+    "weights in the format of torch.save": (torch_file, "is damaged"),
+    "weights with an endless header": (written(WEIGHTS, b"\xff" * 16), "is damaged"),
+    "weights whose header is a list": (with_header(list), "is damaged"),
+    "weights outside of the file": (first_tensor(data_offsets=[0, 2**62]), "is damaged"),
+    "weights at negative places": (first_tensor(data_offsets=[-8, 0]), "is damaged"),
+    "weights of an unknown type": (first_tensor(dtype="object"), "is damaged"),
+    "weights of an absurd shape": (first_tensor(shape=[2**40, 2**40]), "is damaged"),
+    "weights with a path for a name": (with_header(lambda h: h | {"../../x": h.popitem()[1]}), "SHA-256|damaged"),
     "a class to make": (configured("model", "_target_", "os.system"), "there is no setting model._target_"),
     "an unknown cell": (configured("model", "cell", "__import__('os')"), "model.cell must be one of"),
+    "an unknown encoder": (configured("model", "encoder", "os.system"), "model.encoder must be one of"),
+    "an interpolation": (configured("model", "cell", "${oc.env:HOME}"), "model.cell must be one of"),
+    "an expression for a number": (configured("model", "hidden_size", "2**3"), "model.hidden_size"),
+    "a number below 0": (configured("model", "hidden_size", -8), "model.hidden_size"),
+    "no number": (configured("model", "dropout", float("nan")), "model.dropout"),
+    "a truth value for a number": (configured("model", "hidden_size", True), "model.hidden_size"),
+    "a huge model": (configured("model", "hidden_size", 2**40), "model.hidden_size"),
+    "a huge source": (configured("data", "max_source_length", 10**30), "data.max_source_length"),
+    "an endless search": (configured("search", "beam_size", 10**9), "search.beam_size"),
+    "a length limit without end": (configured("", "length_limit", {"ratio": 1e308, "extra": 1}), "length_limit"),
     "a tokenizer elsewhere": (configured("tokenizer", "type", "../outside"), "tokenizer.type must be one of"),
+    "a tokenizer of another model": (other_tokenizer, "is damaged or of another model"),
     "checksums that are a list": (configured("", "sha256", ["x"]), "must hold the checksums"),
     "another format": (configured("", "format", 10**6), "newer than"),
-    "a huge model": (configured("model", "hidden_size", 2**40), "model.hidden_size"),
     "tags that are no texts": (configured("", "tags", [{"a": 1}]), "tags must be a list of texts"),
 }
 
@@ -173,10 +242,35 @@ def test_a_tampered_model_executes_nothing_and_is_one_line(
     outside.mkdir()
     shutil.copytree(original, folder)
     change(folder, outside)
-    hub.repositories["user/name"] = folder
-    assert message in refused("translate", folder, text=b"a man\n")
-    of_hub = refused("translate", "hf:user/name", text=b"a man\n")
-    assert message in of_hub or "climbing" in kind  # such a link leads nowhere in the folder of the hub
+    assert re.search(message, refused("translate", folder, text=b"a man\n"))
+    assert re.search(message, refused("serve", folder, "--port", "0"))
+    if "a pipe" not in kind and "a device" not in kind:  # a hub has files and links only
+        hub.repositories["user/name"] = folder
+        of_hub = refused("translate", "hf:user/name", text=b"a man\n")
+        assert re.search(message, of_hub) or "climbing" in kind  # such a link leads nowhere in the folder of the hub
+    assert not (outside / "executed").exists()
+
+
+def test_enough_kinds_of_tampering_are_tried() -> None:
+    assert len(TAMPERED) >= 40
+
+
+def test_a_model_reads_no_file_that_its_settings_or_its_directory_name(original: Path, tmp_path: Path) -> None:
+    folder, outside = tmp_path / "model", tmp_path / "outside"
+    outside.mkdir()
+    shutil.copytree(original, folder)
+    (outside / "secret").write_text("secret")
+    for name in ("config.py", "sitecustomize.py", "tokenizer.py", "__init__.py", "pytorch_model.bin"):
+        (folder / name).write_bytes(pickle.dumps(Bomb(outside / "executed")))
+    configured("tokenizer", "model", str(outside / "secret"))(folder, outside)
+    opened: list[str] = []
+    watching = True
+    sys.addaudithook(lambda event, values: opened.append(str(values[0])) if watching and event == "open" else None)
+    translator = Translator.load(folder, device="cpu")
+    watching = False
+    mine = [path for path in opened if path.startswith(str(tmp_path))]
+    assert {Path(path).name for path in mine} <= {CONFIG, WEIGHTS, "tokenizer.json"}
+    assert translator.translate(LINES) == Translator.load(original, device="cpu").translate(LINES)
     assert not (outside / "executed").exists()
 
 
