@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 MEMORY_ERRORS = ("out of memory", "can't allocate memory")  # of a GPU, of a CPU; both are plain RuntimeErrors
+_TIME_TO_PRINT = 3.0  # seconds
 
 
 def fail(message: str, *, quiet: bool = False) -> NoReturn:
-    """Print one line, unless ``quiet``, and exit with code 2."""
-    if not quiet:
+    """Print one line, and exit with code 2.
+
+    Args:
+        quiet: print nothing, because another process of this host prints the line. It gets time to do so, since torchrun
+            terminates all processes of a host when the first of them has failed.
+    """
+    if quiet:
+        time.sleep(_TIME_TO_PRINT)
+    else:
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 

@@ -21,8 +21,9 @@ import hashlib
 import itertools
 import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -36,11 +37,12 @@ from seq2seq.training.launch import Launch, read_launch
 from seq2seq.training.memory import is_out_of_memory
 from seq2seq.training.stopping import Stopped
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 LONGEST_SETUP = timedelta(days=1)  # the others wait while the first process reads and tokenizes the data
 LOST_AFTER = timedelta(minutes=10)  # a process that does not answer for so long during training is lost
 _BUCKET = 2**24  # elements that are summed at once: 64 MiB
+_PATIENCE = 10.0  # seconds to wait for the store after an error
 _FAILED = "failed"  # key of the store: rank, host and message of the first process that failed
 _GROUPS = itertools.count()  # of this process; a sweep makes one for every job
 
@@ -68,18 +70,18 @@ class Processes:
         """Whether this process prints, and reads and writes the run directory."""
         return self.rank == 0
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def from_first(self, make: Callable[[], Result]) -> Result:
         """Call ``make`` on the first process, and return its result on all."""
         return make()
 
-    def in_turn(self, make: Callable[[], T]) -> T:
+    def in_turn(self, make: Callable[[], Result]) -> Result:
         """Call ``make`` on all processes: the first, then the first of each host, then the others.
 
         The later ones find the files that the earlier ones have written.
         """
         return make()
 
-    def gather(self, value: T) -> list[T]:
+    def gather(self, value: Result) -> list[Result]:
         """Return the values of all processes, by rank."""
         return [value]
 
@@ -107,7 +109,7 @@ class Processes:
         """
         return rows[self.rank :: self.size]
 
-    def map_lines(self, work: Callable[..., list[T]], *columns: Sequence[str]) -> list[T]:
+    def map_lines(self, work: Callable[..., list[Result]], *columns: Sequence[str]) -> list[Result]:
         """Let every process do a part of the lines, and return the results of all lines.
 
         Args:
@@ -170,14 +172,14 @@ class Group(Processes):
             self._setup_group = self._group = dist.group.WORLD
             self._update_group = dist.new_group(timeout=LOST_AFTER)
 
-    def from_first(self, make: Callable[[], T]) -> T:
+    def from_first(self, make: Callable[[], Result]) -> Result:
         found = [make() if self.is_first else None]
         with self._reaching():
             dist.broadcast_object_list(found, src=0, group=self._group)
         result: Any = found[0]
         return result
 
-    def in_turn(self, make: Callable[[], T]) -> T:
+    def in_turn(self, make: Callable[[], Result]) -> Result:
         turn = 0 if self.is_first else 1 if self._local_rank == 0 else 2
         results = []
         for each in range(3):
@@ -186,7 +188,7 @@ class Group(Processes):
             self.gather(None)  # wait for all
         return results[0]
 
-    def gather(self, value: T) -> list[T]:
+    def gather(self, value: Result) -> list[Result]:
         found: list[Any] = [None] * self.size
         with self._reaching():
             dist.all_gather_object(found, value, group=self._group)
@@ -258,16 +260,24 @@ class Group(Processes):
 
     def _announce(self, message: str) -> ProcessFailed | None:
         """Store a message, unless there is one of a process that failed earlier; return that one as an exception."""
-        if self._store is None:
+        store = self._store
+        if store is None:
             return None
         written = f"{self.rank}\n{self._host}\n{message}"
-        try:
-            found = self._store.compare_set(_FAILED, "", written).decode()
-        except RuntimeError:  # the host of the store is lost
+        answers: list[str] = []
+
+        def ask() -> None:
+            with suppress(RuntimeError):
+                answers.append(store.compare_set(_FAILED, "", written).decode())
+
+        thread = threading.Thread(target=ask, daemon=True)  # the answer may never come
+        thread.start()
+        thread.join(_PATIENCE)
+        if not answers:  # the host of the store is lost
             return ProcessFailed(message, is_printed=self._local_rank != 0)
-        if found == written:
+        if answers[0] == written:
             return None
-        _, host, earlier = found.split("\n", 2)
+        _, host, earlier = answers[0].split("\n", 2)
         return ProcessFailed(earlier, is_printed=not self.is_first or host == self._host)
 
 
