@@ -22,6 +22,7 @@ import itertools
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -31,7 +32,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
 from seq2seq.training.launch import Launch, read_launch
 from seq2seq.training.memory import is_out_of_memory
@@ -43,6 +43,7 @@ LONGEST_SETUP = timedelta(days=1)  # the others wait while the first process rea
 LOST_AFTER = timedelta(minutes=10)  # a process that does not answer for so long during training is lost
 _BUCKET = 2**24  # elements that are summed at once: 64 MiB
 _PATIENCE = 10.0  # seconds to wait for the store after an error
+_HEAD_START = 0.5  # seconds; the message of the first process is preferred if all processes have the same error
 _FAILED = "failed"  # key of the store: rank, host and message of the first process that failed
 _GROUPS = itertools.count()  # of this process; a sweep makes one for every job
 
@@ -231,6 +232,8 @@ class Group(Processes):
         if isinstance(error, (ProcessFailed, Stopped)):
             return error
         is_expected = isinstance(error, (ValueError, OSError, MemoryError)) or is_out_of_memory(error)
+        if not self.is_first:
+            time.sleep(_HEAD_START)
         message = " ".join(str(error).split()) if is_expected else f"{type(error).__name__}, with a traceback there"
         failed = self._announce(f"process {self.rank} of {self.size} on {self._host}: {message}")
         if failed is not None:
@@ -254,6 +257,8 @@ class Group(Processes):
         try:
             yield
         except RuntimeError as error:  # torch.distributed.DistError, and errors of gloo, which are no DistError
+            if is_out_of_memory(error):
+                raise
             message = "a process has ended without a message, or its host can't be reached; the same command continues the run"
             failed = self._announce(message) or ProcessFailed(message, is_printed=False)
             raise failed from error
@@ -326,6 +331,8 @@ def separate_random_numbers(rank: int) -> None:
 @functools.cache
 def _store() -> dist.Store:
     """Connect to the store of torchrun, once for all groups of this process."""
+    from torch.distributed.rendezvous import rendezvous  # missing if PyTorch was built without torch.distributed
+
     store: dist.Store = next(iter(rendezvous("env://")))[0]
     return store
 

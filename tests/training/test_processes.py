@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,12 +14,13 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from several import Ended, recorded, start, train_together, wait
+from several import Ended, recorded, settings, start, train_together, wait
 from small_runs import EVERYTHING, assert_same_run, config_of, metrics_of, state_of, weights_of
 from torch import Tensor
 
 from seq2seq.config import Config
 from seq2seq.model_dir import settings_of
+from seq2seq.training import processes
 from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.launch import Launch, read_launch
 from seq2seq.training.precision import Precision
@@ -133,6 +137,21 @@ def test_coverage_and_frozen_parts_are_trained_alike(folder: Path) -> None:
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_torchrun_trains_one_model(folder: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "seq2seq"]
+    environment = os.environ | {"HF_DATASETS_CACHE": str(folder / "cache"), "GLOO_SOCKET_IFNAME": "lo"}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    arguments = settings(folder, "run", {"train.max_updates": 4, "train.valid_every": 2})
+    done = subprocess.run(
+        [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith(("update", "trained"))]
+    assert [line.split()[1] for line in lines if "epoch" in line] == ["1", "2", "3", "4"], "each update is printed once"
+    assert lines[-1].startswith("trained for 4 updates; ")
+    assert len(metrics_of(config_of(folder, "run"))) == 6, "four updates and two validations"
+
+
 # ---- exact resume
 
 
@@ -222,6 +241,7 @@ def test_an_error_in_one_process_ends_all_with_one_line(folder: Path, rank: int)
         ({"train.max_updates": -1}, "train.max_updates must be a whole number of at least 1, but is -1"),
         ({"data.train.src": "absent.src"}, "absent.src"),
         ({"data.max_source_length": 1}, "no training pair remains"),
+        ({"train.learning_rate": 1e30}, "the loss and the gradient norm of update 2 must be finite"),
     ],
 )
 def test_an_error_that_all_processes_find_is_printed_once(folder: Path, changes: dict[str, Any], message: str) -> None:
@@ -229,6 +249,7 @@ def test_an_error_that_all_processes_find_is_printed_once(folder: Path, changes:
     assert [each.code for each in ended] == [2, 2]
     (line,) = errors(ended)
     assert message in line
+    assert "process 1 of 2" not in line, "the message is that of a run with one process"
 
 
 class Fixed(Processes):
@@ -303,8 +324,8 @@ def test_random_numbers_differ_between_processes_and_the_first_keeps_its_own() -
 def test_a_process_that_was_started_alone_is_a_group_of_one() -> None:
     assert read_launch({}) == read_launch({"WORLD_SIZE": "4"}) == Launch(rank=0, size=1, local_rank=0)
     assert read_launch({"RANK": "0", "WORLD_SIZE": "1"}) == Launch()
-    with join(torch.device("cpu")) as processes:
-        assert type(processes) is Processes
+    with join(torch.device("cpu")) as alone:
+        assert type(alone) is Processes
         assert not dist.is_initialized()
 
 
@@ -352,6 +373,12 @@ def group(store: dist.Store, rank: int, host: str = "host", local_rank: int | No
     return made
 
 
+@pytest.fixture
+def _no_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_HEAD_START", 0.0)
+
+
+@pytest.mark.usefixtures("_no_head_start")
 def test_the_first_error_is_printed_and_no_other_on_the_same_host() -> None:
     store = dist.HashStore()
     failed = group(store, 1).failure(ValueError("too\nhigh"))
@@ -363,6 +390,7 @@ def test_the_first_error_is_printed_and_no_other_on_the_same_host() -> None:
         assert (str(other), other.is_printed) == (str(failed), True)
 
 
+@pytest.mark.usefixtures("_no_head_start")
 def test_the_first_process_prints_the_error_of_another_host() -> None:
     store = dist.HashStore()
     group(store, 3, "far", 1).failure(OSError("full"))
@@ -375,6 +403,7 @@ def test_the_first_process_prints_the_error_of_another_host() -> None:
     assert printed == {0: True, 1: False, 2: False}
 
 
+@pytest.mark.usefixtures("_no_head_start")
 def test_errors_of_the_first_process_are_those_of_a_run_with_one() -> None:
     for error in (ValueError("x"), OSError("x"), RuntimeError("a bug")):
         assert group(dist.HashStore(), 0).failure(error) is error
