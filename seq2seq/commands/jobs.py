@@ -23,9 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.commands.compose import PRIMARY, VERSION, conf_folder, one_line, register_schema, to_config
-from seq2seq.commands.errors import one_line_errors
+from seq2seq.commands.errors import fail, one_line_errors
 from seq2seq.commands.overrides import for_hydra
 from seq2seq.config import Config
+from seq2seq.training.launch import read_launch
 
 
 def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
@@ -62,7 +63,7 @@ def run_jobs(flags: Mapping[str, str], settings: Sequence[str]) -> None:
     try:
         _run_hydra(partial(_train, overrides=overrides, results=results), [*written, *overrides], settings)
     finally:
-        if sweeps:
+        if sweeps and read_launch().rank == 0:
             for line in ranking(results):
                 print(line, file=sys.stderr)
     if sweeps and any(result.best is None for result in results):
@@ -80,7 +81,7 @@ def _check_jobs(flags: Sequence[str], overrides: Sequence[str], settings: Sequen
     def check(composed: DictConfig) -> None:
         from seq2seq.training.train import check_together
 
-        with one_line_errors("train.batch_tokens"):
+        with one_line_errors("train.batch_tokens", quiet=read_launch().local_rank > 0):
             config = in_sweep(composed, overrides)
             check_together(config)
             if config.run_dir in folders:
@@ -142,18 +143,24 @@ class JobResult(NamedTuple):
 def _train(composed: DictConfig, *, overrides: Sequence[str], results: list[JobResult]) -> float | None:
     """Train one job; return its best validation score, the objective of a sweep, or None if a job of a sweep failed.
 
-    Errors are printed here, because Hydra would print more than one line. They end the process, except in a sweep.
+    Errors are printed here, because Hydra would print more than one line. They end the process, except in a sweep. Of
+    several processes that train together, one prints each message.
     """
+    from seq2seq.training.processes import ProcessFailed
     from seq2seq.training.stopping import Stopped
     from seq2seq.training.train import train
 
-    config = None
+    config, launch = None, read_launch()
     try:
-        with one_line_errors("train.batch_tokens"):
+        with one_line_errors("train.batch_tokens", quiet=launch.local_rank > 0):
             config = in_sweep(composed, overrides)
-            best: float | None = train(config)
+            try:
+                best: float | None = train(config)
+            except ProcessFailed as failed:
+                fail(str(failed), quiet=failed.is_printed)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        if launch.rank == 0:
+            print(stopped, file=sys.stderr)
         sys.exit(stopped.exit_code)
     except SystemExit:
         if config is None or HydraConfig.get().mode is not RunMode.MULTIRUN:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import typer
 
+from seq2seq.commands.errors import fail
+from seq2seq.training.launch import read_launch
+
 
 class Value(Enum):
     """Whether a flag has a value."""
@@ -95,7 +98,11 @@ def _check_value(flag: Flag, name: str, value: str) -> None:
 
 def train(context: typer.Context) -> None:
     """Run ``seq2seq train`` with the command line of Hydra."""
-    flags, settings = split_arguments(context.args)
-    from seq2seq.commands.jobs import run_jobs
+    quiet = read_launch().local_rank > 0
+    try:
+        flags, settings = split_arguments(context.args)
+        from seq2seq.commands.jobs import run_jobs
 
-    run_jobs(flags, settings)
+        run_jobs(flags, settings)
+    except ValueError as error:
+        fail(str(error), quiet=quiet)

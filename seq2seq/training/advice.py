@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from seq2seq.training.state import has_state, new_run_advice
 
 
@@ -13,11 +11,6 @@ def non_finite_advice(run: Path) -> str:
     """Advice when the loss is NaN or infinite."""
     lower = "lower train.learning_rate"
     return f"{new_run_advice(run)}, and {lower}" if has_state(run / "last") else lower
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether memory is missing: a GPU raises torch.OutOfMemoryError, a CPU another RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def pair_too_large(source: int, target: int) -> str:

@@ -10,10 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class Display:
-    """Prints lines and a progress bar to standard error; standard output stays free for results."""
+    """Prints lines and a progress bar to standard error; standard output stays free for results.
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+    Args:
+        quiet: print nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.started, self.first, self.total = 0.0, 0, 0
@@ -25,7 +29,7 @@ class Display:
     def start(self, done: int, total: int) -> None:
         """Start to measure the time left, and show the bar if standard error is a terminal."""
         self.started, self.first, self.total = time.monotonic(), done, total
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.quiet:
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
             self.bar = Progress(*columns, console=self.console)
             self.task = self.bar.add_task("", total=total, completed=done)

@@ -5,9 +5,60 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from seq2seq.files import append, check_readable, lock, sync
+from seq2seq.files import append, check_readable, lock, read_file, sync
+
+
+class RunLog(Protocol):
+    """Keeps the records of a run."""
+
+    @property
+    def size(self) -> int:
+        """Size of all records in bytes."""
+
+    def truncate(self, size: int) -> None:
+        """Keep the first ``size`` bytes."""
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append a record."""
+
+    def sync(self) -> None:
+        """Wait until the records are on the disk."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all records."""
+
+    def close(self) -> None:
+        """End the log."""
+
+    def discard(self) -> None:
+        """End the log of a run that was refused."""
+
+
+class NoLog:
+    """The log of a process that is not the first of its run: it keeps nothing."""
+
+    size = 0
+
+    def truncate(self, size: int) -> None:
+        """Do nothing."""
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Ignore a record."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return nothing."""
+        return []
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def discard(self) -> None:
+        """Do nothing."""
 
 
 class MetricsLog:
@@ -54,6 +105,10 @@ class MetricsLog:
     def size(self) -> int:
         """Size of the file in bytes."""
         return os.fstat(self.file.fileno()).st_size
+
+    def records(self) -> list[dict[str, Any]]:
+        """Read all records."""
+        return [json.loads(line) for line in read_file(self.path).splitlines()]
 
     def close(self) -> None:
         """Close the file, which also unlocks it."""

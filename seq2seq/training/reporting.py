@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 from seq2seq.config import Config
 from seq2seq.data.batching import Batch
-from seq2seq.files import read_file
 from seq2seq.metrics.scores import Score
 from seq2seq.training.display import Display
-from seq2seq.training.metrics_log import MetricsLog
+from seq2seq.training.metrics_log import RunLog
 from seq2seq.training.state import Progress
 from seq2seq.training.tracking import NoTracker, Tracker
 from seq2seq.training.validation import ValidationResult
@@ -22,7 +20,7 @@ from seq2seq.training.validation import ValidationResult
 class Reporter:
     """Prints the progress of a run and writes its records to metrics.jsonl."""
 
-    def __init__(self, config: Config, *, display: Display, log: MetricsLog, tracker: Tracker | None = None) -> None:
+    def __init__(self, config: Config, *, display: Display, log: RunLog, tracker: Tracker | None = None) -> None:
         self.config = config
         self.display = display
         self.log = log
@@ -141,9 +139,7 @@ class Reporter:
 
     def _validations(self, best_update: int) -> list[str]:
         """Return a table of all validations of the run, from metrics.jsonl."""
-        records = [
-            record for record in map(json.loads, read_file(self.log.path).splitlines()) if "valid_loss" in record
-        ]
+        records = [record for record in self.log.records() if "valid_loss" in record]
         names = [key for key in records[0] if key.startswith("valid_") and key != "valid_cut"] if records else []
         lines = (
             ["  ".join([f"{'update':>9}", *(f"{name.removeprefix('valid_'):>10}" for name in names)])]

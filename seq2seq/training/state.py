@@ -22,6 +22,7 @@ from torch import Tensor
 
 from seq2seq.files import make_folder, read_file, write_atomically
 from seq2seq.model_dir import WEIGHTS, current_names
+from seq2seq.training.processes import Processes, separate_random_numbers
 
 STATE = "state.pt"
 _COMMENT = b"sha256:"
@@ -66,20 +67,33 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
-def save_state(folder: Path, progress: Progress, *, parts: Mapping[str, Stateful], data: Mapping[str, str]) -> None:
+def save_state(
+    folder: Path,
+    progress: Progress,
+    *,
+    parts: Mapping[str, Stateful],
+    data: Mapping[str, str],
+    processes: Processes | None = None,
+) -> None:
     """Save everything that the next update depends on.
 
     Args:
         parts: the objects that change with every update, by name.
         data: fingerprints of the training and the validation data; a run does not continue with other data.
+        processes: of the run, one by default. The first one writes the file, with the random numbers of all.
     """
-    content = {
+    processes = processes or Processes()
+    random_states = processes.gather(_random_state())
+    if not processes.is_first:
+        return
+    content: dict[str, Any] = {
         "progress": dataclasses.asdict(progress),
         "parts": {name: part.state_dict() for name, part in parts.items()},
-        "cpu_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+        **random_states[0],
         "data": dict(data),
     }
+    if len(random_states) > 1:
+        content["other_rng"] = random_states[1:]
     buffer = io.BytesIO()
     torch.save(content, buffer)
     make_folder(folder)
@@ -91,15 +105,22 @@ def has_state(folder: Path) -> bool:
     return (folder / STATE).exists()
 
 
-def load_state(folder: Path, *, parts: Mapping[str, Stateful], data: Mapping[str, str]) -> Progress:
+def load_state(
+    folder: Path, *, parts: Mapping[str, Stateful], data: Mapping[str, str], processes: Processes | None = None
+) -> Progress:
     """Restore the parts and the random number generators, and return the progress.
+
+    Args:
+        processes: of the run, one by default. The first one reads the file. A process that the saved run did not have gets
+            random numbers of its own, which depend on those of the first one.
 
     Raises:
         ValueError: the file is damaged or does not fit the parts, or the training or validation data has changed.
     """
     path = folder / STATE
+    processes = processes or Processes()
     try:
-        content = _read(path)
+        content = processes.from_first(lambda: _read(path))
         saved = content["data"]
         if not isinstance(saved, dict):  # older versions saved the fingerprint of the training data only
             saved = {"train": saved}
@@ -118,12 +139,27 @@ def load_state(folder: Path, *, parts: Mapping[str, Stateful], data: Mapping[str
             part.load_state_dict(current_names(state) if name in ("model", "average") else state)
             if isinstance(part, torch.optim.Optimizer):
                 _check_shapes(part)
-        torch.set_rng_state(content["cpu_rng"])
-        if content["cuda_rng"] is not None and torch.cuda.is_initialized():
-            torch.cuda.set_rng_state(content["cuda_rng"])
+        _restore_random_state(content, processes.rank)
     except _DAMAGES as error:
         raise _damaged(path, error) from error
     return progress
+
+
+def _random_state() -> dict[str, Tensor | None]:
+    """Return the states of the random number generators of this process."""
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    return {"cpu_rng": torch.get_rng_state(), "cuda_rng": cuda}
+
+
+def _restore_random_state(content: Mapping[str, Any], rank: int) -> None:
+    """Restore the generators of this process, or seed them if the saved run had fewer processes."""
+    states = [content, *content.get("other_rng", [])]
+    state = states[rank] if rank < len(states) else content
+    torch.set_rng_state(state["cpu_rng"])
+    if state["cuda_rng"] is not None and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda_rng"])
+    if rank >= len(states):
+        separate_random_numbers(rank)
 
 
 def new_run_advice(run: Path) -> str:

@@ -33,6 +33,7 @@ from seq2seq.training.display import Display
 from seq2seq.training.initial import apply_start_settings, find_tokenizers, initial_model
 from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.precision import Precision
+from seq2seq.training.processes import Processes, join
 from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import TEST_TRANSLATIONS, find_run, write_data_report
 from seq2seq.training.schedule import check_coverage, check_schedule
@@ -53,25 +54,38 @@ def train(config: Config) -> float:
         ``metrics.scores.METRICS`` states whether higher is better (``loss``: lower). With coverage, only the validations after
         the start of coverage count. A run that has ended already returns its best score again.
 
+    If several processes call it, started by torchrun, they train one model together; the first one prints, and reads and
+    writes the run directory.
+
     Raises:
         ValueError: unusable settings or data, a run directory that cannot be continued, or a non-finite loss.
         Stopped: SIGINT or SIGTERM; the state is saved.
+        ProcessFailed: another process has failed or cannot be reached.
     """
-    config = with_saved_defaults(checked(config))
-    check_together(config)
+    config = checked(config)
     device = find_device(config.train.device)
+    with join(device) as processes:
+        return _train_together(config, device, processes)
+
+
+def _train_together(config: Config, device: torch.device, processes: Processes) -> float:
+    """Train in the processes of the run; see ``train``."""
+    sections = ("model", "tokenizer", "loss", "train", "search")
+    processes.check_same({f"the settings of {name}": getattr(config, name) for name in sections})
+    config = processes.from_first(lambda: with_saved_defaults(config))
+    check_together(config)
     precision = Precision(config.train.precision, device)
     set_threads(config.train.threads, name="train.threads")
-    display = Display()
-    run = find_run(config)
-    continues = has_state(run / "last")
+    display = Display(quiet=not processes.is_first)
+    run = processes.from_first(lambda: find_run(config))
+    continues = processes.from_first(lambda: has_state(run / "last"))
     if continues:
         display.print(f"continuing {run}")
 
     valid = corpus.read_split(config.data, "valid")
     test = corpus.read_split(config.data, "test") if corpus.has_split(config.data, "test") else []
-    tokenizers = find_tokenizers(config, run)
-    rows, report = read_rows(config, tokenizers)
+    tokenizers = processes.from_first(lambda: find_tokenizers(config, run))
+    rows, report = processes.in_turn(lambda: read_rows(config, tokenizers))
     for line in [*report.lines(), *corpus_lines(config, rows)]:
         display.print(line)
     _report_cut_sources(valid, tokenizers, config, display)
@@ -91,14 +105,17 @@ def train(config: Config) -> float:
         rows=rows,
         valid=valid,
         display=display,
+        processes=processes,
     )
     with closing(trainer.metrics_log), closing(trainer.tracker):
-        model_dir.save_settings(run / "last", settings, tokenizers)
-        write_data_report(run, report)
+        if processes.is_first:
+            model_dir.save_settings(run / "last", settings, tokenizers)
+            write_data_report(run, report)
         _report_model(model, config, display)
         best = trainer.run_updates()
         if test:
-            _score_test(test, run=run, device=device, metric=config.train.metric, reporter=trainer.reporter)
+            metric, reporter = config.train.metric, trainer.reporter
+            processes.from_first(lambda: _score_test(test, run=run, device=device, metric=metric, reporter=reporter))
     return best
 
 

@@ -16,7 +16,8 @@
         after SIGINT or SIGTERM: save the state and stop
     save the state, report the best validation score
 
-The loss is summed over the target tokens of all batches of an update and divided by their number.
+The loss is summed over the target tokens of all batches of an update and divided by their number. If several processes
+train together, each computes a part of every batch and of the validation; see ``seq2seq.training.processes``.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.training.advice import non_finite_advice
 from seq2seq.training.coverage_phase import CoveragePhase, planned_start
 from seq2seq.training.display import Display
+from seq2seq.training.metrics_log import NoLog
 from seq2seq.training.precision import Precision
+from seq2seq.training.processes import Processes, separate_random_numbers
 from seq2seq.training.profile import peak_memory
 from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import find_changes, find_run, open_log, write_config
@@ -57,10 +60,11 @@ class Trainer:
         run: the run directory. A state saved there is restored.
         rows: the training pairs.
         valid: the validation pairs.
+        processes: that train the model together, one by default.
 
     Raises:
-        ValueError: another process trains in the run directory, the saved state does not fit the settings or the data,
-            or the run directory cannot be written.
+        ValueError: another run trains in the run directory, the saved state does not fit the settings or the data, the
+            run directory cannot be written, or the processes have different data.
     """
 
     def __init__(
@@ -74,24 +78,29 @@ class Trainer:
         rows: Rows,
         valid: Sequence[Pair],
         display: Display,
+        processes: Processes | None = None,
     ) -> None:
         self.config = config
+        self.processes = processes or Processes()
         self.run = run
         self.model = model
         self.rows = rows
-        self.updater = Updater(config, model=model, precision=precision, rows=rows)
+        self.updater = Updater(config, model=model, precision=precision, rows=rows, processes=self.processes)
         self.parts = self.updater.parts()
         valid_fingerprint = hashlib.sha256(repr(list(map(tuple, valid))).encode()).hexdigest()
         self.data = {"train": rows.fingerprint, "valid": valid_fingerprint}
         self.progress = Progress(covered_from=planned_start(config.loss))
         self.pending: PendingUpdate | None = None
-        self.metrics_log = open_log(run)  # locks the run; nothing else of it is written before this
+        # locks the run; nothing else of it is written before this
+        self.metrics_log = open_log(run) if self.processes.is_first else NoLog()
         try:
+            self.processes.check_same({"the training data": rows.fingerprint, "the validation data": valid_fingerprint})
             self._restore(display)
         except BaseException:
             self.metrics_log.discard()
             raise
-        self.tracker = make_tracker(config.train.track, run, self.progress.update)
+        tracker = config.train.track if self.processes.is_first else "none"
+        self.tracker = make_tracker(tracker, run, self.progress.update)
         self.updater.progress = self.progress
         self.reporter = Reporter(config, display=display, log=self.metrics_log, tracker=self.tracker)
         coverage_parameters = [p for p in model.decoder.coverage_parameters() if p.requires_grad]  # not frozen
@@ -104,6 +113,7 @@ class Trainer:
             tokenizers=tokenizers,
             pairs=valid,
             length_limit=rows.length_limit,
+            processes=self.processes,
         )
         self.saved_update = self.progress.update
         self.gradient_norm = math.nan  # of the last checked update
@@ -116,10 +126,13 @@ class Trainer:
         Raises:
             ValueError: the state does not fit the settings or the data, or the run directory cannot be written.
         """
-        find_run(self.config)
-        changes = find_changes(self.run, self.config)
-        if has_state(self.run / "last"):
-            self.progress = load_state(self.run / "last", parts=self.parts, data=self.data)
+        processes, last = self.processes, self.run / "last"
+        processes.from_first(lambda: find_run(self.config))
+        changes = processes.from_first(lambda: find_changes(self.run, self.config))
+        separate_random_numbers(processes.rank)
+        if processes.from_first(lambda: has_state(last)):
+            self.progress = load_state(last, parts=self.parts, data=self.data, processes=processes)
+        processes.copy_from_first(self.parts)
         self.metrics_log.truncate(self.progress.metrics_size)
         if changes:
             for change in changes:
@@ -127,7 +140,7 @@ class Trainer:
             values = {change.key: {"before": change.before, "now": change.now} for change in changes}
             self.metrics_log.write({"update": self.progress.update, "changed": values})
             self._save()  # the record is part of the saved state before config.yaml holds the new settings
-        write_config(self.run, self.config)
+        processes.from_first(lambda: write_config(self.run, self.config))
 
     def run_updates(self) -> float:
         """Train until a limit is reached, train.patience is used up, or a signal arrives.
@@ -141,6 +154,7 @@ class Trainer:
         """
         progress, reporter, profile = self.progress, self.reporter, self.updater.profile
         reporter.start(progress)
+        self.processes.start_updates()
         self._try_largest_batch()
         if profile:
             self.model.part_ended = profile.part_ended
@@ -154,6 +168,7 @@ class Trainer:
                 if profile and profile.updates:
                     for line in profile.lines():
                         reporter.display.print(line)
+        self.processes.end_updates()
         if self.coverage.is_pending():
             reporter.coverage_never_started(progress.covered_from)
         reporter.end(progress, self.run)
@@ -172,11 +187,12 @@ class Trainer:
             if progress.update % config.valid_every == 0:
                 self._validate()
                 self._save()
-            if signals:
+            (number,) = self.processes.highest([*signals, 0][:1])  # any process may have been sent a signal
+            if number:
                 self._save()
                 raise Stopped(
-                    signals[0],
-                    f"{signal.Signals(signals[0]).name}: stopped after update {progress.update:,}, everything is saved "
+                    number,
+                    f"{signal.Signals(number).name}: stopped after update {progress.update:,}, everything is saved "
                     f"in {self.run}; the same command continues the run",
                 )
         if not self._has_reached_limit():
@@ -283,6 +299,7 @@ class Trainer:
     def _validate(self) -> None:
         """Validate, save the model if it is the best so far, and report the scores."""
         self._check_pending()
+        self.processes.copy_from_first(self.parts)  # on different processors, the weights differ by rounding
         result = self.validator.score()
         is_best = self.validator.record(result)
         self.reporter.validation(self.progress.update, result, is_best=is_best)
@@ -292,5 +309,5 @@ class Trainer:
         self._check_pending()
         self.metrics_log.sync()  # the saved state refers to these records
         self.progress.metrics_size = self.metrics_log.size
-        save_state(self.run / "last", self.progress, parts=self.parts, data=self.data)
+        save_state(self.run / "last", self.progress, parts=self.parts, data=self.data, processes=self.processes)
         self.saved_update = self.progress.update

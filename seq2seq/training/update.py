@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, cast
 
@@ -17,9 +17,11 @@ from seq2seq.data.batching import Batch
 from seq2seq.data.rows import Rows
 from seq2seq.loss import Loss
 from seq2seq.model import Seq2Seq
-from seq2seq.training.advice import is_out_of_memory, pair_too_large
+from seq2seq.training.advice import pair_too_large
+from seq2seq.training.memory import is_out_of_memory
 from seq2seq.training.optimizer import make_average, make_optimizer
 from seq2seq.training.precision import Precision
+from seq2seq.training.processes import Processes
 from seq2seq.training.profile import Profile
 from seq2seq.training.state import Progress, Stateful
 
@@ -30,7 +32,7 @@ class PendingUpdate(NamedTuple):
     """An update whose loss has not been checked yet; on a GPU it may not be computed yet."""
 
     number: int
-    group: list[np.ndarray]  # row numbers of each batch
+    group: list[np.ndarray]  # row numbers of each batch, of all processes
     tokens: int  # target tokens of the group
     values: Tensor  # (3,) on the CPU: sum of NLL, sum of the coverage loss, gradient norm
     copied: torch.cuda.Event | None  # end of the copy of ``values`` from a GPU
@@ -49,12 +51,21 @@ class Updater:
     Args:
         rows: the training pairs.
         progress: of the run; holds the size above which batches are split, because they did not fit into memory.
+        processes: of the run, one by default. Each of them computes a part of every batch.
     """
 
     def __init__(
-        self, config: Config, *, model: Seq2Seq, precision: Precision, rows: Rows, progress: Progress | None = None
+        self,
+        config: Config,
+        *,
+        model: Seq2Seq,
+        precision: Precision,
+        rows: Rows,
+        progress: Progress | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.config = config
+        self.processes = processes or Processes()
         self.progress = progress or Progress()
         self.model = model
         self.precision = precision
@@ -63,6 +74,7 @@ class Updater:
         self.average = make_average(config.train, model)
         self.eval_model = cast(Seq2Seq, self.average.module) if self.average else model  # validated and saved
         self.profile = Profile(model.device) if config.train.profile else None
+        self._misfit: tuple[int, int] | None = None  # sentences and positions of a batch that did not fit into memory
 
     def parts(self) -> dict[str, Stateful]:
         """Return the objects that an update changes, by name."""
@@ -82,20 +94,21 @@ class Updater:
             rows: row numbers of the batch.
 
         Returns:
-            The batch, or the largest part of it that fits.
+            The part of the batch that this process computes, or the largest part of that which fits on all processes.
 
         Raises:
             ValueError: even one pair does not fit.
         """
         self.model.train()
         devices = [self.model.device] if self.model.device.type == "cuda" else []
+        share = self.processes.share(rows)
         while True:
-            part = self.rows.largest(self.rows.split(rows, self.progress.most_positions))
+            part = self.rows.largest(self.rows.split(share if len(share) else rows, self.progress.most_positions))
             batch = self.rows.batch(part)
-            with torch.random.fork_rng(devices), self._splitting(part) as fits:
+            with torch.random.fork_rng(devices), self._splitting(part):
                 self._loss(batch.to(self.model.device), coverage_weight=1.0).total.backward()
             self.optimizer.zero_grad(set_to_none=True)
-            if fits():
+            if self._all_fit():
                 return batch
 
     def update(
@@ -113,28 +126,29 @@ class Updater:
         if self.profile:
             self.profile.start()
         tokens = sum(int(self.rows.tgt_lengths[rows].sum()) for rows in group)
-        losses = None
-        while losses is None:
-            parts = [part for rows in group for part in self.rows.split(rows, self.progress.most_positions)]
-            losses = self._accumulate(parts, tokens=tokens, coverage_weight=coverage_weight)
+        shares = [share for share in map(self.processes.share, group) if len(share)]
+        sums = None
+        while sums is None:
+            parts = [part for share in shares for part in self.rows.split(share, self.progress.most_positions)]
+            sums = self._add_up(self._accumulate(parts, tokens=tokens, coverage_weight=coverage_weight))
         norm = self._step()
         self._end_part("optimizer")
-        values, copied = self._copy_to_cpu(losses, norm)
+        values, copied = self._copy_to_cpu(torch.cat((sums, norm.to(sums).unsqueeze(0))))
         return PendingUpdate(number, group, tokens, values, copied)
 
     def _loss(self, batch: Batch, *, coverage_weight: float) -> Loss:
         with self.precision.autocast():
             return self.model(batch, smoothing=self.config.loss.label_smoothing, coverage_weight=coverage_weight)
 
-    def _accumulate(self, parts: Sequence[np.ndarray], *, tokens: int, coverage_weight: float) -> list[Loss] | None:
+    def _accumulate(self, parts: Sequence[np.ndarray], *, tokens: int, coverage_weight: float) -> list[Loss]:
         """Compute the gradient of the loss per target token, summed over batches or parts of them.
 
         Args:
             parts: row numbers of each.
-            tokens: target tokens of all.
+            tokens: target tokens of all, those of other processes included.
 
         Returns:
-            The loss of each; None if one does not fit into memory, so that it must be split first.
+            The loss of each. If one does not fit into memory, ``_misfit`` is set and the rest is left out.
 
         Raises:
             ValueError: one pair does not fit.
@@ -144,30 +158,65 @@ class Updater:
         for part in parts:
             batch = self.rows.batch(part).to(self.model.device)
             self._end_part("data")
-            with self._splitting(part) as fits:
+            with self._splitting(part):
                 loss = self._loss(batch, coverage_weight=coverage_weight)
                 self._end_part("output layer")
                 self.precision.scaler.scale(loss.total / tokens).backward()
                 self._end_part("encoder")
                 losses.append(loss)
-            if not fits():
-                return None
+            if self._misfit:
+                break
         return losses
 
-    @contextmanager
-    def _splitting(self, rows: np.ndarray) -> Iterator[Callable[[], bool]]:
-        """Lower the size above which batches are split to half of this one, if it does not fit into memory.
+    def _add_up(self, losses: Sequence[Loss]) -> Tensor | None:
+        """Add the gradients and the losses of all processes.
+
+        A parameter without gradient on all processes stays without one, so that the optimizer does not change it.
 
         Returns:
-            A function that tells afterwards whether it fitted.
+            The sums of NLL and of the coverage loss (2,); None if a batch of a process does not fit into memory.
+        """
+        parameters = list(self.model.parameters())
+        if not self._all_fit():
+            return None
+        sums = _sums(losses, self.model.device)
+        has_gradient = self.processes.highest([p.grad is not None for p in parameters])
+        trained = [parameter for parameter, has in zip(parameters, has_gradient, strict=True) if has]
+        for parameter in trained:
+            if parameter.grad is None:  # this process has no row of the batches
+                parameter.grad = torch.zeros_like(parameter)
+        self.processes.add_up([*(p.grad for p in trained if p.grad is not None), sums])
+        return sums
+
+    def _all_fit(self) -> bool:
+        """Return whether the batches of all processes fitted into memory; if not, split such batches from now on."""
+        if not any(self.processes.highest([self._misfit is not None])):
+            return True
+        misfits = [misfit for misfit in self.processes.gather(self._misfit) if misfit]
+        sentences, positions = min(misfits, key=lambda misfit: misfit[1])
+        self._misfit = None
+        self.progress.most_positions = positions // 2
+        log.warning(
+            "a batch of %d sentences with %d positions does not fit into memory; from now on such batches are split, "
+            "with the same gradient; train.batch_tokens=%d can be lowered, with a higher train.accumulate",
+            sentences,
+            positions,
+            self.config.train.batch_tokens,
+        )
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return False
+
+    @contextmanager
+    def _splitting(self, rows: np.ndarray) -> Iterator[None]:
+        """Note a batch that does not fit into memory in ``_misfit``; ``_all_fit`` then lowers the size of batches.
 
         Raises:
             ValueError: it does not fit and has one pair.
         """
-        fits = True
         try:
             with self.precision.tf32():
-                yield lambda: fits
+                yield
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -175,18 +224,7 @@ class Updater:
                 raise ValueError(
                     pair_too_large(self.rows.src_lengths[rows[0]], self.rows.tgt_lengths[rows[0]])
                 ) from error
-            fits = False
-        if not fits:
-            self.progress.most_positions = self.rows.positions(rows) // 2
-            log.warning(
-                "a batch of %d sentences with %d positions does not fit into memory; from now on such batches are split, "
-                "with the same gradient; train.batch_tokens=%d can be lowered, with a higher train.accumulate",
-                len(rows),
-                self.rows.positions(rows),
-                self.config.train.batch_tokens,
-            )
-            if self.model.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self._misfit = len(rows), self.rows.positions(rows)
 
     def _step(self) -> Tensor:
         """Clip the gradient, step the optimizer and update the average; return the gradient norm before clipping."""
@@ -199,11 +237,9 @@ class Updater:
             self.average.update_parameters(self.model)
         return norm
 
-    def _copy_to_cpu(self, losses: Sequence[Loss], norm: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    def _copy_to_cpu(self, values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
         """Start to copy the sums of the losses and the gradient norm to the CPU; see ``PendingUpdate``."""
-        nll = torch.stack([loss.nll for loss in losses]).sum()
-        coverage = torch.stack([loss.coverage for loss in losses]).sum()
-        values = torch.stack((nll, coverage, norm.to(nll))).to("cpu", non_blocking=True)
+        values = values.to("cpu", non_blocking=True)
         if self.model.device.type != "cuda":
             return values, None
         copied = torch.cuda.Event()
@@ -213,3 +249,12 @@ class Updater:
     def _end_part(self, part: str) -> None:
         if self.profile:
             self.profile.end(part)
+
+
+def _sums(losses: Sequence[Loss], device: torch.device) -> Tensor:
+    """Return the sums of NLL and of the coverage loss (2,)."""
+    if not losses:
+        return torch.zeros(2, device=device)
+    return torch.stack(
+        (torch.stack([loss.nll for loss in losses]).sum(), torch.stack([loss.coverage for loss in losses]).sum())
+    )

@@ -17,6 +17,7 @@ from seq2seq.metrics.scores import Score
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
 from seq2seq.training.advice import non_finite_advice
+from seq2seq.training.processes import Processes
 from seq2seq.training.state import Progress
 from seq2seq.translator import Translator
 
@@ -43,9 +44,20 @@ class ValidationResult(NamedTuple):
         return [self.bleu, self.chrf, *([self.chosen[1]] if self.chosen else [])]
 
 
-def mean_loss(translator: Translator, sources: Sequence[str], references: Sequence[str]) -> float:
-    """Return the mean negative log-probability of a piece of the references, in nats."""
-    token_log_probs = [x for line in translator.score(sources, references) for x in line]
+def mean_loss(
+    translator: Translator, sources: Sequence[str], references: Sequence[str], processes: Processes | None = None
+) -> float:
+    """Return the mean negative log-probability of a piece of the references, in nats.
+
+    Args:
+        processes: each of them scores a part of the lines; one by default.
+    """
+
+    def score(sources: Sequence[str], references: Sequence[str], *, first_line: int) -> list[list[float]]:
+        return translator.score(sources, references)
+
+    processes = processes or Processes()
+    token_log_probs = [x for line in processes.map_lines(score, sources, references) for x in line]
     return -sum(token_log_probs) / len(token_log_probs)
 
 
@@ -67,6 +79,7 @@ class Validator:
         progress: of the run; ``record`` changes its best score, patience and plateaus.
         pairs: the validation pairs.
         length_limit: the learned limit of the length of a translation; it is saved with the model.
+        processes: of the run, one by default. Each of them translates a part of the lines.
     """
 
     def __init__(
@@ -79,8 +92,10 @@ class Validator:
         tokenizers: Tokenizers,
         pairs: Sequence[Pair],
         length_limit: LengthLimit | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.config = config
+        self.processes = processes or Processes()
         self.model = model
         self.run = run
         self.progress = progress
@@ -94,19 +109,24 @@ class Validator:
         Raises:
             ValueError: the loss is not finite.
         """
-        loss = mean_loss(self.translator, self.sources, self.references)
+        loss = mean_loss(self.translator, self.sources, self.references, self.processes)
         if not math.isfinite(loss):
             raise ValueError(
                 f"the validation loss after update {self.progress.update} must be finite, but is {loss}; "
                 f"{non_finite_advice(self.run)}"
             )
         self.translator.notices = Notices()
-        hypotheses = self.translator.translate(self.sources)
+        hypotheses = self.processes.map_lines(self.translator.translate, self.sources)
+        cut = sum(self.processes.gather(self.translator.notices.cut))
+        return self.processes.from_first(lambda: self._result(hypotheses, loss, cut))
+
+    def _result(self, hypotheses: Sequence[str], loss: float, cut: int) -> ValidationResult:
+        """Score the translations."""
         metric = self.config.train.metric
         bleu, chrf, *chosen = score_translations(hypotheses, self.sources, self.references, metric=metric)
         samples = tuple(zip(hypotheses[:_SAMPLES], self.references, strict=False))
         named = (metric, chosen[0]) if chosen else None
-        return ValidationResult(bleu, chrf, loss, named, self.translator.notices.cut, samples)
+        return ValidationResult(bleu, chrf, loss, named, cut, samples)
 
     def is_better(self, result: ValidationResult) -> bool:
         """Return whether the result is better than the best so far in train.metric; the lower loss breaks ties.
@@ -133,7 +153,8 @@ class Validator:
         if better:
             progress.best, progress.best_loss = result.values()[self.config.train.metric], result.loss
             progress.best_update, progress.without_gain = progress.update, 0
-            self._save_model()
+            if self.processes.is_first:
+                self._save_model()
         else:
             progress.without_gain += 1
             progress.plateaus += 1

@@ -786,7 +786,7 @@ def test_the_rate_of_every_update_is_that_of_the_schedule(
 
     monkeypatch.setattr(torch.optim.Adam, "step", step)
     # no validation improves on the first, in the loss neither
-    monkeypatch.setattr(Translator, "translate", lambda self, lines: ["x"] * len(lines))
+    monkeypatch.setattr(Translator, "translate", lambda self, lines, **options: ["x"] * len(lines))
     monkeypatch.setattr(Translator, "score", lambda self, src, tgt: [[-1.0]])
     config = config_of(folder, train__schedule=schedule, train__warmup=2, train__valid_every=2, train__max_updates=7)
     train(config)
@@ -844,7 +844,7 @@ def test_valid_lines_caps_the_validation(
     translated: list[list[str]] = []
     original = Translator.translate
 
-    def translate(self: Translator, given: list[str]) -> list[str]:
+    def translate(self: Translator, given: list[str], **options: int) -> list[str]:
         translated.append(given)
         return original(self, given)
 

@@ -102,7 +102,7 @@ class FixedTranslations:
     def score(self, sources: list[str], references: list[str]) -> list[list[float]]:
         return [[-1.0, -2.0] for _ in sources]
 
-    def translate(self, sources: list[str]) -> list[str]:
+    def translate(self, sources: list[str], *, first_line: int) -> list[str]:
         return self.lines
 
 
@@ -138,7 +138,7 @@ def test_the_translations_that_are_cut_are_counted_anew_in_each_validation(
 ) -> None:
     validator = make_validator(tmp_path, "bleu", Progress())
 
-    def translate(lines: Any) -> list[str]:
+    def translate(lines: Any, *, first_line: int) -> list[str]:
         validator.translator.notices.cut += 2
         return ["x"]
 
