@@ -133,10 +133,10 @@ def check_together(config: Config) -> None:
 def read_rows(config: Config, tokenizers: Tokenizers) -> tuple[Rows, Report]:
     """Read and tokenize the training pairs; return them with the report on them."""
     copies, segments = config.model.copy != "none", reads_sentences(config.model)
-    processes = torch.get_num_threads()
+    threads = torch.get_num_threads()
     power = config.tokenizer.nbest_power
     sampling = Sampling(config.tokenizer.dropout, config.tokenizer.nbest, 0.1 if power is None else power)
-    dataset, report = training_set(config.data, *tokenizers, copies=copies, segments=segments, processes=processes)
+    dataset, report = training_set(config.data, *tokenizers, copies=copies, segments=segments, processes=threads)
 
     def sample(epoch: int) -> Dataset:
         """Tokenize the training pairs with the subword sampling of an epoch."""
@@ -148,7 +148,7 @@ def read_rows(config: Config, tokenizers: Tokenizers) -> tuple[Rows, Report]:
             sampling=sampling,
             seed=config.train.seed,
             epoch=epoch,
-            processes=processes,
+            processes=threads,
         )
 
     rows = Rows(
