@@ -42,7 +42,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.layers.attention import MASKED
-from seq2seq.layers.fast.cells import FastCell, tanh_slope
+from seq2seq.layers.fast.cells import FastCell
 from seq2seq.layers.fast.stack import LayerTensors, LayerWeights, StackBackward, StackForward
 
 
@@ -117,16 +117,17 @@ class FastUnroll(torch.autograd.Function):
         stack = StackForward(options.cell, options.residual, layers, gates=gates, hidden=hidden, context=context)
         log_weights, coverage = gates.new_empty(T, B, S), gates.new_zeros(T + 1, *fertility.shape)
         buffer = torch.empty_like(keys) if options.additive else keys
+        padding, query_product = ~mask, _query_product(options, weights)
         for t in range(T):
-            query = _query(options, weights, stack.step(t))
+            query = _query(query_product, stack.step(t))
             energies = _energies(options, weights, query, keys, coverage[t], buffer)
-            torch.log_softmax(energies.masked_fill_(~mask, MASKED), dim=1, out=log_weights[t])
-            attended = log_weights[t].masked_fill_(~mask, MASKED).exp()
+            torch.log_softmax(energies.masked_fill_(padding, MASKED), dim=1, out=log_weights[t])
+            attended = log_weights[t].masked_fill_(padding, MASKED).exp()
             stack.contexts[t + 1] = torch.bmm(attended.unsqueeze(1), values).squeeze(
                 1
             )  # bmm with out= is slow for this slice
             if weights.coverage is not None:
-                coverage[t + 1] = coverage[t] + attended / fertility
+                torch.addcdiv(coverage[t], attended, fertility, out=coverage[t + 1])
         ctx.options, ctx.num_layers = options, len(layers)
         saved = _Saved(values, keys, mask, fertility, stack.outputs, log_weights, coverage)
         ctx.save_for_backward(*saved, *chain.from_iterable(stack.layers), *flat)
@@ -136,11 +137,13 @@ class FastUnroll(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         tensors, count = ctx.saved_tensors, len(_Saved._fields)
         end = count + ctx.num_layers * len(LayerTensors._fields)
+        saved = _Saved(*tensors[:count])
         layers = [LayerTensors(*part) for part in _parts(tensors[count:end], len(LayerTensors._fields))]
         weights, layer_weights = _unflatten(tensors[end:])
         stack = StackBackward(ctx.options.cell, ctx.options.residual, layer_weights, layers)
         d_outputs, d_contexts, d_log_weights = (gradient.transpose(0, 1) for gradient in outer)
-        unroll = _Backward(ctx.options, weights, _Saved(*tensors[:count]))
+        unroll = _Backward(ctx.options, weights, saved)
+        d_log_weights = d_log_weights.masked_fill(~saved.mask, 0.0)
         for t in reversed(range(len(d_outputs))):
             unroll.weights_backward(t, d_contexts[t], d_log_weights[t])
             unroll.energies_backward(t)
@@ -157,14 +160,20 @@ class _Backward:
         self.options, self.weights, self.saved = options, weights, saved
         steps, batch, _ = saved.log_weights.shape
         self.attended = saved.log_weights.exp()
-        self.queries = _query(options, weights, saved.outputs)
+        self.queries = _query(_query_product(options, weights), saved.outputs)
         self.d_contexts = saved.values.new_empty(steps, batch, saved.values.shape[2])
         self.d_energies = torch.empty_like(saved.log_weights)
-        self.d_queries = saved.keys.new_empty(steps, batch, saved.keys.shape[2])
+        self.query_products = saved.keys.new_empty(steps, batch, saved.keys.shape[2])  # the sums in dq_t, without v
         self.d_keys, self.d_fertility = torch.zeros_like(saved.keys), torch.zeros_like(saved.fertility)
         self.d_energy = None if weights.energy is None else torch.zeros_like(weights.energy)
         self.d_coverage_weight = None if weights.coverage is None else torch.zeros_like(weights.coverage)
         self.buffer = torch.empty_like(saved.keys) if options.additive else saved.keys
+        # products of weights that every step uses
+        self.one = saved.keys.new_ones(1)
+        factor = self.one if weights.energy is None else weights.energy
+        self.query_factor = (factor * options.scale).unsqueeze(1)  # (A, 1) or (1, 1)
+        self.d_output_product = None if weights.query is None else self.query_factor * weights.query
+        self.d_coverage_product = None if weights.coverage is None else factor * weights.coverage
         # gradients that step t+1 passes to step t
         self.d_context, self.d_coverage = torch.zeros_like(self.d_contexts[0]), torch.zeros_like(saved.fertility)
 
@@ -174,49 +183,45 @@ class _Backward:
         torch.add(self.d_context, d_context, out=self.d_contexts[t])
         d_attended = torch.bmm(saved.values, self.d_contexts[t].unsqueeze(2)).squeeze(2)
         if self.weights.coverage is not None:
-            d_attended += self.d_coverage / saved.fertility
-            self.d_fertility -= self.d_coverage * attended / saved.fertility.square()
-        d_log = torch.addcmul(d_log_weights, d_attended, attended).masked_fill_(~saved.mask, 0.0)
+            d_attended.addcdiv_(self.d_coverage, saved.fertility)
+            self.d_fertility.addcmul_(self.d_coverage, attended, value=-1)  # divided by f^2 at the end
+        d_log = torch.addcmul(d_log_weights, d_attended, attended)  # 0 at padding
         torch.addcmul(d_log, attended, d_log.sum(dim=1, keepdim=True), value=-1, out=self.d_energies[t])
 
     def energies_backward(self, t: int) -> None:
-        """Compute the gradients of query, coverage and parameters from that of the energies; additive: also of the keys."""
-        d_energies, coverage = self.d_energies[t], self.saved.coverage[t]
+        """Compute the gradients of query and coverage from that of the energies; additive: also of keys and parameters."""
+        d_energies = self.d_energies[t]
         if self.options.additive:
             self._additive_backward(t)
             return
-        torch.bmm(d_energies.unsqueeze(1), self.saved.keys, out=self.d_queries[t].unsqueeze(1))
-        if self.weights.coverage is not None:
-            assert self.d_coverage_weight is not None
-            self.d_coverage_weight += (d_energies * coverage).sum()
-            self.d_coverage = self.d_coverage + d_energies * self.weights.coverage
+        torch.bmm(d_energies.unsqueeze(1), self.saved.keys, out=self.query_products[t].unsqueeze(1))
+        if self.d_coverage_product is not None:
+            self.d_coverage = torch.addcmul(self.d_coverage, d_energies, self.d_coverage_product)
 
     def _additive_backward(self, t: int) -> None:
-        weights, d_energies, coverage = self.weights, self.d_energies[t], self.saved.coverage[t]
-        assert weights.energy is not None
+        d_energies, coverage = self.d_energies[t], self.saved.coverage[t]
         assert self.d_energy is not None
-        compared = _compare(weights, self.queries[t], self.saved.keys, coverage, self.buffer)
+        compared = _compare(self.weights, self.queries[t], self.saved.keys, coverage, self.buffer)
         self.d_energy.addmv_(compared.T, d_energies.flatten())
-        slopes = tanh_slope(self.buffer, out=self.buffer)  # d_keys is multiplied by v at the end
-        self.d_keys.addcmul_(d_energies.unsqueeze(2), slopes)
-        if weights.coverage is None:
-            torch.bmm(d_energies.unsqueeze(1), slopes, out=self.d_queries[t].unsqueeze(1))
-            self.d_queries[t].mul_(weights.energy)
+        slopes = torch.addcmul(self.one, self.buffer, self.buffer, value=-1, out=self.buffer)  # 1 - tanh^2
+        self.d_keys.addcmul_(d_energies.unsqueeze(2), slopes)  # multiplied by v at the end
+        if self.d_coverage_weight is None or self.d_coverage_product is None:
+            torch.bmm(d_energies.unsqueeze(1), slopes, out=self.query_products[t].unsqueeze(1))
             return
-        assert self.d_coverage_weight is not None
         two = torch.bmm(torch.stack((d_energies, d_energies * coverage), dim=1), slopes)
-        torch.mul(two[:, 0], weights.energy, out=self.d_queries[t])
-        self.d_coverage_weight += two[:, 1].sum(dim=0)
-        self.d_coverage = self.d_coverage + d_energies * (slopes @ (weights.energy * weights.coverage))
+        self.query_products[t] = two[:, 0]
+        self.d_coverage_weight += two[:, 1].sum(dim=0)  # multiplied by v at the end
+        self.d_coverage = torch.addcmul(self.d_coverage, d_energies, slopes @ self.d_coverage_product)
 
     def output_backward(self, t: int, d_output: Tensor) -> Tensor:
         """Compute the gradient of the output of the last layer (B, H) from ``d_output``, its part from outside, and the query."""
-        d_query = self.d_queries[t].mul_(self.options.scale)
-        return d_output + (d_query if self.weights.query is None else d_query @ self.weights.query)
+        if self.d_output_product is None:
+            return torch.add(d_output, self.query_products[t], alpha=self.options.scale)
+        return torch.addmm(d_output, self.query_products[t], self.d_output_product)
 
     def gradients(self) -> tuple[tuple[Tensor | None, ...], AttentionWeights]:
         """Compute the sums over all steps; return the gradients of values, keys, mask and fertility, and of the weights."""
-        weights, d_keys, d_query = self.weights, self.d_keys, None
+        weights, saved, d_keys, d_query = self.weights, self.saved, self.d_keys, None
         if self.options.additive:
             assert weights.energy is not None
             d_keys.mul_(weights.energy)
@@ -224,11 +229,13 @@ class _Backward:
                 self.d_coverage_weight.mul_(weights.energy)
         else:
             d_keys = torch.bmm(self.d_energies.permute(1, 2, 0), self.queries.transpose(0, 1))
+            if self.d_coverage_weight is not None:
+                self.d_coverage_weight += (self.d_energies * saved.coverage[:-1]).sum()
         d_values = torch.bmm(self.attended.permute(1, 2, 0), self.d_contexts.transpose(0, 1))
         if weights.query is not None:
-            d_query = self.d_queries.flatten(0, 1).T @ self.saved.outputs.flatten(0, 1)
+            d_query = self.query_products.flatten(0, 1).T @ saved.outputs.flatten(0, 1) * self.query_factor
         d_weights = AttentionWeights(d_query, self.d_energy, self.d_coverage_weight)
-        return (d_values, d_keys, None, self.d_fertility), d_weights
+        return (d_values, d_keys, None, self.d_fertility.div_(saved.fertility.square())), d_weights
 
 
 def _unflatten(flat: Sequence[Tensor | None]) -> tuple[AttentionWeights, list[LayerWeights]]:
@@ -243,10 +250,14 @@ def _parts(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (flat[start : start + size] for start in range(0, len(flat), size))
 
 
-def _query(options: UnrollOptions, weights: AttentionWeights, output: Tensor) -> Tensor:
+def _query_product(options: UnrollOptions, weights: AttentionWeights) -> Tensor | None:
+    """Return scale * Q^T (H, A); None if the query is the output itself."""
+    return None if weights.query is None else (weights.query * options.scale).T
+
+
+def _query(product: Tensor | None, output: Tensor) -> Tensor:
     """Project outputs to queries: (..., H) -> (..., A)."""
-    query = output if weights.query is None else output @ weights.query.T
-    return query if options.scale == 1 else query * options.scale
+    return output if product is None else output @ product
 
 
 def _energies(
