@@ -3,10 +3,10 @@
 python scripts/benchmark/train_memory.py
 python scripts/benchmark/train_memory.py --peer VENV/bin/onmt_train
 
-The model is an LSTM with hidden size 512, additive attention, copying and coverage; sources have 400 pieces, targets
-100. Each process first makes an update with a batch of two short sentences, then one with the long documents. The
-result is the difference between the two peaks of resident memory, so that libraries, weights and the state of Adam do
-not count. Prints a table and a line of JSON.
+The model is an LSTM with one layer, hidden size 512, additive attention, copying and coverage, unless options change
+it; sources have 400 pieces, targets 100. Each process first makes an update with a batch of two short sentences, then
+one with the long documents. The result is the difference between the two peaks of resident memory, so that libraries,
+weights and the state of Adam do not count. Prints a table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from workload import KINDS, Size, Updates, make_batch, make_model
 
 from seq2seq.layers.fast import plain_layers
 
-HIDDEN = 512
 WAYS = ("fused", "steps")
 
 
 def peak_here(way: str, arguments: argparse.Namespace) -> int:
     """Return the bytes, measured in this process, which must not have made an update before."""
-    updates = Updates(make_model(arguments.kind, Size(HIDDEN, vocabulary=arguments.vocabulary)))
+    size = Size(arguments.hidden, layers=arguments.layers, vocabulary=arguments.vocabulary)
+    updates = Updates(make_model(arguments.kind, size))
     with plain_layers() if way == "steps" else nullcontext():
         before = 0
         for rows, source, target in ((2, 3, 3), (arguments.rows, arguments.source, arguments.target)):
@@ -67,8 +67,14 @@ def peer_peak(program: str, arguments: argparse.Namespace) -> int:
                 "share_vocab": True,
                 "data": {"corpus": {"path_src": f"{folder}/src", "path_tgt": f"{folder}/tgt"}},
                 "save_model": f"{folder}/model",
-                **{"encoder_type": "brnn", "decoder_type": "rnn", "rnn_type": "LSTM", "layers": 1, "input_feed": 1},
-                **{"word_vec_size": 256, "hidden_size": HIDDEN, "global_attention": "mlp", "share_embeddings": True},
+                **{"encoder_type": "brnn", "decoder_type": "rnn", "rnn_type": "LSTM", "input_feed": 1},
+                **{
+                    "word_vec_size": 256,
+                    "hidden_size": arguments.hidden,
+                    "layers": arguments.layers,
+                    "global_attention": "mlp",
+                    "share_embeddings": True,
+                },
                 **{
                     "batch_type": "sents",
                     "batch_size": rows,
@@ -105,6 +111,8 @@ def main() -> None:
     """Measure all ways and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=KINDS, default="copy")
+    parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=1, help="in the encoder and in the decoder")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--source", type=int, default=400)
     parser.add_argument("--target", type=int, default=100)

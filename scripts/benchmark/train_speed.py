@@ -31,7 +31,13 @@ from seq2seq.data.batching import Batch, plan_epoch
 from seq2seq.layers.fast import plain_layers
 from seq2seq.training.precision import TYPES
 
-SIZES = {"S": Size(256), "M": Size(512), "G": Size(1024, embedding=1024, layers=4, vocabulary=32000)}  # G: as in GNMT
+SIZES = {
+    "S": Size(256),
+    "M": Size(512),
+    "S2": Size(256, layers=2),
+    "M4": Size(512, layers=4),
+    "G": Size(1024, embedding=1024, layers=4, vocabulary=32000),  # as in GNMT
+}
 
 
 def make_batches(count: int, kind: str, vocabulary: int, batch_tokens: int) -> list[Batch]:

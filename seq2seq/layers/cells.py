@@ -157,11 +157,15 @@ class CellNorm(nn.Module):
 
 
 class StepConstants(NamedTuple):
-    """The weights after weight drop and the locked dropout masks, which are the same for all steps of a batch."""
+    """The weights after weight drop and the dropout masks of a batch."""
 
     weights: list[Tensor]  # per layer, (G*H, H)
     recurrent: list[Tensor | None]  # per layer, (B, H): mask of h before the h-to-h product
-    between: list[Tensor | None]  # per layer, (B, H): mask of the input from the layer below; not used by the first
+    between: list[Tensor | None]  # per layer, (B, H), or (T, B, H) of T steps: mask of the input from the layer below
+
+    def at(self, t: int) -> StepConstants:
+        """Return the constants of step t, if they were prepared for T steps."""
+        return self._replace(between=[None if mask is None else mask[t] for mask in self.between])
 
 
 class StackedCell(nn.Module):
@@ -229,17 +233,25 @@ class StackedCell(nn.Module):
         assert isinstance(linear, nn.Linear)
         return F.linear(inputs, linear.weight) if self.norms else linear(inputs)
 
-    def prepare(self, rows: int) -> StepConstants:
-        """Draw the masks of one batch of ``rows`` sequences; in evaluation mode there are none."""
+    def prepare(self, rows: int, *, steps: int | None = None) -> StepConstants:
+        """Draw the masks of one batch of ``rows`` sequences; in evaluation mode there are none.
+
+        Args:
+            steps: T, to draw the masks between layers for all steps at once; step t then takes ``at(t)`` of the result.
+                None: a step with ordinary dropout draws its own mask between layers.
+        """
         layers = range(len(self.inputs))
         weights = [drop_weight(weight, self.weight_drop, self.training) for weight in self.weight_hh]
-
-        def masks(p: float) -> list[Tensor | None]:
-            if not self.training or p == 0:
-                return [None for _ in layers]
-            return [make_mask((rows, self.hidden_size), p, weights[0]) for _ in layers]
-
-        return StepConstants(weights, masks(self.recurrent_dropout), masks(self.dropout if self.locked else 0.0))
+        recurrent: list[Tensor | None] = [None for _ in layers]
+        between: list[Tensor | None] = [None for _ in layers]
+        shape = (rows, self.hidden_size)
+        if self.training and self.recurrent_dropout > 0:
+            recurrent = [make_mask(shape, self.recurrent_dropout, weights[0]) for _ in layers]
+        if self.training and self.dropout > 0 and (self.locked or steps is not None):
+            every = shape if self.locked or steps is None else (steps, *shape)
+            masks = [make_mask(every, self.dropout, weights[0]) for _ in layers[1:]]
+            between[1:] = masks if steps is None else [mask.expand(steps, *shape) for mask in masks]
+        return StepConstants(weights, recurrent, between)
 
     def start(self, rows: int) -> Tensor:
         """Return the state before the first step, which is 0: (B, L, W)."""

@@ -10,6 +10,7 @@ K rows belong to the first sentence, and so on.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -19,7 +20,8 @@ from seq2seq.layers import fast
 from seq2seq.layers.attention import MASKED, Attention, Memory
 from seq2seq.layers.cells import StackedCell, StepConstants, init_inputs
 from seq2seq.layers.encoder import Encoded
-from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, FastUnroll, UnrollOptions, UnrollWeights
+from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, AttentionWeights, FastUnroll, UnrollOptions
+from seq2seq.layers.fast.stack import LayerWeights
 
 
 class DecoderState(Protocol):
@@ -165,12 +167,12 @@ class RecurrentDecoder(nn.Module):
 
     def unroll(self, embedded: Tensor, state: RecurrentState, memory: Memory) -> Unrolled:
         """Run the teacher-forced unroll over the embedded input tokens (B, T, E)."""
-        constants = self.stack.prepare(embedded.shape[0])
+        constants = self.stack.prepare(embedded.shape[0], steps=embedded.shape[1])
         if self.has_fast_twin and fast.enabled():
             return self._unroll_fast(embedded, state, memory, constants)
         outputs, contexts, log_weights = [], [], []
-        for gates in self.stack.project(embedded).unbind(dim=1):
-            output, state = self._advance(gates, state, memory, constants)
+        for t, gates in enumerate(self.stack.project(embedded).unbind(dim=1)):
+            output, state = self._advance(gates, state, memory, constants.at(t))
             outputs.append(output)
             contexts.append(state.context)
             log_weights.append(state.log_weights)
@@ -180,10 +182,10 @@ class RecurrentDecoder(nn.Module):
     def has_fast_twin(self) -> bool:
         """Whether ``layers.fast`` can unroll this decoder.
 
-        It can if the decoder has one layer, its cell and attention have twins, and it does not attend to sentences.
+        It can if its cell and its attention have twins, and it does not attend to sentences.
         """
         has_fast_attention = self.attention.kind in FAST_ATTENTIONS and self.attention.sentences is None
-        return len(self.stack.inputs) == 1 and self.stack.has_fast_twin and has_fast_attention
+        return self.stack.has_fast_twin and has_fast_attention
 
     def _advance(
         self, gates: Tensor, state: RecurrentState, memory: Memory, constants: StepConstants
@@ -204,22 +206,34 @@ class RecurrentDecoder(nn.Module):
         cell = self.stack.cell.fast
         assert cell is not None
         attention = FAST_ATTENTIONS[self.attention.kind](self.attention)
-        weights = UnrollWeights(
-            hidden=constants.weights[0],
-            bias=self.stack.bias_hh[0],
-            context=self.context_gates.weight,
+        weights = AttentionWeights(
             query=attention.query,
             energy=attention.energy,
             coverage=None if self.attention.coverage == "none" else self.attention.coverage_weight,
-            recurrent_mask=constants.recurrent[0],
         )
-        options = UnrollOptions(cell, attention.energy is not None, attention.scale)
+        layers = [self._layer_weights(number, constants) for number in range(len(self.stack.inputs))]
+        options = UnrollOptions(cell, self.stack.residual, attention.energy is not None, attention.scale)
         gates = self.stack.project(embedded.transpose(0, 1).contiguous())  # (T, B, G*H), step first
-        tensors = (gates, state.hidden[:, 0], state.context, memory.values, memory.keys)
+        tensors = (gates, state.hidden, state.context, memory.values, memory.keys, memory.fertility)
         with torch.autocast(
             embedded.device.type, enabled=False
         ):  # half precision does not make such small steps faster
-            gates, hidden, context, values, keys = (tensor.to(weights.hidden.dtype) for tensor in tensors)
-            fertility = memory.fertility.to(weights.hidden.dtype)
-            unrolled = FastUnroll.apply(options, gates, hidden, context, values, keys, memory.mask, fertility, *weights)
+            dtype = layers[0].hidden.dtype
+            gates, hidden, context, values, keys, fertility = (tensor.to(dtype) for tensor in tensors)
+            memory_tensors = (values, keys, memory.mask, fertility)
+            flat = (*weights, *chain.from_iterable(layers))
+            unrolled = FastUnroll.apply(options, gates, hidden, context, *memory_tensors, *flat)
         return Unrolled(*unrolled)
+
+    def _layer_weights(self, number: int, constants: StepConstants) -> LayerWeights:
+        """Return the parameters and masks of a layer; the input of the first one is the context."""
+        linear = self.context_gates if number == 0 else self.stack.inputs[number]
+        assert isinstance(linear, nn.Linear)
+        return LayerWeights(
+            hidden=constants.weights[number],
+            bias=self.stack.bias_hh[number],
+            input=linear.weight,
+            input_bias=linear.bias,
+            recurrent_mask=constants.recurrent[number],
+            input_mask=constants.between[number],
+        )

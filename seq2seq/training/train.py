@@ -199,7 +199,6 @@ def step_by_step_message(config: ModelConfig) -> str:
     """Say which settings prevent the fast unroll of the decoder, and which values allow it."""
     allowed = {
         "encoder": [name for name in ENCODER_NAMES if name != "hierarchical"],
-        "decoder_layers": ["1"],
         "attention": sorted(FAST_ATTENTIONS),
         "cell": list(FAST_CELLS),
         "layer_norm": ["false"],

@@ -328,13 +328,13 @@ def test_inspect_finds_what_is_unusual(folder: Path) -> None:
 
 
 def test_advice_of_inspect_follows_the_settings(folder: Path) -> None:
-    found = inspected("model.copy=pointer", "data.too_long=cut", "data.max_source_length=20", "model.decoder_layers=2")
+    found = inspected("model.copy=pointer", "data.too_long=cut", "data.max_source_length=20", "model.layer_norm=true")
     first = found["examples"][0]
     assert first["copy_ids"][2] == first["tgt_ids"][3] == 14
     findings = "\n".join(found["findings"])
     assert "model.copy=pointer" not in findings
     assert "data.max_source_length=20 and are cut: raise it" in findings
-    assert "the decoder is trained step by step, since model.decoder_layers=2" in findings
+    assert "the decoder is trained step by step, since model.layer_norm=true" in findings
     assert "the first epoch" not in findings
 
 

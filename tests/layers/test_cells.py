@@ -128,10 +128,10 @@ def test_dropout_is_active_only_in_training(cell, options):
 
 
 def test_masks_differ_between_sentences_layers_and_batches():
-    prepared = make("lstm", recurrent_dropout=0.5, dropout=0.5, locked=True).prepare(2)
-    for masks in (prepared.recurrent, prepared.between):
-        first, second = masks
-        assert first.shape == (2, H)
+    prepared = make("lstm", num_layers=3, recurrent_dropout=0.5, dropout=0.5, locked=True).prepare(2)
+    assert prepared.between[0] is None  # the input of the first layer is not dropped here
+    for first, second in (prepared.recurrent[:2], prepared.between[1:]):
+        assert first.shape == second.shape == (2, H)
         assert not torch.equal(first, second)
     wide = StackedCell("gru", input_size=E, hidden_size=64, num_layers=1, recurrent_dropout=0.5)
     mask, later = wide.prepare(2).recurrent[0], wide.prepare(2).recurrent[0]
@@ -174,6 +174,28 @@ def test_ordinary_dropout_between_layers_changes_from_step_to_step():
     stack.inputs[1].register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0] == 0))
     run(stack, torch.randn(B, T, E))
     assert any(not torch.equal(zeros, seen[0]) for zeros in seen)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_prepared_steps_have_masks_of_their_own_unless_they_are_locked(locked: bool) -> None:
+    stack = make("gru", num_layers=3, dropout=0.5, locked=locked)
+    prepared = stack.prepare(B, steps=T)
+    assert [mask is None for mask in prepared.between] == [True, False, False]
+    for number in (1, 2):
+        masks = [prepared.at(t).between[number] for t in range(T)]
+        assert all(mask.shape == (B, H) for mask in masks)
+        assert all(torch.equal(mask, masks[0]) for mask in masks) == locked
+        assert {value for mask in masks for value in mask.unique().tolist()} == {0.0, 2.0}
+    inputs = torch.randn(B, E)
+    seen = []
+    stack.inputs[1].register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0] == 0))
+    stack.step(inputs, stack.start(B), prepared.at(2))
+    assert torch.equal(seen[0], prepared.at(2).between[1] == 0)
+
+
+def test_no_masks_of_steps_are_drawn_without_dropout() -> None:
+    for stack in (make("gru"), make("gru", dropout=0.5).eval(), make("gru", num_layers=1, dropout=0.5)):
+        assert stack.prepare(B, steps=T).between == [None] * len(stack.inputs)
 
 
 def test_weight_drop_draws_one_mask_per_batch_and_layer():

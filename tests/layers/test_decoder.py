@@ -109,19 +109,23 @@ def test_the_first_context_is_zero_with_attention_and_the_summary_without():
     assert torch.equal(start(decoder, torch.zeros(B, 2, H), memory).context, memory.summary)
 
 
-def test_masks_are_drawn_once_per_unroll(monkeypatch):
-    decoder = make("gru", recurrent_dropout=0.5, weight_drop=0.5, dropout=0.5, locked=True)
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("attention", ["additive", "none"])  # with a fast twin and without
+def test_masks_are_drawn_once_per_unroll(monkeypatch, attention, locked):
+    decoder = make("gru", attention, recurrent_dropout=0.5, weight_drop=0.5, dropout=0.5, locked=locked)
     memory = remember(decoder)
     drawn = []
     original = decoder.stack.prepare
-    monkeypatch.setattr(decoder.stack, "prepare", lambda rows: drawn.append(original(rows)) or drawn[-1])
+    monkeypatch.setattr(
+        decoder.stack, "prepare", lambda rows, **options: drawn.append(original(rows, **options)) or drawn[-1]
+    )
     state = start(decoder, torch.zeros(B, 2, H), memory)
     embedded = torch.randn(B, T, E)
     trace = decoder.unroll(embedded, state, memory)
     assert len(drawn) == 1
     for t in range(T):
         gates = decoder.stack.project(embedded[:, t])
-        output, state = decoder._advance(gates, state, memory, drawn[0])
+        output, state = decoder._advance(gates, state, memory, drawn[0].at(t))
         torch.testing.assert_close(trace.outputs[:, t], output)
 
 

@@ -11,6 +11,8 @@ LSTM: c = f * c_p + i * g, h = o * tanh(c), with i, f, o = sigmoid and g = tanh 
     do' = dh * tanh(c) * o(1-o)        dc += dh * o * (1 - tanh(c)^2)
     di' = dc * g * i(1-i)    df' = dc * c_p * f(1-f)    dg' = dc * i * (1-g^2)    dc_p = dc * f
 
+The code computes the products that these formulas share, such as dh * o * tanh(c), once.
+
 GRU: r, z = sigmoid of r', z', n = tanh(n'), n' = n_x + r * n_h, h = n + z * (h_p - n), where n_x is the input's part of the
 candidate and n_h that of h_p::
 
@@ -64,8 +66,8 @@ class FastCell(NamedTuple):
 
 def _lstm(step: StepTensors) -> None:
     i, f, g, o = step.gates.chunk(4, dim=-1)
-    for gate in (i, f, o):
-        gate.sigmoid_()
+    step.gates[..., : 2 * i.shape[-1]].sigmoid_()  # i and f
+    o.sigmoid_()
     torch.mul(f, step.last_cell, out=step.cell).addcmul_(i, g.tanh_())
     torch.tanh(step.cell, out=step.output).mul_(o)
 
@@ -87,37 +89,43 @@ def _rnn_relu(step: StepTensors) -> None:
     step.output.copy_(step.gates).relu_()
 
 
-def tanh_slope(activation: Tensor, out: Tensor | None = None) -> Tensor:
-    """Compute 1 - a^2, the derivative of a = tanh(x), in one pass; ``out`` may be ``activation`` itself."""
-    return torch.addcmul(activation.new_ones(()), activation, activation, value=-1, out=out)
-
-
 def _lstm_backward(step: StepTensors, d_output: Tensor, d_cell: Tensor, d_gates: Tensor) -> StepGradients:
     i, f, g, o = step.gates.chunk(4, dim=-1)
     d_i, d_f, d_g, d_o = d_gates.chunk(4, dim=-1)
     tanh_c = torch.tanh(step.cell)
-    torch.addcmul(step.gates, step.gates, step.gates, value=-1, out=d_gates)  # the derivative of the sigmoid
-    tanh_slope(g, out=d_g)
-    d_o.mul_(d_output).mul_(tanh_c)
-    d_cell = torch.addcmul(d_cell, d_output * o, tanh_slope(tanh_c))
-    d_i.mul_(d_cell).mul_(g)
-    d_f.mul_(d_cell).mul_(step.last_cell)
-    d_g.mul_(d_cell).mul_(i)
-    return StepGradients(d_gates, None, d_cell.mul_(f))
+    into_c = d_output * o
+    into_o = into_c * tanh_c  # dh * tanh(c) * o
+    _times_rest(into_o, o, out=d_o)
+    d_cell = (d_cell + into_c).addcmul_(into_o, tanh_c, value=-1)
+    into_g = d_cell * i
+    into_i = into_g * g  # dc * g * i
+    _times_rest(into_i, i, out=d_i)
+    torch.addcmul(into_g, into_i, g, value=-1, out=d_g)
+    d_last = d_cell.mul_(f)
+    _times_rest(d_last * step.last_cell, f, out=d_f)
+    return StepGradients(d_gates, None, d_last)
 
 
 def _gru_backward(step: StepTensors, d_output: Tensor, d_cell: Tensor, d_gates: Tensor) -> StepGradients:
     r, z, n = step.gates.chunk(3, dim=-1)
+    d_r, d_z, d_n = d_gates.chunk(3, dim=-1)
     n_h = step.hidden_gates.chunk(3, dim=-1)[2]
-    d_n = d_output * (1 - z) * (1 - n * n)
-    d_r = d_n * n_h * r * (1 - r)
-    d_z = d_output * (step.last_output - n) * z * (1 - z)
-    torch.cat((d_r, d_z, d_n), dim=-1, out=d_gates)
-    return StepGradients(torch.cat((d_r, d_z, d_n * r), dim=-1), d_output * z, d_cell)
+    direct = d_output * z
+    into_n = d_output - direct  # dh * (1-z)
+    torch.addcmul(into_n, into_n * n, n, value=-1, out=d_n)
+    d_n_h = d_n * r
+    _times_rest(d_n_h * n_h, r, out=d_r)
+    _times_rest((step.last_output - n).mul_(direct), z, out=d_z)
+    return StepGradients(torch.cat((d_r, d_z, d_n_h), dim=-1), direct, d_cell)
+
+
+def _times_rest(gradient: Tensor, gate: Tensor, *, out: Tensor) -> None:
+    """Compute gradient * (1 - gate), where the gradient has the gate as a factor: the slope of the sigmoid is a * (1 - a)."""
+    torch.addcmul(gradient, gradient, gate, value=-1, out=out)
 
 
 def _rnn_tanh_backward(step: StepTensors, d_output: Tensor, d_cell: Tensor, d_gates: Tensor) -> StepGradients:
-    torch.mul(d_output, 1 - step.output * step.output, out=d_gates)
+    torch.addcmul(d_output, d_output * step.output, step.output, value=-1, out=d_gates)
     return StepGradients(d_gates, None, d_cell)
 
 

@@ -14,8 +14,9 @@ import torch
 
 from seq2seq.config import COVERAGE_NAMES, ModelConfig
 from seq2seq.data.batching import Batch, collate
-from seq2seq.layers.attention import ATTENTIONS, Additive, make_attention
+from seq2seq.layers.attention import ATTENTIONS, Additive, Memory, make_attention
 from seq2seq.layers.cells import CELLS
+from seq2seq.layers.decoder import RecurrentState
 from seq2seq.layers.fast import plain_layers
 from seq2seq.layers.fast.cells import FAST_CELLS
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, FastUnroll
@@ -28,6 +29,15 @@ SIZE = 20
 EVERY_TWIN = list(itertools.product(FAST_CELLS, FAST_ATTENTIONS, COVERAGE_NAMES))
 SHAPES = [((5, 9, 2, 7), (6, 3, 8, 1)), ((3,), (4,)), ((3, 1), (0, 0)), ((1,), (0,))]  # lengths of sources and targets
 DROPPING = {"dropout": 0.2, "recurrent_dropout": 0.3, "weight_drop": 0.3}
+LAYERED = {  # options of a decoder of several layers
+    "plain": {},
+    "residual": {"residual": True},
+    "dropout": {"dropout": 0.3},
+    "locked": {"dropout": 0.3, "dropout_kind": "locked", "residual": True},
+    "recurrent": {"recurrent_dropout": 0.3},
+    "all": {**DROPPING, "residual": True, "copy": "pointer"},
+}
+EVERY_LAYERED = list(itertools.product(FAST_CELLS, (2, 3, 4), LAYERED))
 
 
 def make(**options) -> Seq2Seq:
@@ -89,6 +99,62 @@ def test_loss_and_gradients_are_those_of_the_plain_layers(cell, attention, cover
     compare(model.double(), batch(), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("cell", "layers", "options"),
+    [  # every fifth case includes each cell, number of layers and option
+        pytest.param(*case, marks=[] if number % 5 == 0 else pytest.mark.slow)
+        for number, case in enumerate(EVERY_LAYERED)
+    ],
+)
+def test_several_layers_give_the_loss_and_gradients_of_the_plain_layers(cell, layers, options):
+    model = make(cell=cell, encoder_layers=layers, decoder_layers=layers, coverage="sum", **LAYERED[options])
+    compare(model, batch(), rtol=1e-4, atol=1e-4)
+    compare(model.double(), batch(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("attention", FAST_ATTENTIONS)
+@pytest.mark.parametrize("coverage", COVERAGE_NAMES)
+def test_several_layers_agree_with_every_attention(attention, coverage):
+    options = {"cell": "gru", "attention": attention, "coverage": coverage, "decoder_layers": 3, **LAYERED["all"]}
+    compare(make(**options).double(), batch(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_several_layers_agree_for_every_shape(shape):
+    for cell, options in itertools.product(("lstm", "gru"), (LAYERED["residual"], LAYERED["all"])):
+        model = make(cell=cell, decoder_layers=2, encoder_layers=2, **options)
+        compare(model.double(), batch(*shape), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", FAST_CELLS)
+def test_the_initial_state_of_every_layer_has_the_gradient_of_the_plain_layers(cell, layers):
+    decoder = make(cell=cell, decoder_layers=layers, encoder_layers=layers, residual=layers > 1).double().decoder
+    torch.manual_seed(4)
+    double = {"dtype": torch.float64}
+    embedded, values = torch.randn(2, 5, 10, **double), torch.randn(2, 4, 12, **double)
+    hidden = torch.randn(2, layers, decoder.stack.state_size, **double, requires_grad=True)
+    context = torch.randn(2, 12, **double, requires_grad=True)
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    nothing = torch.zeros(2, 0, dtype=torch.long)
+    fertility = decoder.fertility(values)
+    memory = Memory(values, decoder.keys(values), mask, context, fertility, values[:, :, :0], nothing, nothing)
+    state = RecurrentState(hidden, context, torch.zeros(2, 4), torch.zeros_like(fertility))
+
+    def gradients() -> list[torch.Tensor]:
+        unrolled = decoder.unroll(embedded, state, memory)
+        numbers = torch.Generator().manual_seed(6)
+        outer = [torch.randn(result.shape, generator=numbers).to(result) for result in unrolled]  # also at padding
+        return list(torch.autograd.grad(unrolled, [hidden, context], outer))
+
+    found = gradients()
+    with plain_layers():
+        expected = gradients()
+    for mine, other in zip(found, expected, strict=True):
+        assert (other.abs().flatten(0, -2).amax(dim=1) > 0).all()  # of every layer and sentence
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cell", FAST_CELLS)
 def test_twins_agree_for_every_shape(shape, cell):
@@ -97,18 +163,25 @@ def test_twins_agree_for_every_shape(shape, cell):
 
 
 @pytest.mark.parametrize(
-    ("cell", "attention", "coverage"), [("lstm", "additive", "fertility"), ("gru", "scaled_dot", "sum")]
+    ("cell", "attention", "coverage", "options"),
+    [
+        ("lstm", "additive", "fertility", {}),
+        ("gru", "scaled_dot", "sum", {}),
+        ("lstm", "general", "sum", {"decoder_layers": 2, "residual": True, "dropout": 0.3}),
+    ],
 )
-def test_gradcheck(cell, attention, coverage):
-    model = make(cell=cell, attention=attention, coverage=coverage, hidden_size=4, embedding_size=3).double()
+def test_gradcheck(cell, attention, coverage, options):
+    sizes = {"hidden_size": 4, "embedding_size": 3}
+    model = make(cell=cell, attention=attention, coverage=coverage, **sizes, **options).double()
     data = batch((2, 3), (2, 1))
-    names = ["decoder.weight_hh", "decoder.context_gates", "attention"]
+    names = ["decoder.stack", "decoder.context_gates", "attention"]
     chosen = [p for n, p in model.named_parameters() if any(name in n for name in names)]
 
     def total(*_: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(5)  # the same dropout masks in each call
         return model(data, coverage_weight=0.7).total
 
-    assert torch.autograd.gradcheck(total, chosen)
+    assert torch.autograd.gradcheck(total, chosen, fast_mode=True)
 
 
 def test_training_has_the_same_losses():
@@ -141,7 +214,7 @@ def test_the_unroll_does_not_change_its_input():
     assert all(torch.equal(gates, before) for gates, before in seen)
 
 
-@pytest.mark.parametrize("options", [{"decoder_layers": 2}, {"attention": "none"}])
+@pytest.mark.parametrize("options", [{"layer_norm": True}, {"attention": "none"}])
 def test_a_decoder_without_a_twin_runs_step_by_step(options, monkeypatch):
     def refuse(*arguments: object) -> None:
         raise AssertionError("fast")
@@ -149,8 +222,9 @@ def test_a_decoder_without_a_twin_runs_step_by_step(options, monkeypatch):
     monkeypatch.setattr(FastUnroll, "apply", refuse)
     assert not make(**options).decoder.has_fast_twin
     make(**options)(batch()).total.backward()
-    with pytest.raises(AssertionError, match="fast"):
-        make()(batch())
+    for layers in (1, 2, 4):
+        with pytest.raises(AssertionError, match="fast"):
+            make(decoder_layers=layers)(batch())
 
 
 @pytest.mark.parametrize("twin", [FastUnroll, FastRecurrence, FastOutputLoss])
@@ -207,8 +281,9 @@ def test_an_attention_outside_the_table_runs_step_by_step(monkeypatch):
     assert not torch.allclose(plain(batch()).total, doubled(batch()).total)
 
 
-def test_additive_energies_are_not_saved_for_every_step():
-    model = make(attention_size=7)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_additive_energies_are_not_saved_for_every_step(layers):
+    model = make(attention_size=7, decoder_layers=layers)
     data = batch((9, 9), (30, 30))
 
     def kept() -> int:
@@ -233,8 +308,13 @@ def test_additive_energies_are_not_saved_for_every_step():
 @pytest.mark.parametrize(("cell", "attention", "coverage"), EVERY_TWIN)
 @pytest.mark.parametrize(
     "options",
-    [{}, {"copy": "pointer"}, {"copy": "copynet", "bidirectional": False, "encoder_layers": 2}],
-    ids=["plain", "pointer", "copynet"],
+    [
+        {},
+        {"copy": "pointer"},
+        {"copy": "copynet", "bidirectional": False, "encoder_layers": 2},
+        {"decoder_layers": 3, "residual": True},
+    ],
+    ids=["plain", "pointer", "copynet", "three layers"],
 )
 def test_a_gpu_gives_the_loss_and_gradients_of_a_cpu_in_float64(cell, attention, coverage, options, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
