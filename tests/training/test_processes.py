@@ -25,6 +25,7 @@ from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.launch import Launch, read_launch
 from seq2seq.training.precision import Precision
 from seq2seq.training.processes import Group, Processes, ProcessFailed, _choose_gpu, join, separate_random_numbers
+from seq2seq.training.state import Progress, load_state, save_state
 from seq2seq.training.stopping import Stopped
 from seq2seq.training.train import read_rows, train
 from seq2seq.training.update import Updater
@@ -316,6 +317,23 @@ def test_random_numbers_differ_between_processes_and_the_first_keeps_its_own() -
     assert drawn[0] == drawn[1]
     assert drawn[2] == drawn[4], "they depend on the seed and the rank alone"
     assert len({tuple(numbers) for numbers in drawn}) == 3
+
+
+def test_each_process_continues_with_its_random_numbers_and_new_ones_get_others(tmp_path: Path) -> None:
+    states: list[Any] = []
+    for seed in (5, 6):
+        torch.manual_seed(seed)
+        states.append({"cpu_rng": torch.get_rng_state(), "cuda_rng": None})
+    data = {"train": "", "valid": ""}
+    save_state(tmp_path, Progress(update=3), parts={}, data=data, processes=Fixed(states))
+    drawn = []
+    for rank in range(4):
+        assert load_state(tmp_path, parts={}, data=data, processes=OneOf(rank, 4)).update == 3
+        drawn.append(torch.rand(4).tolist())
+    for seed in (5, 6):
+        torch.manual_seed(seed)
+        assert torch.rand(4).tolist() == drawn[seed - 5]
+    assert len({tuple(numbers) for numbers in drawn}) == 4
 
 
 # ---- how processes were started
