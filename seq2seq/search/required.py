@@ -14,8 +14,9 @@ of these rows in a table. Sentences without terms are searched as before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,7 @@ class WordEdges(NamedTuple):
 
     vocab: Sequence[int]  # of the ids below V
     oov: Sequence[int] = ()  # of the ids from V on
+    others: Mapping[int, int] = MappingProxyType({})  # of ids that stand for another text in this sentence
 
     def begins(self, index: int) -> bool:
         """Return whether an id has no space before it and begins with a character of a word."""
@@ -53,6 +55,8 @@ class WordEdges(NamedTuple):
         return bool(self._bits(index) & 2)
 
     def _bits(self, index: int) -> int:
+        if index in self.others:
+            return self.others[index]
         return self.vocab[index] if index < len(self.vocab) else self.oov[index - len(self.vocab)]
 
 
@@ -86,18 +90,19 @@ class RequiredTerms:
     def __init__(self, terms: Sequence[RequiredTerm], edges: WordEdges) -> None:
         self.terms = tuple(terms)
         self.edges = edges
-        self._shortest = [min(map(len, term.spellings)) for term in self.terms]
+        self._sizes = [max(map(len, term.spellings)) for term in self.terms]
         self._spelled: dict[tuple[int, ...], list[int]] = {}  # the terms of each spelling
         for number, term in enumerate(self.terms):
             for spelling in term.spellings:
                 self._spelled.setdefault(spelling, []).append(number)
         self._first = {spelling[0] for spelling in self._spelled}
+        self._faults: dict[tuple[int, ...], int] = {}
         self._next: dict[tuple[TermState, int], TermState | None] = {}
 
     @property
     def count(self) -> int:
-        """The number of required ids."""
-        return sum(self._shortest)
+        """The number of required ids; that of a term is the length of its longest spelling."""
+        return sum(self._sizes)
 
     def follow(self, state: TermState, index: int) -> TermState | None:
         """Return the state after one more id; None if an exact term appears too often."""
@@ -117,14 +122,18 @@ class RequiredTerms:
         return TermState(state.met | sum(1 << number for number, *_ in matches), (), self.edges.ends(index))
 
     def lacking(self, state: TermState) -> int:
-        """Return how many required ids are lacking if the pending ids become the term that they begin."""
-        lacking = sum(size for number, size in enumerate(self._shortest) if not state.met >> number & 1)
+        """Return how many required ids are lacking if the pending ids become the term that they begin.
+
+        Each id of ``next_ids`` that goes on with the pending ids, or begins a term after none, lowers this number, since a
+        shorter spelling counts as if its first ids were there already.
+        """
+        lacking = sum(size for number, size in enumerate(self._sizes) if not state.met >> number & 1)
         if not state.pending:
             return lacking
         saved = [0]
         for spelling, number in self._unmet(state):
             if self._begins(spelling, state):
-                saved.append(self._shortest[number] - len(spelling) + len(state.pending))
+                saved.append(self._sizes[number] - len(spelling) + len(state.pending))
         return lacking - max(saved)
 
     def may_end(self, state: TermState) -> bool:
@@ -149,13 +158,19 @@ class RequiredTerms:
 
     def faults(self, ids: Sequence[int]) -> int:
         """Return how many terms the ids of a hypothesis lack, plus how often exact terms appear too often."""
-        found, surplus = self._scan(ids)
-        return len(self.terms) - len(found) + surplus
+        key = tuple(ids)
+        if key not in self._faults:
+            found, surplus = self._scan(ids)
+            self._faults[key] = len(self.terms) - len(found) + surplus
+        return self._faults[key]
 
     def _scan(self, ids: Sequence[int]) -> tuple[list[TermMatch], int]:
         """Return the terms in the ids of a hypothesis, and how often exact terms appear too often."""
         state, found, surplus = TermState(), [], 0
         for position, index in enumerate([*ids, None]):
+            if index is not None and not state.pending and index not in self._first:
+                state = state._replace(in_word=self.edges.ends(index))
+                continue
             first = position - len(state.pending)
             longer = state if index is None else state._replace(pending=(*state.pending, index))
             after, matches = self._resolve(longer, end=index is None)
@@ -276,6 +291,7 @@ class TermBanks:
         """
         free = [sentence in self._states and single is None for sentence, single in zip(sentences, only, strict=True)]
         more = self._further(sentences, free, best.ids.shape[1], rules.eos_id)
+        best = best._replace(values=self._own_best(best.values, sentences, free))
         further = torch.tensor(more, dtype=torch.long, device=best.ids.device)  # (B, K, m)
         known = further.clamp(min=0).flatten(0, 1)  # (N, m)
         log_probs = next_token.at(known)
@@ -288,6 +304,16 @@ class TermBanks:
         joined = Candidates(*(torch.cat((some, others.to(some.dtype)), dim=2) for some, others in pairs))
         lacking, blocked = self._lookup(joined, sentences, free, rules)
         return joined._replace(values=joined.values.masked_fill(blocked, -inf)), lacking
+
+    def _own_best(self, values: Tensor, sentences: Sequence[int], free: Sequence[bool]) -> Tensor:
+        """Keep as many candidates of a row as its sentence has slots, so that they do not depend on the batch."""
+        width = values.shape[2]
+        counts = [
+            self.free_slots(sentence, 0) if is_free else width
+            for sentence, is_free in zip(sentences, free, strict=True)
+        ]
+        limits = torch.tensor(counts, device=values.device).view(-1, 1, 1)
+        return values.masked_fill(torch.arange(width, device=values.device) >= limits, -inf)
 
     def _further(
         self, sentences: Sequence[int], free: Sequence[bool], slots: int, eos_id: int

@@ -61,7 +61,7 @@ def test_any_spelling_meets_a_term_and_a_term_that_is_given_twice_is_required_tw
     assert places(required, [5, 5, 1, 4]) == [(0, 0, 2), (1, 3, 4)]
     assert required.faults([4]) == 1
     assert required.faults([4, 4, 4]) == 0
-    assert required.count == 2
+    assert required.count == 4
 
 
 def test_a_part_of_a_longer_word_is_no_term():
@@ -101,18 +101,19 @@ def test_an_exact_term_that_appears_again_ends_the_hypothesis():
 
 def test_lacking_ids_and_next_ids():
     required = terms(term((4, 5, 1)), term((5,), (6, 7, 8)))
-    assert required.lacking(TermState()) == required.count == 4
+    assert required.lacking(TermState()) == required.count == 6
     assert required.next_ids(TermState()) == [4, 5, 6]
     state = required.follow(TermState(), 4)
     assert state == TermState(0, (4,))
-    assert required.lacking(state) == 3
+    assert required.lacking(state) == 5
     assert required.next_ids(state) == [4, 5, 6]
     state = required.follow(state, 9)
     assert state == TermState()
     state = required.follow(state, 6)
-    assert required.lacking(state) == 4  # two more ids are lacking to meet the second term in this spelling
+    assert required.lacking(state) == 5
+    assert required.lacking(TermState(0, (5,))) == 3  # a shorter spelling
     assert required.next_ids(TermState(0, (4, 5, 1))) == [4, 5, 6]
-    assert required.lacking(TermState(0, (4, 5, 1))) == 1
+    assert required.lacking(TermState(0, (4, 5, 1))) == 3
     assert required.lacking(TermState(2, (4, 5, 1))) == 0
     assert required.may_end(TermState(2, (4, 5, 1)))
 
@@ -192,9 +193,9 @@ def test_a_beam_of_all_hypotheses_is_exhaustive_search_over_those_with_the_terms
 def test_a_hypothesis_has_its_terms_if_they_fit(some, beam_size):
     chain = Chain(sentences=6, sharpness=4.0)
     required = [terms(*some) for _ in range(6)]
-    need = required[0].count
+    need, least = required[0].count, sum(min(map(len, one.spellings)) for one in some)
     prefixes = [[], [], [5], [1, 5], [], []]
-    limits = [need + 1, need + 6, need + 2, need + 3, 12, need]
+    limits = [need + 1, need + 6, need + 2, need + 3, 12, least]
     found = search(chain, list(range(6)), limits, required, beam_size=beam_size, prefixes=prefixes)
     for sentence, hypotheses in enumerate(found[:5]):
         best = hypotheses[0]
@@ -262,7 +263,7 @@ def test_a_term_that_other_constraints_block_is_missing_and_the_search_ends():
 
 
 def test_the_number_of_further_slots_is_bounded():
-    assert extra_slots(terms(term((4, 5)), term((6,), (7, 8)))) == 3
+    assert extra_slots(terms(term((4, 5)), term((6,), (7, 8)))) == 4
     assert extra_slots(terms(term(tuple(range(4, 20))), term((4,)))) == MOST_EXTRA
     chain = Chain()
     search(chain, [0, 1], [9, 9], [terms(term((4, 5))), None], beam_size=3)
