@@ -122,6 +122,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "test.headline": "test.en",
     }.items():
         shutil.copy(folder / source, folder / name)
+    (folder / "terms.tsv").write_text("dog\tchien\nman\thomme\n", encoding="utf-8")
+    (folder / "beginning.txt").write_text("un\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", sys.argv)

@@ -26,7 +26,8 @@ from seq2seq.search.constraints import Candidates, Constraint, lowered_values
 from seq2seq.search.next_token import NextToken
 
 MOST_EXTRA = 16  # slots of a sentence for its required ids, beyond the beam size
-_NONE = -1  # fills the rows that have fewer further candidates than others
+_NONE = -1  # fills the rows that have fewer further candidates than others; an id of no term after a term
+_JOINS = -2  # such an id that goes on with the word before it
 
 
 class RequiredTerm(NamedTuple):
@@ -95,6 +96,7 @@ class RequiredTerms:
         for number, term in enumerate(self.terms):
             for spelling in term.spellings:
                 self._spelled.setdefault(spelling, []).append(number)
+        self._ids = {index for spelling in self._spelled for index in spelling}
         self._first = {spelling[0] for spelling in self._spelled}
         self._faults: dict[tuple[int, ...], int] = {}
         self._next: dict[tuple[TermState, int], TermState | None] = {}
@@ -108,6 +110,12 @@ class RequiredTerms:
         """Return the state after one more id; None if an exact term appears too often."""
         if not state.pending and index not in self._first:
             return state._replace(in_word=self.edges.ends(index))
+        if index not in self._ids:  # the ids of no term end a word, or go on with it, all in the same way
+            key = (state, _JOINS if self.edges.begins(index) else _NONE)
+            if key not in self._next:
+                self._next[key] = self._resolve(state._replace(pending=(*state.pending, index)), end=False)[0]
+            after = self._next[key]
+            return after and after._replace(in_word=self.edges.ends(index))
         key = (state, index)
         if key not in self._next:
             self._next[key] = self._resolve(state._replace(pending=(*state.pending, index)), end=False)[0]
