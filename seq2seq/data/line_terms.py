@@ -25,7 +25,7 @@ class TermResult:
 
 
 class SourceIds(NamedTuple):
-    """What the ids of a source say about the spelling of its terms."""
+    """The pieces of a source, by which its terms are spelled."""
 
     spans: Sequence[tuple[int, int]]  # of its pieces in the line
     copy_ids: Sequence[int]  # the target ids of its pieces; empty if the model does not copy

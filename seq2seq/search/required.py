@@ -2,10 +2,10 @@
 
 The search is dynamic beam allocation (Post & Vilar 2018, arXiv 1804.06609) in the form of Hu et al. 2019 (NAACL, section
 3): the continuations of a sentence are divided into banks by the number of required ids that they still lack, and the slots
-are given to the best one of each bank, fewest lacking ids first, then to the second best of each bank, and so on. So a
-hypothesis with all its terms is always in the beam, and one that waits for a better place of its terms is too. Two things
-differ: a sentence has a further slot for each required id, at most ``MOST_EXTRA``, so that a greedy search has slots to
-wait; and a finished hypothesis leaves its slot to others, because the first hypotheses with all terms are often bad. The
+are given to the best one of each bank, fewest lacking ids first, then to the second best of each bank, and so on. So the
+hypothesis that lacks the fewest ids is always in the beam, and so are some that wait for better places. Two things
+differ: a sentence has a further slot for each required id, at most ``MOST_EXTRA``, so that a greedy search can wait too;
+and a finished hypothesis leaves its slot to others, because the first hypotheses with all terms are often bad. The
 sentence ends when as many hypotheses as the beam size are finished and no unfinished one has a better score so far.
 
 Cost: a sentence with C required ids has K + min(C, ``MOST_EXTRA``) rows instead of K, and each step looks up the candidates
@@ -248,7 +248,7 @@ class RequiredTerms:
 
 
 class StepRules(NamedTuple):
-    """What a search allows at a step."""
+    """The rules of a search at a step."""
 
     eos_id: int
     may_end: bool  # whether eos is allowed at this length
