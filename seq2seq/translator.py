@@ -634,7 +634,7 @@ class Translator:
         if missing:
             self.notices.warn(
                 f"line {source.place.number}: the translation lacks, or has too often: {', '.join(missing)}; raise "
-                "--max-length-ratio if it was cut, and see terms in --format jsonl",
+                "--max-length-ratio if it was cut, or choose terms of words that the target vocabulary has",
                 summary="have a translation that lacks a required term or has it too often; see terms in --format jsonl",
                 shown=self.warns,
             )

@@ -174,8 +174,8 @@ def test_a_term_that_does_not_fit_is_reported(caplog):
     messages = [record.getMessage() for record in caplog.records]
     target = "vieux homme " * 9
     assert messages[0] == (
-        f"line 1: the translation lacks, or has too often: {target}; raise --max-length-ratio if it was cut, and see terms "
-        "in --format jsonl"
+        f"line 1: the translation lacks, or has too often: {target}; raise --max-length-ratio if it was cut, or choose terms "
+        "of words that the target vocabulary has"
     )
     assert sum("line " in message for message in messages) == 3
     assert messages[3] == (
