@@ -61,6 +61,10 @@ OPTIONS = [
     {"mbr": "chrf", "min_length": 12, "summary_penalty": 0.1},
 ]
 options = pytest.mark.parametrize("options", OPTIONS, ids=str)
+SLOW = (OPTIONS[2], OPTIONS[6])  # many pieces, so that they take seconds
+some_options = pytest.mark.parametrize(
+    "options", [pytest.param(each, marks=pytest.mark.slow) if each in SLOW else each for each in OPTIONS], ids=str
+)
 
 
 def targets_in(text: str) -> list[int]:
@@ -95,7 +99,7 @@ def test_target_terms_appear_where_source_terms_occur(options):
     ]
 
 
-@options
+@some_options
 def test_terms_do_not_depend_on_batches(options):
     translator = make(**options).with_terms(GLOSSARY, ["numbers"])
     lines = [LINES[0], "a cat", "", "a man 12 and 3 old dog", "3 3"]
@@ -108,7 +112,7 @@ def test_terms_do_not_depend_on_batches(options):
             assert [one.score for one in others] == pytest.approx([one.score for one in hypotheses], abs=1e-4)
 
 
-@options
+@some_options
 def test_search_and_scoring_agree_with_terms(options):
     translator = make(**options).with_terms(GLOSSARY)
     (found,) = translator.search([LINES[0]])
@@ -125,7 +129,7 @@ KEPT = ["see ①http://x.org/a?b=Ａ , 12 dogs", "12 and 12 and 7", "<b>Zoë</b>
 PATTERNS = ["①?http:[^ ]*", "numbers", "tags", "a\u00a0b ﬁ", "Zoë"]
 
 
-@options
+@some_options
 def test_kept_spans_appear_unchanged_and_exactly_as_often(options):
     translator = make(**options).with_terms({"dogs": ["chiens"]}, PATTERNS)
     found = translator.search(KEPT)

@@ -97,7 +97,9 @@ class RequiredTerms:
             for spelling in term.spellings:
                 self._spelled.setdefault(spelling, []).append(number)
         self._ids = {index for spelling in self._spelled for index in spelling}
-        self._first = {spelling[0] for spelling in self._spelled}
+        self._by_first: dict[int, list[tuple[int, ...]]] = {}
+        for spelling in self._spelled:
+            self._by_first.setdefault(spelling[0], []).append(spelling)
         self._faults: dict[tuple[int, ...], int] = {}
         self._next: dict[tuple[TermState, int], TermState | None] = {}
 
@@ -108,7 +110,7 @@ class RequiredTerms:
 
     def follow(self, state: TermState, index: int) -> TermState | None:
         """Return the state after one more id; None if an exact term appears too often."""
-        if not state.pending and index not in self._first:
+        if not state.pending and index not in self._by_first:
             return state._replace(in_word=self.edges.ends(index))
         if index not in self._ids:  # the ids of no term end a word, or go on with it, all in the same way
             key = (state, _JOINS if self.edges.begins(index) else _NONE)
@@ -176,7 +178,7 @@ class RequiredTerms:
         """Return the terms in the ids of a hypothesis, and how often exact terms appear too often."""
         state, found, surplus = TermState(), [], 0
         for position, index in enumerate([*ids, None]):
-            if index is not None and not state.pending and index not in self._first:
+            if index is not None and not state.pending and index not in self._by_first:
                 state = state._replace(in_word=self.edges.ends(index))
                 continue
             first = position - len(state.pending)
@@ -220,7 +222,9 @@ class RequiredTerms:
         found: list[tuple[int, int, int]] = []
         while pending:
             now = TermState(met, pending, in_word)
-            if not end and any(self._counted(each, met) and self._begins(each, now) for each in self._spelled):
+            if not end and any(
+                self._begins(each, now) and self._counted(each, met) for each in self._by_first.get(pending[0], ())
+            ):
                 return now, found
             spelling = self._longest(now)
             if spelling:
@@ -237,7 +241,7 @@ class RequiredTerms:
         """Return the longest spelling at the start of the pending ids, or ()."""
         pending = state.pending
         longest: tuple[int, ...] = ()
-        for spelling in self._spelled:
+        for spelling in self._by_first.get(pending[0], ()):
             size = len(spelling)
             if size <= len(longest) or pending[:size] != spelling or not self._counted(spelling, state.met):
                 continue
