@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +17,11 @@ from seq2seq.data.batching import Batch, collate, group_by_size, split_by_tokens
 from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.copy_ids import SourceCopies, extended_target_ids, source_copies
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
+from seq2seq.data.line_terms import LineTerms, SourceIds, TermResult, make_line_terms
 from seq2seq.data.notices import Notices
 from seq2seq.data.segments import sentence_numbers
 from seq2seq.data.splitting import split_text
+from seq2seq.data.terms import MaskedLine, SourceTerm, TermFinder, known_placeholders, mask_line
 from seq2seq.data.uniforms import LinePart, uniform_numbers
 from seq2seq.ensemble import load_models
 from seq2seq.files import expand_home
@@ -28,6 +30,7 @@ from seq2seq.model_dir import Tokenizers
 from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.constraints import Constraint, Forbidden, NoRepeatNgram, RepetitionPenalty
 from seq2seq.search.penalties import Penalties
+from seq2seq.search.required import extra_slots
 from seq2seq.search.sample import Truncation, sample
 from seq2seq.searchable import Provenance, Searchable, copied_positions
 from seq2seq.text.tags import add_tag, check_tag, split_tag
@@ -64,6 +67,7 @@ class _Source(NamedTuple):
     status: str  # ok, source_cut or source_split
     place: LinePart  # the number of the line, and of its part
     prefix: Sequence[int] = ()  # target ids that are forced
+    terms: LineTerms | None = None  # that the translation must have
 
 
 @dataclass
@@ -100,6 +104,7 @@ class Translation:
     coverage: list[float] = field(default_factory=list)  # attention to each source piece, summed over the target
     uncovered: list[list[int]] = field(default_factory=list)  # start and end in the line of pieces below ``UNCOVERED``
     limits: list[str] = field(default_factory=list)  # limits that were hit: max_source_length, max_length
+    terms: list[TermResult] = field(default_factory=list)  # in the order of the source
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to plain values, for JSON."""
@@ -116,6 +121,7 @@ class Translator:
         length_limit: the limit of the length of a translation that was learned in training; None: 2 * source + 10.
         warns: whether the first three lines that are too long are named in the log.
         tag: the tag before every source, see ``with_tag``; empty: none is added.
+        terms: finds the terms that translations must have, see ``with_terms``.
 
     Attributes:
         notices: counts of the lines translated so far, and of those that were cut.
@@ -130,6 +136,7 @@ class Translator:
         length_limit: LengthLimit | None = None,
         warns: bool = True,
         tag: str = "",
+        terms: TermFinder = TermFinder({}),  # noqa: B008, it is never changed
     ) -> None:
         self.model = model
         self.tokenizers = tokenizers
@@ -137,9 +144,16 @@ class Translator:
         self.length_limit = length_limit
         self.warns = warns
         self.tag = tag
+        self.terms = terms
         self.notices = Notices()
         self._settings: model_dir.Settings | None = None  # those of the model that was loaded
         check_search(search, has_attention=model.has_attention)
+        if terms and search.samples:
+            raise ValueError(
+                "a glossary and kept spans require beam search, but search.samples is "
+                f"{search.samples}; translate without sampling"
+            )
+        self._placeholders = known_placeholders(tokenizers.src, tokenizers.tgt) if terms.keep else []
         self._constraints = make_constraints(search, tokenizers.tgt)
 
     @classmethod
@@ -201,7 +215,7 @@ class Translator:
         Raises:
             ValueError: an unknown setting, a value out of range, or settings that contradict each other.
         """
-        return self._copy(changed_search(self.search_config, changes), self.tag)
+        return self._copy(search=changed_search(self.search_config, changes))
 
     def with_tag(self, tag: str) -> Translator:
         """Copy the translator with a tag before every source; model and tokenizers are the same objects.
@@ -215,11 +229,38 @@ class Translator:
             ValueError: the model does not know the tag.
         """
         check_tag(tag, self.tokenizers.src.tags, setting="the tag")
-        return self._copy(self.search_config, tag)
+        return self._copy(tag=tag)
 
-    def _copy(self, search: SearchConfig, tag: str) -> Translator:
-        limit, warns = self.length_limit, self.warns
-        copy = Translator(self.model, self.tokenizers, search, length_limit=limit, warns=warns, tag=tag)
+    def with_terms(self, glossary: Mapping[str, Sequence[str]] | None = None, keep: Sequence[str] = ()) -> Translator:
+        """Copy the translator with terms that translations must have; model and tokenizers are the same objects.
+
+        Where a source term occurs in a line, its translation has one of the target terms; where a kept span occurs, the
+        translation has the same characters, exactly as often. A term that a translation lacks, because it does not fit into
+        the maximum length or cannot be spelled, is reported in ``Translation.terms`` and in the log.
+
+        >>> Translator.load("runs/mine").with_terms({"dog": ["chien"]}, ["urls", "[A-Z]+-[0-9]+"])  # doctest: +SKIP
+
+        Args:
+            glossary: the target terms of each source term.
+            keep: urls, emails, tags, numbers, and regular expressions.
+
+        Raises:
+            ValueError: an invalid regular expression, or the translator draws samples.
+        """
+        return self._copy(terms=TermFinder(glossary or {}, keep))
+
+    def _copy(
+        self, *, search: SearchConfig | None = None, tag: str | None = None, terms: TermFinder | None = None
+    ) -> Translator:
+        copy = Translator(
+            self.model,
+            self.tokenizers,
+            self.search_config if search is None else search,
+            length_limit=self.length_limit,
+            warns=self.warns,
+            tag=self.tag if tag is None else tag,
+            terms=self.terms if terms is None else terms,
+        )
         copy._settings = self._settings
         return copy
 
@@ -246,7 +287,8 @@ class Translator:
                 with self.model.evaluating():
                     found = self._search_batch(batch)
                 for row, source, hypotheses in zip(rows, batch, found, strict=True):
-                    texts[row] = self.tokenizers.tgt.decode(hypotheses[0].ids, source.oov)
+                    texts[row] = self._decode(source, hypotheses[0].ids)
+                    self._warn_of_terms(source, hypotheses[0].ids)
                     if hypotheses[0].cut:
                         cut_lines.add(source.row)
             translated |= {source.row for source in sources if source.ids}
@@ -285,6 +327,8 @@ class Translator:
                 batch = [sources[row] for row in rows]
                 with self.model.evaluating():
                     found = [hypotheses[:n_best] for hypotheses in self._search_batch(batch)]
+                    for source, hypotheses in zip(batch, found, strict=True):
+                        self._warn_of_terms(source, hypotheses[0].ids)
                     found_by_row |= zip(rows, self._explain(batch, found), strict=True)
             for row in sorted(found_by_row):
                 found_by_line[sources[row].row].append(found_by_row[row])
@@ -522,22 +566,25 @@ class Translator:
     def _read(self, lines: Sequence[str], first_line: int, too_long: str) -> Iterator[_Source]:
         """Segment lines into pieces; cut or split lines that are too long, and warn about them."""
         most = self.model.max_source_length
-        tagged = [add_tag(self.tag, line) for line in lines]
+        terms = [self.terms.find(line) for line in lines] if self.terms else [[] for _ in lines]
+        masked = [mask_line(line, some, self._placeholders) for line, some in zip(lines, terms, strict=True)]
+        tagged = [add_tag(self.tag, line.text) for line in masked]
         for row, (segments, length, exact) in enumerate(segment_beginnings(self.tokenizers.src, tagged, most)):
             tag, rest = split_tag(segments, self.tokenizers.src, added=self.tag)
             if rest.ids and self.tokenizers.src.tags and not tag.ids:
                 self._warn_of_missing_tag(first_line + row)
             place = LinePart(first_line + row)
             if length <= most:
-                yield self._source(row, lines[row], tag, rest, "ok", place)
+                yield self._source(row, masked[row], terms[row], tag, rest, "ok", place)
                 continue
             number, done = str(length) if exact else f"at least {length}", "is cut to"
             if too_long == "cut":
-                yield self._source(row, lines[row], tag, rest, "source_cut", place)
+                yield self._source(row, masked[row], terms[row], tag, rest, "source_cut", place)
             else:
                 pieces = parts = 0
-                for part in self._split(lines[row], tag, most):
-                    yield self._source(row, lines[row], tag, part, "source_split", place._replace(part=parts))
+                for part in self._split(masked[row].text, tag, most):
+                    now = place._replace(part=parts)
+                    yield self._source(row, masked[row], terms[row], tag, part, "source_split", now)
                     pieces, parts = pieces + len(part.ids), parts + 1
                 number, done = str(pieces + len(tag.ids)), f"is split into {parts} parts of at most"
             limit = f"{most}, the model's data.max_source_length"
@@ -553,14 +600,44 @@ class Translator:
         for ids, pieces, spans in split_text(self.tokenizers.src, line[written:], max(most - len(tag.ids), 1)):
             yield Segments(ids, pieces, [(start + written, end + written) for start, end in spans])
 
-    def _source(self, row: int, line: str, tag: Segments, rest: Segments, status: str, place: LinePart) -> _Source:
+    def _source(
+        self,
+        row: int,
+        line: MaskedLine,
+        terms: Sequence[SourceTerm],
+        tag: Segments,
+        rest: Segments,
+        status: str,
+        place: LinePart,
+    ) -> _Source:
         """Convert the pieces of a line, or of a part of it, and of the tag before it."""
         ids, pieces, spans = tag.ids + rest.ids, tag.pieces + rest.pieces, tag.spans + rest.spans
         tokenizers, copied = self.tokenizers, SourceCopies([], [])
         if self.model.copies:
             copied = source_copies(pieces, tokenizers.tgt, tags=tokenizers.src.tags)
-        segments = sentence_numbers(line, rest.spans[:1] * len(tag.ids) + rest.spans)  # a tag is in the first sentence
-        return _Source(row, ids, pieces, spans, segments, *copied, status=status, place=place)
+        segments = sentence_numbers(line.text, rest.spans[:1] * len(tag.ids) + rest.spans)  # a tag is in the first one
+        source = _Source(row, ids, pieces, line.spans(spans), segments, *copied, status=status, place=place)
+        if not terms:
+            return source
+        tags = len(tag.ids)
+        found = SourceIds(source.spans[tags:], source.copy_ids[tags:], source.oov, self.model.never_id != UNK)
+        return source._replace(terms=make_line_terms(terms, line, found, tokenizers.tgt))
+
+    def _decode(self, source: _Source, ids: Sequence[int]) -> str:
+        """Return the text of a hypothesis, with the exact text of its terms."""
+        return source.terms.decode(ids) if source.terms else self.tokenizers.tgt.decode(ids, source.oov)
+
+    def _warn_of_terms(self, source: _Source, ids: Sequence[int]) -> None:
+        """Warn if a translation does not have all its terms."""
+        results = source.terms.results(ids) if source.terms else []
+        missing = ["|".join(result.targets) for result in results if not result.met]
+        if missing:
+            self.notices.warn(
+                f"line {source.place.number}: the translation lacks, or has too often: {', '.join(missing)}; raise "
+                "--max-length-ratio if it was cut, or choose terms of words that the target vocabulary has",
+                summary="have a translation that lacks a required term or has it too often; see terms in --format jsonl",
+                shown=self.warns,
+            )
 
     def _warn_of_missing_tag(self, number: int) -> None:
         tags = ", ".join(self.tokenizers.src.tags)
@@ -577,7 +654,9 @@ class Translator:
         order = order[lengths[order] > 1]
         if not len(order):
             return []
-        most = max(_MAX_SCORES // (self.num_hypotheses * self.tokenizers.tgt.size), 1)
+        required = [source.terms.required for source in sources if source.terms]
+        extra = max((extra_slots(terms) for terms in required if terms), default=0)
+        most = max(_MAX_SCORES // ((self.num_hypotheses + extra) * self.tokenizers.tgt.size), 1)
         batches = split_by_tokens(order, lengths, self.search_config.batch_tokens)
         return [batch[first : first + most].tolist() for batch in batches for first in range(0, len(batch), most)]
 
@@ -612,15 +691,17 @@ class Translator:
             self.notices.draws += draws
             self.notices.near_draws += near_draws
         else:
-            found = beam_search(self.model.step, state, limits, options, prefixes)
+            required = [None if source.terms is None else source.terms.required for source in sources]
+            found = beam_search(self.model.step, state, limits, options, prefixes, required)
         return found if config.mbr == "none" else [self._by_utility(*pair) for pair in zip(sources, found, strict=True)]
 
     def _by_utility(self, source: _Source, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
         """Sort hypotheses by their mean utility against the others; those of equal utility stay in order."""
-        texts = [self.tokenizers.tgt.decode(hypothesis.ids, source.oov) for hypothesis in hypotheses]
+        texts = [self._decode(source, hypothesis.ids) for hypothesis in hypotheses]
         utilities = mean_utilities(texts, self.search_config.mbr)
         ranked = [each._replace(utility=utility) for each, utility in zip(hypotheses, utilities, strict=True)]
-        return sorted(ranked, key=lambda hypothesis: -(hypothesis.utility or 0.0))
+        ranked.sort(key=lambda hypothesis: -(hypothesis.utility or 0.0))
+        return sorted(ranked, key=lambda each: source.terms.faults(each.ids) if source.terms else 0)
 
     def _explain(self, sources: Sequence[_Source], found: Sequence[list[Hypothesis]]) -> list[list[Translation]]:
         """Make translations of hypotheses; the model is unrolled over them once more for attention and copying."""
@@ -640,7 +721,7 @@ class Translator:
         ids = best.ids[:-1]
         inside = len(source.ids)  # followed by the end of sentence
         translation = Translation(
-            translation=self.tokenizers.tgt.decode(ids, source.oov),
+            translation=self._decode(source, ids),
             score=best.score,
             log_prob=best.log_prob,
             token_log_probs=best.token_log_probs,
@@ -651,6 +732,7 @@ class Translator:
             utility=best.utility,
         )
         hit = {"max_source_length": source.status != "ok", "max_length": best.cut}
+        translation.terms = source.terms.results(ids) if source.terms else []
         translation.limits = [name for name, is_hit in hit.items() if is_hit]
         if self.model.has_attention:
             translation.coverage = provenance.weights[:, :inside].sum(dim=0).tolist()
@@ -693,7 +775,7 @@ def _merge(parts: Sequence[Translation], length_penalty: float) -> Translation:
             place and CopiedFrom(offset + place.source_piece, place.start, place.end) for place in part.copied_from
         ]
         merged.limits += [name for name in part.limits if name not in merged.limits]
-        for name in ("token_log_probs", "pieces", "source_pieces", "p_gen", "coverage", "uncovered"):
+        for name in ("token_log_probs", "pieces", "source_pieces", "p_gen", "coverage", "uncovered", "terms"):
             getattr(merged, name).extend(getattr(part, name))
     if parts[0].copied_share is not None:
         merged.copied_share = sum(place is not None for place in merged.copied_from) / max(len(merged.pieces), 1)

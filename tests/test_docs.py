@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import gzip
 import importlib.util
 import json
@@ -25,12 +26,14 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import seq2seq
 from seq2seq.commands.app import app
 from seq2seq.config import Config, keys
 from seq2seq.training.train import train
+from seq2seq.translator import Translation
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -122,6 +125,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "test.headline": "test.en",
     }.items():
         shutil.copy(folder / source, folder / name)
+    (folder / "terms.tsv").write_text("dog\tchien\nman\thomme\n", encoding="utf-8")
+    (folder / "beginning.txt").write_text("un\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", sys.argv)
@@ -222,6 +227,22 @@ def train_tiny(config: Config) -> None:
         section, name = key.split(".")
         setattr(getattr(config, section), name, int(value))
     train(config)
+
+
+def test_every_key_of_the_jsonl_output_is_described() -> None:
+    text = (ROOT / "docs" / "translating.md").read_text(encoding="utf-8")
+    keys = [field.name for field in dataclasses.fields(Translation)] + ["invalid_utf8", "beam"]
+    assert [key for key in keys if not re.search(rf"^\| [^|]*`{key}`[^|]* \|", text, re.MULTILINE)] == []
+
+
+def test_every_option_of_translate_is_described() -> None:
+    text = (ROOT / "docs" / "translating.md").read_text(encoding="utf-8") + (ROOT / "README.md").read_text(
+        encoding="utf-8"
+    )
+    command = typer.main.get_command(app).commands["translate"]  # type: ignore[attr-defined]
+    names = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    assert names
+    assert {name for name in names if not re.search(rf"{name}\b", text)} == set()
 
 
 def test_blocks_have_a_known_language_and_marks_give_a_reason() -> None:

@@ -10,10 +10,13 @@ import typer
 from seq2seq.commands.options import (
     Device,
     DeviceOption,
+    Mixture,
+    MixtureOption,
     ReportFormat,
     SrcField,
     Tag,
     ThreadsOption,
+    Weight,
     load_translator,
     named_path,
 )
@@ -22,7 +25,11 @@ from seq2seq.commands.streams import check_line_counts
 
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(help="A model that translates the lines of --src.", metavar="[MODEL]")
+        list[str] | None,
+        typer.Argument(
+            help="A model that translates the lines of --src; several of them, with the same tokenizers, are an ensemble.",
+            metavar="[MODEL]...",
+        ),
     ] = None,
     src: Annotated[
         Path | None,
@@ -64,6 +71,8 @@ def evaluate(
             help="sacreBLEU's tokenizer for BLEU (13a, none, zh, char, ...). Default: chosen by the references' script."
         ),
     ] = None,
+    weight: Weight = None,
+    mixture: MixtureOption = Mixture.LOG_LINEAR,
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Ignore case.")] = False,
     format: Annotated[ReportFormat, typer.Option(help="Output format.")] = ReportFormat.TEXT,
     device: DeviceOption = Device.AUTO,
@@ -71,7 +80,7 @@ def evaluate(
 ) -> None:
     """Score translations, or a model, against references.
 
-    Give the translations as --hyp, or a model with the source lines as MODEL and --src.
+    Give the translations as --hyp, or a model, or several as an ensemble, with the source lines as MODEL and --src.
 
     The numbers in brackets are the 95 % bootstrap interval (1000 samples, seed 12345).
     """
@@ -79,8 +88,13 @@ def evaluate(
     from seq2seq.metrics import scores as scoring
     from seq2seq.metrics import significance
 
-    for name, value, needs in (("--hyp-field", hyp_field, hyp), ("--src-field", src_field, src), ("--tag", tag, model)):
-        if value is not None and not needs:
+    for name, value, needs in (
+        ("--hyp-field", hyp_field, hyp),
+        ("--src-field", src_field, src),
+        ("--tag", tag, model),
+        ("--weight", weight, model),
+    ):
+        if value not in (None, []) and not needs:
             raise ValueError(f"{name} has no effect without {_NEEDED[name]}; remove it")
     metrics = tuple(metric or ["bleu"])
     required_by = next((name for name in metrics if scoring.requires_sources([name])), None)
@@ -105,8 +119,8 @@ def evaluate(
         typer.echo(significance.report_comparisons(found, format.value))
         return
     hypotheses = systems[0]
-    if model is not None:
-        translator = load_translator(model, device, threads, tag)
+    if model:
+        translator = load_translator(model, device, threads, tag, weights=weight, mixture=mixture)
         hypotheses = translator.translate(systems[0])
         translator.log_notices(advice="translate with a higher --max-length-ratio and evaluate with --hyp")
     scores = scoring.score(
@@ -115,11 +129,11 @@ def evaluate(
     typer.echo(scoring.report_scores(scores, format.value))
 
 
-_NEEDED = {"--hyp-field": "--hyp", "--src-field": "--src", "--tag": "MODEL"}
+_NEEDED = {"--hyp-field": "--hyp", "--src-field": "--src", "--tag": "MODEL", "--weight": "MODEL"}
 
 
 def _scored_files(
-    model: str | None, src: Path | None, hyp: list[Path], ref: list[Path], required_by: str | None
+    model: list[str] | None, src: Path | None, hyp: list[Path], ref: list[Path], required_by: str | None
 ) -> list[Path]:
     """Return the files to score: those of --hyp, or the source lines that the model translates first.
 
@@ -128,12 +142,12 @@ def _scored_files(
     """
     if not ref:
         raise ValueError("evaluate requires --ref FILE")
-    if model is not None and len(hyp) > 1:
+    if model and len(hyp) > 1:
         raise ValueError(
             "several --hyp are compared with each other, but MODEL is given too; "
             "remove MODEL and give its translations as one more --hyp"
         )
-    if (model is None) == (not hyp) or (model is not None and src is None):
+    if (not model) == (not hyp) or (model and src is None):
         raise ValueError("evaluate takes either MODEL with --src FILE, or --hyp FILE")
     if hyp and required_by and src is None:
         raise ValueError(f"the metric {required_by} requires the source lines; add --src FILE")

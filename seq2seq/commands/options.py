@@ -212,6 +212,36 @@ PrefixFile = Annotated[
 ]
 
 
+GlossaryFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--glossary",
+        parser=named_path,
+        metavar="FILE",
+        help="File with a source term, a tab and a target term on each line. Where a source term occurs in a line, its "
+        "translation has the target term, or one of them if the source term has several lines.",
+    ),
+]
+Keep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keep",
+        metavar="KIND",
+        help="Spans of the source that appear unchanged in the translation, exactly as often: urls, emails, tags, numbers, "
+        "or a regular expression; may be given several times.",
+    ),
+]
+
+
+def with_terms(translator: Translator, glossary: Path | None, keep: Sequence[str] | None) -> Translator:
+    """Return the translator with the terms of a glossary and kept spans, if any are given."""
+    from seq2seq.data.terms import read_glossary
+
+    if glossary is None and not keep:
+        return translator
+    return translator.with_terms(read_glossary(glossary) if glossary else None, keep or ())
+
+
 def load_translator(
     model: str | Sequence[str],
     device: Device,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seq2seq.commands.options import Device, DeviceOption, Model, ThreadsOption, at_most, load_translator
+from seq2seq.commands.options import (
+    Device,
+    DeviceOption,
+    GlossaryFile,
+    Keep,
+    Model,
+    ThreadsOption,
+    at_most,
+    load_translator,
+    with_terms,
+)
 
 if TYPE_CHECKING:
     from seq2seq.translator import Translator
@@ -42,6 +52,8 @@ def serve(
             help="Seconds until a request is answered with status 503; a streamed list has ten times as long.",
         ),
     ] = 60,
+    glossary: GlossaryFile = None,
+    keep: Keep = None,
 ) -> None:
     """Serve a model over HTTP, with a page at /.
 
@@ -58,6 +70,7 @@ def serve(
 
     with listen(host, port) as listening:
         translator = without_samples(load_translator(model, device, threads))
+        translator = with_terms(translator, glossary, keep)
         _log_requests()
         service = Service(translator, name=Path(model).resolve().name, max_batch=max_batch, timeout=timeout)
         serve_until_stopped(service, listening)

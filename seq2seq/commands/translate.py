@@ -18,6 +18,8 @@ from seq2seq.commands.options import (
     Device,
     DeviceOption,
     ForbiddenWords,
+    GlossaryFile,
+    Keep,
     MayRepeat,
     MinLength,
     Mixture,
@@ -39,6 +41,7 @@ from seq2seq.commands.options import (
     Weight,
     load_translator,
     named_path,
+    with_terms,
 )
 from seq2seq.commands.streams import check_output, model_files, named_file, output_stream, standard_input
 from seq2seq.data.notices import MAX_NAMED
@@ -116,6 +119,8 @@ def translate(
     may_repeat: MayRepeat = None,
     forbid: ForbiddenWords = None,
     prefix: PrefixFile = None,
+    glossary: GlossaryFile = None,
+    keep: Keep = None,
     batch_tokens: BatchTokens = None,
     format: Annotated[
         Format,
@@ -163,7 +168,7 @@ def translate(
     from seq2seq.data.stream import chunks
 
     input, output = named_file(input), named_file(output)
-    check_output(output, [input, prefix, *(path for each in model for path in model_files(each))])
+    check_output(output, [input, prefix, glossary, *(path for each in model for path in model_files(each))])
     translator = load_translator(model, device, threads, tag, weights=weight, mixture=mixture).with_search(
         beam_size=beam_size,
         length_penalty=length_penalty,
@@ -182,6 +187,7 @@ def translate(
         may_repeat=may_repeat,
         forbidden=forbid,
     )
+    translator = with_terms(translator, glossary, keep)
     translator.check_n_best(n_best)
     invalid = InvalidLines()
     on_invalid = None if strict else invalid.add
@@ -227,10 +233,13 @@ def translate(
 def _options_of(ctx: typer.Context, translator: Translator) -> dict[str, str]:
     """Return every option that the output depends on, for ``ResumeRecord``; the input is compared by its lines."""
     from seq2seq.model_dir import fingerprint
+    from seq2seq.text.tokenizer import hash_values
 
     options = {f"--{name.replace('_', '-')}": value for name, value in ctx.params.items() if name not in _NOT_RECORDED}
     models = ", ".join(fingerprint(path) for path in ctx.params["model"])
     named = {"version of seq2seq": __version__, "model": models} | options | {"--device": translator.model.device}
+    if glossary := translator.terms.glossary:
+        named["--glossary"] = f"one with the hash {hash_values(sorted(glossary.items()))[:16]}"
     return {name: str(getattr(value, "value", value)) for name, value in named.items()}
 
 

@@ -6,7 +6,7 @@ Bahdanau et al. 2015). The result for a sentence depends only on that sentence. 
 eos is allowed; every hypothesis therefore ends with eos, and its log-probability is that of the whole sentence.
 
 A target prefix is forced in the same way: while it lasts, its next id is the only candidate. Constraints change the values
-that order the candidates, not their log-probabilities.
+that order the candidates, not their log-probabilities. Sentences with required terms are searched as ``required`` says.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, finfo
 from seq2seq.search.constraints import Candidates, Constraint, best_candidates
 from seq2seq.search.next_token import NextToken
 from seq2seq.search.penalties import Penalties
+from seq2seq.search.required import RequiredTerms, StepRules, TermBanks, order_by_banks
 
 
 class SearchState(Protocol):
@@ -101,6 +102,7 @@ def beam_search(
     max_lengths: Sequence[int],
     options: SearchOptions,
     prefixes: Sequence[Sequence[int]] = (),
+    required: Sequence[RequiredTerms | None] = (),
 ) -> list[list[Hypothesis]]:
     """Search the translations of a batch of sentences.
 
@@ -109,9 +111,11 @@ def beam_search(
         state: the initial state, with one row per sentence.
         max_lengths: for each sentence, the maximum number of ids, eos included; at least 1.
         prefixes: for each sentence, the first ids of its hypotheses, shorter than its maximum length; or (): no prefixes.
+        required: for each sentence, the terms that its hypotheses must have, or None; or (): no terms.
 
     Returns:
-        The hypotheses of each sentence, best score first: ``beam_size`` of them, or fewer if no more exist.
+        The hypotheses of each sentence, best score first: ``beam_size`` of them, or fewer if no more exist. Those with
+        faults in the required terms come after the others.
     """
     found: list[list[Hypothesis]] = [[] for _ in max_lengths]
     if not found:
@@ -120,21 +124,32 @@ def beam_search(
     tokens = torch.full((len(found),), options.bos_id)
     beams: _Beams | None = None
     mask = state.mask if options.penalties else None  # (B, S)
+    banks = TermBanks(required, options.beam_size) if any(required) else None
     for length in range(1, max(max_lengths) + 1):
         next_token, state = step(tokens, state)
         free = [options.beam_size - len(found[number]) for number in sentences]
+        if banks is not None:
+            free = [banks.free_slots(number, len(found[number])) for number in sentences]
         history = torch.zeros(len(found), 1, 0, dtype=torch.long) if beams is None else beams.ids
         only = [only_id(prefixes[n] if prefixes else (), max_lengths[n], length, options.eos_id) for n in sentences]
         candidates, forced = _candidates(next_token, history, only, max(free), options)
+        lacking: Tensor | None = None
+        if banks is not None:
+            rules = StepRules(options.eos_id, length > options.min_length, options.constraints)
+            candidates, lacking = banks.candidates(next_token, candidates, history, sentences, only, rules)
         if beams is None:
             positions = 0 if mask is None else mask.shape[1]
             beams = _Beams.start(len(found), positions, candidates.log_probs.device)
         count, slots = beams.sums.shape
         if mask is not None:
             beams = beams._replace(attended=beams.attended + state.weights.view(count, slots, -1))
-        beams, parents = _advance(beams, candidates, free)
+        beams, parents = _advance(beams, candidates, free, lacking)
         ended = _finish(beams, mask, sentences, found, forced.gather(1, parents), options)
         beams = beams._replace(sums=beams.sums.masked_fill(ended, -inf))
+        if banks is not None:
+            done = _done(banks, beams, sentences, found, options)
+            beams = beams._replace(sums=beams.sums.masked_fill(done.unsqueeze(1), -inf))
+            banks.advance(sentences, parents, beams.ids[:, :, -1], beams.sums > -inf)
         alive = [row for row, some in enumerate((beams.sums > -inf).any(dim=1).tolist()) if some]
         if not alive:
             break
@@ -146,8 +161,11 @@ def beam_search(
             beams = _Beams(*(tensor[kept] for tensor in beams))
             sentences = [sentences[row] for row in alive]
         tokens = beams.ids[:, :, -1].flatten()
-    for hypotheses in found:
+    for number, hypotheses in enumerate(found):
         hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
+        if banks is not None and (terms := required[number]) is not None:
+            hypotheses.sort(key=lambda hypothesis: terms.faults(hypothesis.ids))
+            del hypotheses[options.beam_size :]
     return found
 
 
@@ -201,18 +219,37 @@ def _candidates(
     return candidates, forced.view(per_sentence)
 
 
-def _advance(beams: _Beams, candidates: Candidates, free: Sequence[int]) -> tuple[_Beams, Tensor]:
+def _done(
+    banks: TermBanks, beams: _Beams, sentences: Sequence[int], found: Sequence[list[Hypothesis]], options: SearchOptions
+) -> Tensor:
+    """Return whether the search of each sentence ends although hypotheses are unfinished (B,)."""
+    best = (beams.sums.amax(dim=1) / beams.ids.shape[2] ** options.length_penalty).tolist()
+    done = [
+        banks.is_done(number, [(hypothesis.ids, hypothesis.score) for hypothesis in found[number]], score)
+        for number, score in zip(sentences, best, strict=True)
+    ]
+    return torch.tensor(done, device=beams.sums.device)
+
+
+def _advance(
+    beams: _Beams, candidates: Candidates, free: Sequence[int], lacking: Tensor | None = None
+) -> tuple[_Beams, Tensor]:
     """Take the best continuations of each sentence, as many as it has free slots.
 
     Args:
         free: for each of the B sentences, the number of slots that are not finished.
+        lacking: how many required ids each candidate lacks (B, K, C); None without required terms.
 
     Returns:
         The beams with one more id, with K slots; and the previous slot of each new slot (B, K).
     """
     per_slot = candidates.ids.shape[2]
     totals = (beams.sums.unsqueeze(2) + candidates.values).flatten(1)  # (B, K, C) -> (B, K*C)
-    sums, chosen = totals.topk(min(max(free), totals.shape[1]), dim=1)
+    if lacking is None:
+        sums, chosen = totals.topk(min(max(free), totals.shape[1]), dim=1)
+    else:
+        chosen = order_by_banks(totals, lacking.flatten(1))[:, : max(free)]
+        sums = totals.gather(1, chosen)
     ranks = torch.arange(sums.shape[1], device=sums.device)
     sums = sums.masked_fill(ranks >= torch.tensor(free, device=sums.device).unsqueeze(1), -inf)
     parents = chosen // per_slot

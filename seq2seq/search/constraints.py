@@ -123,14 +123,25 @@ def best_candidates(
     found = [(constraint, constraint.affected(history)) for constraint in constraints]
     found = [(constraint, affected) for constraint, affected in found if affected.shape[1]]
     log_probs, ids = next_token.best(k + sum(affected.shape[1] for _, affected in found), banned)
-    values = log_probs
-    for constraint, affected in found:
-        is_affected = (ids.unsqueeze(2) == affected.to(ids.device).unsqueeze(1)).any(dim=2)  # (N, C)
-        values = torch.where(is_affected, constraint.lowered(values), values)
+    values = _lowered_where_affected(ids, log_probs, found)
     if found:
         values, order = values.topk(min(k, values.shape[1]), dim=1)
         log_probs, ids = log_probs.gather(1, order), ids.gather(1, order)
     return Candidates(log_probs, ids, values)
+
+
+def lowered_values(ids: Tensor, log_probs: Tensor, history: Tensor, constraints: Sequence[Constraint]) -> Tensor:
+    """Return the values of given ids: (N, n), (N, n), (N, t) -> (N, n)."""
+    return _lowered_where_affected(ids, log_probs, [(each, each.affected(history)) for each in constraints])
+
+
+def _lowered_where_affected(ids: Tensor, log_probs: Tensor, affected_by: Sequence[tuple[Constraint, Tensor]]) -> Tensor:
+    """Return the values of ids (N, n), given the constraints with the ids that they affect."""
+    values = log_probs
+    for constraint, affected in affected_by:
+        is_affected = (ids.unsqueeze(2) == affected.to(ids.device).unsqueeze(1)).any(dim=2)  # (N, n)
+        values = torch.where(is_affected, constraint.lowered(values), values)
+    return values
 
 
 def constrained_values(log_probs: Tensor, history: Tensor, constraints: Sequence[Constraint]) -> Tensor:

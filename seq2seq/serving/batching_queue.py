@@ -63,7 +63,8 @@ class ServedTranslation(Translation):
 
     def as_dict(self) -> dict[str, Any]:
         """Convert to plain values, for JSON, without copying the lists of numbers."""
-        return vars(self) | {"copied_from": [place and vars(place) for place in self.copied_from]}
+        places = [place and vars(place) for place in self.copied_from]
+        return vars(self) | {"copied_from": places, "terms": [vars(term) for term in self.terms]}
 
 
 class ModelFailedError(Exception):

@@ -20,6 +20,7 @@ from seq2seq.text.merges import merge
 from seq2seq.text.model_proto import load_processor, model_kind, read_nbest, renumber
 from seq2seq.text.normalization import normalize, replace_surrogates
 from seq2seq.text.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, UNKNOWN, Sampling, Segments, Tokenizer, hash_values
+from seq2seq.text.words import is_word_character
 
 # For training, lines are split into chunks of this many characters. The bpe trainer of SentencePiece crashes on words of
 # more than 65,535 characters. SentencePiece puts a space before each chunk. In text without spaces, longer chunks would
@@ -128,6 +129,18 @@ class SentencePieceTokenizer(Tokenizer):
         parts = ([self._piece(i)] if i < self.size else replace_surrogates(oov[i - self.size]) for i in visible)
         text = self._processor.decode_pieces(list(itertools.chain.from_iterable(parts)))
         return text.replace(_SPACE, " ").strip(" ")
+
+    def joins(self, piece: str) -> tuple[bool, bool]:
+        if piece == SPECIALS[UNK]:
+            return True, True
+        if self._processor.is_byte(self._processor.piece_to_id(piece)):
+            byte = int(piece[1:-1], 16)
+            is_word = byte >= 0x80 or is_word_character(chr(byte))  # from 0x80 on, a part of any character
+            return is_word, is_word
+        return is_word_character(piece[0]), is_word_character(piece[-1])
+
+    def with_sides(self, text: str, first: str, last: str) -> str:
+        return (_SPACE if first.startswith(_SPACE) else "") + text
 
     def _piece(self, index: int) -> str:
         return self._processor.id_to_piece(index)

@@ -114,6 +114,12 @@ class TaggedTokenizer(Tokenizer):
         plain = [int(i) if i < self.plain.size else int(i) - len(self.tags) for i in ids if not self.is_tag(int(i))]
         return self.plain.decode(plain, oov)
 
+    def joins(self, piece: str) -> tuple[bool, bool]:
+        return self.plain.joins(piece)
+
+    def with_sides(self, text: str, first: str, last: str) -> str:
+        return self.plain.with_sides(text, first, last)
+
     def is_tag(self, index: int) -> bool:
         """Return whether an id is a tag's."""
         return self.plain.size <= index < self.size

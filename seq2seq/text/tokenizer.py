@@ -83,6 +83,16 @@ class Tokenizer(ABC):
         """Return the string of each id, special tokens included."""
         return [self._piece(int(i)) if i < self.size else oov[i - self.size] for i in ids]
 
+    def joins(self, piece: str) -> tuple[bool, bool]:
+        """Return whether a piece begins and ends with a character of a word that the pieces beside it can go on with."""
+        del piece
+        return False, False
+
+    def with_sides(self, text: str, first: str, last: str) -> str:
+        """Return the piece of a text that stands in place of the pieces from ``first`` to ``last``, with their spaces."""
+        del first, last
+        return text
+
     @abstractmethod
     def _piece(self, index: int) -> str:
         """Return the string of an id below ``size``."""

@@ -76,6 +76,10 @@ class WordTokenizer(Tokenizer):
         text = join_tokens(UNKNOWN if i == UNK else piece for i, piece in zip(visible, pieces, strict=True))
         return replace_surrogates(text)
 
+    def with_sides(self, text: str, first: str, last: str) -> str:
+        left, right = JOINER * first.startswith(JOINER), JOINER * last.endswith(JOINER)
+        return left + text + right
+
     def _piece(self, index: int) -> str:
         return self._tokens[index]
 

@@ -27,6 +27,7 @@ _WORD = regex.compile(
     regex.VERBOSE | regex.VERSION1,
 )
 _CHARACTER_WORD = regex.compile(_CHARACTER, regex.VERBOSE | regex.VERSION1)
+_SPACED_WORD = regex.compile(rf"[[\p{{L}}\p{{N}}\p{{M}}_\u200c\u200d]--[{_UNSPACED}]]", regex.VERBOSE | regex.VERSION1)
 _HAN = regex.compile(r"\p{Han}")
 _NO_SPACE_AFTER = regex.compile(rf"[{_UNSPACED}\u3000-\u303f\uff00-\uff65]", regex.VERSION1 | regex.VERBOSE)
 _ASCII_WORD = regex.compile("[A-Za-z0-9]+")
@@ -46,6 +47,16 @@ def split_words(text: str) -> list[str]:
     if text.isascii():
         return _ASCII_WORD.findall(text)
     return _WORD.findall(unicodedata.normalize("NFC", text))
+
+
+def is_word_character(character: str) -> bool:
+    """Return whether a character is a letter, digit, mark or underscore of a script with spaces between words."""
+    return character.isalnum() if character.isascii() and character != "_" else bool(_SPACED_WORD.match(character))
+
+
+def in_one_word(left: str, right: str) -> bool:
+    """Return whether two neighbouring characters are in one word; never in a script without spaces."""
+    return is_word_character(left) and is_word_character(right)
 
 
 def script(texts: Iterable[str]) -> str:

@@ -578,6 +578,19 @@ def test_evaluate_a_model(model: str, translator: Translator, files: Path) -> No
     assert result.stdout.startswith(f"BLEU = {expected.score:.2f}")
 
 
+def test_evaluate_scores_an_ensemble(model: str, files: Path) -> None:
+    texts = ("--src", files / "src", "--ref", files / "ref", "--metric", "chrf", "--format", "json")
+    ensemble = (model, model, "--weight", 2, "--weight", 1, "--mixture", "linear")
+    translated = run("translate", *ensemble, text=(files / "src").read_bytes()).stdout
+    expected = run("evaluate", "--hyp", write(files / "ensemble", translated), *texts[2:]).stdout
+    assert run("evaluate", *ensemble, *texts).stdout == expected
+    weights = refused("evaluate", model, model, "--weight", 2, *texts)
+    assert weights == refused("translate", model, model, "--weight", 2)
+    assert refused("evaluate", "--hyp", files / "hyp", *texts[2:], "--weight", 2) == (
+        "--weight has no effect without MODEL; remove it"
+    )
+
+
 def test_mistakes_of_evaluate_come_before_the_model_is_loaded(files: Path, tmp_path: Path) -> None:
     src, hyp, ref, three = (files / name for name in ("src", "hyp", "ref", "three"))
     either = "evaluate takes either MODEL with --src FILE, or --hyp FILE"
