@@ -17,7 +17,7 @@ from seq2seq.layers import fast
 from seq2seq.layers.attention import MASKED, Memory, SentenceMemory, make_attention
 from seq2seq.layers.bridge import BridgeSizes, make_bridge
 from seq2seq.layers.cells import StackedCell, uniform_
-from seq2seq.layers.decoder import Decoder, DecoderState, RecurrentDecoder, Unrolled
+from seq2seq.layers.decoder import Decoder, DecoderState, RecurrentDecoder, StepOfDecoder, Unrolled
 from seq2seq.layers.distribution import MAX_LOGITS, Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import EncodedSentences, Encoder, RecurrentEncoder
@@ -39,6 +39,7 @@ class Decoding(NamedTuple):
     memory: Memory
     state: DecoderState
     size: int  # size of the extended vocabulary
+    step: StepOfDecoder[Any]  # the decoder's step, prepared for this search
 
     @property
     def weights(self) -> Tensor:
@@ -188,7 +189,7 @@ class Seq2Seq(nn.Module):
         """Encode the sources of a batch; return the initial state of a search. Targets are not read."""
         memory, state = self._start(batch)
         memory = memory._replace(copy_first=first_positions(memory.copy_ids))
-        return Decoding(memory, state, self._extended_size(batch))
+        return Decoding(memory, state, self._extended_size(batch), self.decoder.search_step())
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         """Compute the loss of a batch, summed over its target tokens.
@@ -251,10 +252,10 @@ class Seq2Seq(nn.Module):
         Returns:
             The distribution of the next token, and the next state.
         """
-        memory, state, size = decoding
+        memory, state, size, advance = decoding
         tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
         embedded = self._embed_target(tokens)
-        output, state = self.decoder.step(embedded, state, memory)
+        output, state = advance(embedded, state, memory)
         copying = first = None
         if self.pointer is not None:
             # (N, ...) -> (B, K, ...)
@@ -273,7 +274,7 @@ class Seq2Seq(nn.Module):
             next_token = FastNextToken(layer, features, banned=banned, copying=copying, first=first, size=size)
         else:
             next_token = LogProbs(Distribution(self.readout(features), banned, copying).log_probs(size))
-        return next_token, Decoding(memory, state, size)
+        return next_token, Decoding(memory, state, size, advance)
 
     def _extended_size(self, batch: Batch) -> int:
         """Return V, or with copying the size of the largest extended vocabulary of the batch."""
