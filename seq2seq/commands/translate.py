@@ -29,6 +29,7 @@ from seq2seq.commands.options import (
     RepetitionFactor,
     Samples,
     Seed,
+    ShortlistSize,
     SrcField,
     Tag,
     Temperature,
@@ -116,6 +117,7 @@ def translate(
     may_repeat: MayRepeat = None,
     forbid: ForbiddenWords = None,
     prefix: PrefixFile = None,
+    shortlist: ShortlistSize = None,
     batch_tokens: BatchTokens = None,
     format: Annotated[
         Format,
@@ -181,6 +183,7 @@ def translate(
         repetition_penalty=repetition_penalty,
         may_repeat=may_repeat,
         forbidden=forbid,
+        shortlist=shortlist,
     )
     translator.check_n_best(n_best)
     invalid = InvalidLines()
