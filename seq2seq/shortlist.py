@@ -94,9 +94,7 @@ def load(model: str | Path, tokenizers: Tokenizers) -> Shortlist:
     try:
         tensors, metadata = model_dir.load_tensors(path, restore=_RESTORE)
     except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is damaged: {str(error).splitlines()[0]}; {_RESTORE}"
-        ) from error
+        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}; {_RESTORE}") from error
     likely, frequent = (tensors.get(name, torch.empty(0)) for name in ("likely", "frequent"))
     shortlist = Shortlist(likely, frequent, _is_shared(tokenizers))
     if metadata.get("tokenizers") != _identity(tokenizers) or not _fits(shortlist, tokenizers):

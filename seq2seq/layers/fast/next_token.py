@@ -174,12 +174,16 @@ class FastNextToken:
     def _slices(self, k: int) -> Iterator[_Slice]:
         N, V = len(self._features), len(self._weight)
         most = rows_of_a_slice(self._features, V)
-        buffer = self._features.new_empty(V * min(most, N))
+        buffer = self._features.new_empty(V * max(min(most, N), 2))
         bias, source = self._bias.unsqueeze(1), None if self._copying is None else self._copying.ids
         for start in range(0, N, most):
             features = self._features[start : start + most]
-            logits = buffer[: V * len(features)].view(V, -1)
-            torch.addmm(bias, self._weight, features.t(), out=logits)
+            rows = (
+                features if len(features) > 1 else features.repeat(2, 1)
+            )  # the product of one row takes twice the time
+            logits = buffer[: V * len(rows)].view(V, -1)
+            torch.addmm(bias, self._weight, rows.t(), out=logits)
+            logits = logits[:, : len(features)].contiguous()
             if self._refused is not None:
                 logits.masked_fill_(self._refused[:, start : start + most], BANNED_LOGIT)
             largest, ids = _largest(logits, k)
