@@ -258,6 +258,9 @@ class SearchConfig:
     mbr: str = _setting(
         "none", choices=UTILITY_NAMES
     )  # minimum Bayes risk: choose the hypothesis with the largest mean chrF or BLEU against the others
+    shortlist: int = _setting(
+        0, least=0, most=(64, "a shortlist holds no more for a source piece")
+    )  # choose from this number of probable target pieces per source piece, and the most frequent ones; 0: from all pieces
 
 
 @dataclass

@@ -17,12 +17,13 @@ from seq2seq.layers import fast
 from seq2seq.layers.attention import MASKED, Memory, SentenceMemory, make_attention
 from seq2seq.layers.bridge import BridgeSizes, make_bridge
 from seq2seq.layers.cells import StackedCell, uniform_
-from seq2seq.layers.decoder import Decoder, DecoderState, RecurrentDecoder, Unrolled
+from seq2seq.layers.decoder import Decoder, DecoderState, RecurrentDecoder, StepOfDecoder, Unrolled
 from seq2seq.layers.distribution import MAX_LOGITS, Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import EncodedSentences, Encoder, RecurrentEncoder
 from seq2seq.layers.fast.next_token import FastNextToken
-from seq2seq.layers.fast.output import output_loss
+from seq2seq.layers.fast.output import BANNED_LOGIT, output_loss
+from seq2seq.layers.fast.short import ShortNextToken, ShortOutput, without_refused
 from seq2seq.layers.hierarchical import HierarchicalEncoder
 from seq2seq.layers.pointer import POINTERS, CopyNet, Pointer, first_positions
 from seq2seq.layers.readout import Readout
@@ -39,6 +40,8 @@ class Decoding(NamedTuple):
     memory: Memory
     state: DecoderState
     size: int  # size of the extended vocabulary
+    step: StepOfDecoder[Any]  # the decoder's step, prepared for this search
+    short: ShortOutput | None = None  # the output layer of a search that may choose from some ids only
 
     @property
     def weights(self) -> Tensor:
@@ -59,7 +62,8 @@ class Decoding(NamedTuple):
         """Select sentences with all their hypotheses."""
         beam = len(self.state.log_weights) // len(self.memory.mask)
         rows = beam * sentences.unsqueeze(1) + torch.arange(beam, device=sentences.device)
-        return self._replace(memory=self.memory.select(sentences), state=self.state.select(rows.flatten()))
+        short = self.short and self.short.keep(sentences)
+        return self._replace(memory=self.memory.select(sentences), state=self.state.select(rows.flatten()), short=short)
 
 
 class _Forced(NamedTuple):
@@ -184,11 +188,18 @@ class Seq2Seq(nn.Module):
         finally:
             self.train(was_training)
 
-    def encode(self, batch: Batch) -> Decoding:
-        """Encode the sources of a batch; return the initial state of a search. Targets are not read."""
+    def encode(self, batch: Batch, allowed: Tensor | None = None) -> Decoding:
+        """Encode the sources of a batch; return the initial state of a search. Targets are not read.
+
+        Args:
+            allowed: see ``Searchable.encode``.
+        """
         memory, state = self._start(batch)
         memory = memory._replace(copy_first=first_positions(memory.copy_ids))
-        return Decoding(memory, state, self._extended_size(batch))
+        short = None
+        if allowed is not None:
+            short = ShortOutput.of(self.readout.logits, self.readout.banned, allowed.to(self.device))
+        return Decoding(memory, state, self._extended_size(batch), self.decoder.search_step(), short)
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         """Compute the loss of a batch, summed over its target tokens.
@@ -251,10 +262,10 @@ class Seq2Seq(nn.Module):
         Returns:
             The distribution of the next token, and the next state.
         """
-        memory, state, size = decoding
+        memory, state, size, advance, short = decoding
         tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
         embedded = self._embed_target(tokens)
-        output, state = self.decoder.step(embedded, state, memory)
+        output, state = advance(embedded, state, memory)
         copying = first = None
         if self.pointer is not None:
             # (N, ...) -> (B, K, ...)
@@ -268,12 +279,18 @@ class Seq2Seq(nn.Module):
             copying = Copying(None if gate is None else gate.flatten(0, 1), energies.flatten(0, 1), ids)
         features, banned = self.readout.features(output, state.context), self.readout.banned
         next_token: NextToken
-        if fast.enabled() and not torch.is_grad_enabled():
+        if not fast.enabled() or torch.is_grad_enabled():
+            logits = self.readout(features)
+            if short is not None:
+                logits = logits.masked_fill(short.mask(len(logits) // len(memory.mask)), BANNED_LOGIT)
+            table = Distribution(logits, banned, copying).log_probs(size)
+            next_token = LogProbs(table if short is None else without_refused(table))
+        elif short is not None:
+            next_token = ShortNextToken(short, features, copying=copying, first=first, size=size)
+        else:
             layer = self.readout.logits
             next_token = FastNextToken(layer, features, banned=banned, copying=copying, first=first, size=size)
-        else:
-            next_token = LogProbs(Distribution(self.readout(features), banned, copying).log_probs(size))
-        return next_token, Decoding(memory, state, size)
+        return next_token, Decoding(memory, state, size, advance, short)
 
     def _extended_size(self, batch: Batch) -> int:
         """Return V, or with copying the size of the largest extended vocabulary of the batch."""

@@ -34,6 +34,7 @@ from seq2seq.text.tokenizer import Tokenizer
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+SHORTLIST = "shortlist.safetensors"  # see ``seq2seq.shortlist``
 TOKENIZER_FILES = tuple(f"tokenizer{side}.{ending}" for side in ("", ".src", ".tgt") for ending in ("json", "model"))
 _RESTORE = "copy the model directory again"
 _CHECKSUM = "sha256"  # key in config.json and in the metadata of model.safetensors
@@ -110,11 +111,33 @@ def save_weights(folder: Path, model: HasParameters) -> None:
     The weights are copied first: on a GPU those of a recurrent layer share one storage, which safetensors refuses.
     """
     weights = {name: weight.detach().to("cpu", copy=True).contiguous() for name, weight in model.named_parameters()}
-    content = bytearray(serialize(weights, {_CHECKSUM: _NO_CHECKSUM}))
+    save_tensors(folder / WEIGHTS, weights)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file with the checksum of its numbers."""
+    content = bytearray(serialize(tensors, {**(metadata or {}), _CHECKSUM: _NO_CHECKSUM}))
     numbers = hashlib.sha256(memoryview(content)[_header_size(content) :]).hexdigest()
     place = content.index(_NO_CHECKSUM.encode())
     content[place : place + len(_NO_CHECKSUM)] = numbers.encode()
-    write_atomically(folder / WEIGHTS, memoryview(content))
+    write_atomically(path, memoryview(content))
+
+
+def load_tensors(path: Path, *, restore: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the metadata of a safetensors file.
+
+    Args:
+        restore: advice for a damaged file.
+
+    Raises:
+        ValueError: the numbers differ from their checksum, or it is not a regular file.
+        SafetensorError: it is no safetensors file.
+        OSError: it cannot be read.
+    """
+    _check_numbers(path, restore)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    return load_file(path), metadata
 
 
 def find(path: str | Path) -> Path:
@@ -128,7 +151,7 @@ def find(path: str | Path) -> Path:
     if not str(path).strip():
         raise ValueError("the path of a model must name a model or run directory, but is empty")
     if str(path).startswith(HUB_PREFIX):
-        path = fetch(str(path), [CONFIG, WEIGHTS, *TOKENIZER_FILES])
+        path = fetch(str(path), [CONFIG, WEIGHTS, SHORTLIST, *TOKENIZER_FILES])
     path = expand_home(path)
     for folder in (path, path / "model"):
         if (folder / CONFIG).exists() and (folder / WEIGHTS).exists():
@@ -299,8 +322,8 @@ def _load_weights(model: Seq2Seq, weights: Mapping[str, Tensor]) -> None:
         raise RuntimeError(f"missing {', '.join(absent) or 'nothing'}, unexpected {', '.join(unexpected) or 'nothing'}")
 
 
-def _check_numbers(path: Path) -> None:
-    """Compare the numbers of model.safetensors with their checksum, if it has one.
+def _check_numbers(path: Path, restore: str = _RESTORE) -> None:
+    """Compare the numbers of a safetensors file with their checksum, if it has one.
 
     Raises:
         ValueError: they differ, or it is not a regular file.
@@ -319,7 +342,7 @@ def _check_numbers(path: Path) -> None:
         while part := file.read(2**20):
             found.update(part)
     if found.hexdigest() != saved:
-        raise ValueError(f"{path} {_CHANGED}; {_RESTORE}")
+        raise ValueError(f"{path} {_CHANGED}; {restore}")
 
 
 def _header_size(start: bytes | bytearray) -> int:

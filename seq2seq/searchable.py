@@ -71,8 +71,13 @@ class Searchable(Protocol[D]):
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Return the parameters with their names."""
 
-    def encode(self, batch: Batch) -> D:
-        """Encode the sources of a batch; return the initial state of a search."""
+    def encode(self, batch: Batch, allowed: Tensor | None = None) -> D:
+        """Encode the sources of a batch; return the initial state of a search.
+
+        Args:
+            allowed: whether a sentence may choose each target id (B, V); with copying, each sentence its source pieces.
+                The distributions are then normalised over these ids. None: every id.
+        """
 
     def step(self, tokens: Tensor, decoding: D) -> tuple[NextToken, D]:
         """Advance every hypothesis by its previous token (N,).

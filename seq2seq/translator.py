@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seq2seq import model_dir
+from seq2seq import model_dir, shortlist
 from seq2seq.config import SearchConfig, changed_search, check_search
 from seq2seq.data.batching import Batch, collate, group_by_size, split_by_tokens
 from seq2seq.data.beginnings import segment_beginnings
@@ -33,6 +33,7 @@ from seq2seq.search.penalties import Penalties
 from seq2seq.search.required import extra_slots
 from seq2seq.search.sample import Truncation, sample
 from seq2seq.searchable import Provenance, Searchable, copied_positions
+from seq2seq.shortlist import Shortlist
 from seq2seq.text.tags import add_tag, check_tag, split_tag
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Segments, Tokenizer
 from seq2seq.text.words import join_texts
@@ -147,6 +148,8 @@ class Translator:
         self.terms = terms
         self.notices = Notices()
         self._settings: model_dir.Settings | None = None  # those of the model that was loaded
+        self._path: str | Path | None = None  # of the first model that was loaded
+        self._shortlist: Shortlist | None = None
         check_search(search, has_attention=model.has_attention)
         if terms and search.samples:
             raise ValueError(
@@ -183,6 +186,7 @@ class Translator:
         model, settings, tokenizers = load_models(paths, find_device(device), weights=weights, mixture=mixture)
         translator = cls(model, tokenizers, settings.search, length_limit=settings.length_limit)
         translator._settings = settings if len(paths) == 1 else None
+        translator._read_shortlist(paths[0])
         return translator
 
     def save(self, folder: str | Path) -> None:
@@ -200,6 +204,8 @@ class Translator:
         try:
             model_dir.save_settings(folder, self._settings._replace(search=self.search_config), self.tokenizers)
             model_dir.save_weights(folder, self.model)
+            if self._shortlist is not None:
+                shortlist.save(self._shortlist, folder, self.tokenizers)
         except OSError as error:
             raise ValueError(f"{error.filename} can't be written: {error.strerror}; save to another folder") from error
 
@@ -261,8 +267,20 @@ class Translator:
             tag=self.tag if tag is None else tag,
             terms=self.terms if terms is None else terms,
         )
-        copy._settings = self._settings
+        copy._settings, copy._shortlist = self._settings, self._shortlist
+        copy._read_shortlist(self._path)
         return copy
+
+    def _read_shortlist(self, path: str | Path | None) -> None:
+        """Read the shortlist of the model at a path if the search needs it."""
+        self._path = path
+        if self.search_config.shortlist and self._shortlist is None:
+            if path is None:
+                raise ValueError(
+                    f"search.shortlist={self.search_config.shortlist} requires a translator that Translator.load made; "
+                    "set it to 0"
+                )
+            self._shortlist = shortlist.load(path, self.tokenizers)
 
     def translate(
         self, lines: Iterable[str], *, prefixes: Iterable[str] | None = None, first_line: int = 1
@@ -668,7 +686,7 @@ class Translator:
 
     def _search_batch(self, sources: Sequence[_Source]) -> list[list[Hypothesis]]:
         config = self.search_config
-        state = self.model.encode(self._collate(sources, [[] for _ in sources]))
+        state = self.model.encode(self._collate(sources, [[] for _ in sources]), self._allowed(sources))
         options = SearchOptions(
             bos_id=BOS,
             eos_id=EOS,
@@ -694,6 +712,20 @@ class Translator:
             required = [None if source.terms is None else source.terms.required for source in sources]
             found = beam_search(self.model.step, state, limits, options, prefixes, required)
         return found if config.mbr == "none" else [self._by_utility(*pair) for pair in zip(sources, found, strict=True)]
+
+    def _allowed(self, sources: Sequence[_Source]) -> torch.Tensor | None:
+        """Return whether the search of each source may choose each target id (B, V); None without a shortlist."""
+        if not self.search_config.shortlist:
+            return None
+        assert self._shortlist is not None
+        required = [source.terms and source.terms.required for source in sources]
+        others = [
+            [*source.prefix, *source.copy_ids, *(terms.ids if terms else ())]
+            for source, terms in zip(sources, required, strict=True)
+        ]
+        ids = [source.ids for source in sources]
+        count, size = self.search_config.shortlist, self.model.vocab_size
+        return self._shortlist.allowed(ids, others, count=count, size=size)
 
     def _by_utility(self, source: _Source, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
         """Sort hypotheses by their mean utility against the others; those of equal utility stay in order."""

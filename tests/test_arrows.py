@@ -18,7 +18,7 @@ FLOORS = (  # from the top down; a module may import from its floor and the floo
     {"sharing"},
     {"training", "selfcheck", "gradients", "serving"},
     {"translator"},
-    {"ensemble"},
+    {"ensemble", "shortlist"},
     {"model_dir", "metrics"},
     {"model"},
     {"searchable"},

@@ -176,8 +176,8 @@ def test_an_initial_state_that_depends_on_padding_fails(monkeypatch):
     translator = make()
     original = translator.model.encode
 
-    def padded(batch):
-        decoding = original(batch)
+    def padded(batch, *allowed):
+        decoding = original(batch, *allowed)
         state = decoding.state
         return decoding._replace(state=state._replace(hidden=state.hidden + 1e-4 * batch.src[:, -1:, None]))
 
@@ -322,13 +322,15 @@ def test_copy_ids_that_do_not_travel_with_their_sentence_fail(monkeypatch):
 def test_coverage_that_does_not_follow_the_beam_fails(monkeypatch):
     """The law is: coverage follows the beam."""
     translator = make(coverage="sum", attention="dot")
-    original = translator.model.decoder.step
+    original = translator.model.decoder.search_step
 
-    def step(embedded, state, memory):
-        output, after = original(embedded, state, memory)
+    def search_step():
+        return lambda embedded, state, memory: rolled(*original()(embedded, state, memory))
+
+    def rolled(output, after):
         return output, after._replace(coverage=after.coverage.roll(1, dims=0))
 
-    monkeypatch.setattr(translator.model.decoder, "step", step)
+    monkeypatch.setattr(translator.model.decoder, "search_step", search_step)
     assert "forced" in failed(run_checks(translator))
 
 

@@ -27,6 +27,7 @@ from seq2seq.commands.report import report
 from seq2seq.commands.score import score
 from seq2seq.commands.selfcheck import selfcheck
 from seq2seq.commands.serve import serve
+from seq2seq.commands.shortlist import shortlist
 from seq2seq.commands.train import train
 from seq2seq.commands.translate import translate
 from seq2seq.version import __version__
@@ -77,6 +78,7 @@ app.command()(plot)
 app.command()(gradients)
 app.command()(serve)
 app.command()(extend)
+app.command()(shortlist)
 app.command()(report)
 app.command()(push)
 app.command()(export)

@@ -200,6 +200,16 @@ ForbiddenWords = Annotated[
         help="Words, separated by spaces, that must not appear: the sequence of the pieces of each is blocked.",
     ),
 ]
+ShortlistSize = Annotated[
+    int | None,
+    typer.Option(
+        "--shortlist",
+        min=0,
+        metavar="K",
+        help="Choose from K probable target pieces for each source piece and the most frequent ones; see seq2seq "
+        "shortlist. 0: from all pieces.",
+    ),
+]
 PrefixFile = Annotated[
     Path | None,
     typer.Option(

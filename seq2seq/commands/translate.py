@@ -31,6 +31,7 @@ from seq2seq.commands.options import (
     RepetitionFactor,
     Samples,
     Seed,
+    ShortlistSize,
     SrcField,
     Tag,
     Temperature,
@@ -121,6 +122,7 @@ def translate(
     prefix: PrefixFile = None,
     glossary: GlossaryFile = None,
     keep: Keep = None,
+    shortlist: ShortlistSize = None,
     batch_tokens: BatchTokens = None,
     format: Annotated[
         Format,
@@ -186,6 +188,7 @@ def translate(
         repetition_penalty=repetition_penalty,
         may_repeat=may_repeat,
         forbidden=forbid,
+        shortlist=shortlist,
     )
     translator = with_terms(translator, glossary, keep)
     translator.check_n_best(n_best)

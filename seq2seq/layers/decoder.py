@@ -10,6 +10,7 @@ K rows belong to the first sentence, and so on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -22,6 +23,7 @@ from seq2seq.layers.cells import StackedCell, StepConstants, init_inputs
 from seq2seq.layers.encoder import Encoded
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, AttentionWeights, FastUnroll, UnrollOptions
 from seq2seq.layers.fast.stack import LayerWeights
+from seq2seq.layers.fast.step import CellWeights, FastStack
 
 
 class DecoderState(Protocol):
@@ -40,6 +42,7 @@ class DecoderState(Protocol):
 
 
 State = TypeVar("State", bound=DecoderState)
+StepOfDecoder = Callable[[Tensor, State, Memory], tuple[Tensor, State]]  # see ``Decoder.step``
 
 
 class Unrolled(NamedTuple):
@@ -86,6 +89,9 @@ class Decoder(Protocol[State]):
 
     def step(self, embedded: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """Advance by one step: embeddings of the previous tokens (N, E) -> outputs s_t (N, H) and the next state."""
+
+    def search_step(self) -> StepOfDecoder[State]:
+        """Return a function with the results of ``step`` for the steps of one search; the weights must not change."""
 
     def unroll(self, embedded: Tensor, state: State, memory: Memory) -> Unrolled:
         """Run the teacher-forced unroll over the embedded input tokens (B, T, E)."""
@@ -165,6 +171,17 @@ class RecurrentDecoder(nn.Module):
         gates = self.stack.project(embedded)
         return self._advance(gates, state, memory, self.stack.prepare(len(embedded)))
 
+    def search_step(self) -> StepOfDecoder[RecurrentState]:
+        """Return ``step``, or its fast twin in evaluation mode without gradients, if the cells have one."""
+        if not fast.enabled() or torch.is_grad_enabled() or self.training or not self.stack.has_fast_twin:
+            return self.step
+        stack = self._fast_stack()
+
+        def step(embedded: Tensor, state: RecurrentState, memory: Memory) -> tuple[Tensor, RecurrentState]:
+            return self._attend(*stack(embedded, state.context, state.hidden), state, memory)
+
+        return step
+
     def unroll(self, embedded: Tensor, state: RecurrentState, memory: Memory) -> Unrolled:
         """Run the teacher-forced unroll over the embedded input tokens (B, T, E)."""
         constants = self.stack.prepare(embedded.shape[0], steps=embedded.shape[1])
@@ -192,13 +209,27 @@ class RecurrentDecoder(nn.Module):
     ) -> tuple[Tensor, RecurrentState]:
         """Advance by one step; ``gates`` (N, G*H) are the projected embeddings."""
         gates = gates + self.context_gates(state.context)
-        output, hidden = self.stack(gates, state.hidden, constants)
+        return self._attend(*self.stack(gates, state.hidden, constants), state, memory)
+
+    def _attend(
+        self, output: Tensor, hidden: Tensor, state: RecurrentState, memory: Memory
+    ) -> tuple[Tensor, RecurrentState]:
+        """Attend with the outputs s_t (N, H); ``hidden`` is the next packed state, ``state`` the previous one."""
         per_sentence = (len(memory.mask), -1)  # (N, ...) -> (B, K, ...)
         coverage = state.coverage.unflatten(0, per_sentence)
         context, log_weights = self.attention.attend(output.unflatten(0, per_sentence), memory, coverage)
         if self.attention.coverage != "none":
             coverage = coverage + log_weights.exp() / memory.fertility.unsqueeze(1)
         return output, RecurrentState(hidden, context.flatten(0, 1), log_weights.flatten(0, 1), coverage.flatten(0, 1))
+
+    def _fast_stack(self) -> FastStack:
+        stack, cell = self.stack, self.stack.cell.fast
+        assert cell is not None
+        first, *others = (linear.weight for linear in stack.inputs)
+        inputs = [torch.cat((first, self.context_gates.weight), dim=1), *others]
+        biases = [linear.bias for linear in stack.inputs]
+        weights = zip(inputs, stack.weight_hh, biases, stack.bias_hh, strict=True)
+        return FastStack(cell, [CellWeights(*some) for some in weights], residual=stack.residual)
 
     def _unroll_fast(
         self, embedded: Tensor, state: RecurrentState, memory: Memory, constants: StepConstants

@@ -1,8 +1,9 @@
 """The recurrent encoder: unidirectional or bidirectional layers over sources of different lengths.
 
-Each layer runs in one of three ways with the same results. On a GPU, torch's layer (cuDNN) runs, except with recurrent
-dropout and layer normalisation, which torch's layer does not have. Otherwise the fast twin ``layers.fast.encoder`` runs,
-which on a CPU is faster than torch's layer. A cell without a twin and a layer with layer normalisation run step by step.
+Each layer runs in one of three ways with the same results. Torch's layer runs on a GPU, and on a CPU without gradients,
+except with recurrent dropout and layer normalisation, which torch's layer does not have. Otherwise the fast twin
+``layers.fast.encoder`` runs, which on a CPU is faster than torch's layer with its backward. A cell without a twin and a
+layer with layer normalisation run step by step.
 
 Letters: D directions, I input width of a layer; in a layer, H = M/D is the width of one direction. The others are those of
 ``seq2seq.layers``.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -180,7 +181,7 @@ class RecurrentEncoder(nn.Module):
     def _run(self, number: int, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run one layer: (B, S, I) -> values (B, S, M), 0 at padding, and the final states (B, D, W)."""
         layer = self.layers[number]
-        if sequence.is_cuda and not (self.training and self.recurrent_dropout > 0) and not self.norms:
+        if self._uses_torch(sequence):
             return self._run_torch(layer, sequence, lengths)
         weights = self._weights(layer, len(sequence))
         with torch.autocast(sequence.device.type, enabled=False):
@@ -189,6 +190,12 @@ class RecurrentEncoder(nn.Module):
                 return self._run_steps(sequence, lengths, weights, number)
             values, final = FastRecurrence.apply(self.cell.fast, sequence, lengths, *weights)
             return values, final
+
+    def _uses_torch(self, sequence: Tensor) -> bool:
+        """Whether torch's layer is the fastest one: on a GPU, and on a CPU without gradients."""
+        if self.norms or (self.training and self.recurrent_dropout > 0):
+            return False
+        return sequence.is_cuda or (fast.enabled() and not torch.is_grad_enabled())
 
     def _run_torch(self, layer: nn.Module, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run torch's layer on a packed sequence."""
@@ -201,11 +208,14 @@ class RecurrentEncoder(nn.Module):
             dropped = {name: drop_weight(getattr(layer, name), self.weight_drop, True) for name in names}
         # autocast runs cuDNN's layers in fp16, also if it is set to bf16
         with torch.autocast(sequence.device.type, enabled=False), nullcontext() if self.training else _without_tf32():
-            sequence = sequence.to(next(layer.parameters()).dtype)
-            packed = pack_padded_sequence(sequence, lengths, batch_first=True, enforce_sorted=is_sorted)
-            output, state = torch.func.functional_call(layer, dropped, (packed,)) if dropped else layer(packed)
+            inputs: Any = sequence.to(next(layer.parameters()).dtype)
+            is_padded = bool((lengths < sequence.shape[1]).any())
+            if is_padded:
+                inputs = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=is_sorted)
+            values, state = torch.func.functional_call(layer, dropped, (inputs,)) if dropped else layer(inputs)
         state = torch.cat(state, dim=-1) if isinstance(state, tuple) else state  # (D, B, W)
-        values, _ = pad_packed_sequence(output, batch_first=True, total_length=sequence.shape[1])
+        if is_padded:
+            values, _ = pad_packed_sequence(values, batch_first=True, total_length=sequence.shape[1])
         return values, state.transpose(0, 1)
 
     def _weights(self, layer: nn.Module, rows: int) -> RecurrentWeights:

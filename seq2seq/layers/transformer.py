@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.layers.attention import MASKED, Memory, masked_log_softmax
-from seq2seq.layers.decoder import Unrolled
+from seq2seq.layers.decoder import StepOfDecoder, Unrolled
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded, Source
 
@@ -304,6 +304,10 @@ class TransformerDecoder(nn.Module):
         outputs, past, log_weights = self._advance(embedded.unsqueeze(1), state, memory)
         output = outputs.squeeze(1)
         return output, TransformerState(past, output[:, :0], log_weights.squeeze(1))
+
+    def search_step(self) -> StepOfDecoder[TransformerState]:
+        """Return ``step``."""
+        return self.step
 
     def unroll(self, embedded: Tensor, state: TransformerState, memory: Memory) -> Unrolled:
         """Run the teacher-forced unroll over the embedded input tokens (B, T, E), all of them at once."""

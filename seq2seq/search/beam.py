@@ -12,7 +12,7 @@ that order the candidates, not their log-probabilities. Sentences with required 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import inf
+from math import fsum, inf
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -75,24 +75,65 @@ class SearchOptions(NamedTuple):
     constraints: tuple[Constraint, ...] = ()
 
 
+class _Tree:
+    """The ids of all hypotheses as a tree: a node has an id, its log-probability, and its parent, the node before.
+
+    Beams hold one node per slot, so that a step copies no histories. Node 0 is the root, its own parent.
+    """
+
+    def __init__(self) -> None:
+        self._size = 1
+        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []  # parents, ids and log-probabilities of the nodes
+
+    def grow(self, parents: Tensor, ids: Tensor, log_probs: Tensor) -> Tensor:
+        """Add nodes and return their numbers; all tensors are (B, K)."""
+        count = ids.numel()
+        self._steps.append((parents.flatten(), ids.flatten(), log_probs.flatten()))
+        self._size += count
+        return torch.arange(self._size - count, self._size, device=ids.device).view(ids.shape)
+
+    def paths(self, nodes: Sequence[int], lengths: Sequence[int]) -> list[tuple[list[int], list[float]]]:
+        """Return for each node the ids and the log-probabilities from the root to it, given their number."""
+        parents, ids, log_probs = (torch.cat((some[0][:1], *some)) for some in zip(*self._steps, strict=True))
+        parents[0] = 0
+        places = torch.tensor(nodes, device=ids.device)
+        walk = [places]  # towards the root
+        for _ in range(max(lengths) - 1):
+            places = parents[places]
+            walk.append(places)
+        order = torch.stack(walk, dim=1)  # (number of nodes, largest length)
+        rows = zip(ids[order].tolist(), log_probs[order].tolist(), lengths, strict=True)
+        return [(some[:length][::-1], values[:length][::-1]) for some, values, length in rows]
+
+
 class _Beams(NamedTuple):
     """The unfinished hypotheses of B sentences."""
 
     sums: Tensor  # (B, K) fp64 sums of the values of the ids; minus infinity in slots that are finished or empty
-    ids: Tensor  # (B, K, t)
-    log_probs: Tensor  # (B, K, t), of the model
-    attended: Tensor  # (B, K, S), sums of the weights of all steps; (B, K, 0) without penalties
+    nodes: Tensor  # (B, K), see ``_Tree``
+    history: Tensor | None  # (B, K, t), the ids so far; None if nothing depends on them
+    attended: Tensor | None  # (B, K, S), sums of the weights of all steps; None without penalties
 
     @classmethod
-    def start(cls, sentences: int, positions: int, device: torch.device) -> _Beams:
+    def start(cls, sentences: int, device: torch.device, *, with_history: bool) -> _Beams:
         """Return beams with one slot that has no ids yet."""
-        empty = torch.zeros(sentences, 1, 0, device=device)
-        attended = torch.zeros(sentences, 1, positions, device=device)
-        return cls(torch.zeros(sentences, 1, dtype=torch.float64, device=device), empty.long(), empty, attended)
+        nodes = torch.zeros(sentences, 1, dtype=torch.long, device=device)
+        return cls(nodes.double(), nodes, nodes.unsqueeze(2)[:, :, :0] if with_history else None, None)
 
-    def select(self, sentences: Tensor, slots: Tensor) -> _Beams:
-        """Select slots (B', K') of sentences (B', 1)."""
-        return _Beams(*(tensor[sentences, slots] for tensor in self))
+    def keep(self, sentences: Tensor) -> _Beams:
+        """Select sentences."""
+        history, attended = (None if some is None else some[sentences] for some in (self.history, self.attended))
+        return _Beams(self.sums[sentences], self.nodes[sentences], history, attended)
+
+
+class _End(NamedTuple):
+    """The end of a finished hypothesis."""
+
+    node: int
+    length: int
+    score: float
+    cut: bool
+    faults: int  # see ``RequiredTerms.faults``
 
 
 @torch.no_grad()
@@ -117,56 +158,64 @@ def beam_search(
         The hypotheses of each sentence, best score first: ``beam_size`` of them, or fewer if no more exist. Those with
         faults in the required terms come after the others.
     """
-    found: list[list[Hypothesis]] = [[] for _ in max_lengths]
-    if not found:
-        return found
+    found: list[list[_End]] = [[] for _ in max_lengths]
     sentences = list(range(len(found)))  # those whose search has not ended
     tokens = torch.full((len(found),), options.bos_id)
+    tree = _Tree()
     beams: _Beams | None = None
     mask = state.mask if options.penalties else None  # (B, S)
     banks = TermBanks(required, options.beam_size) if any(required) else None
-    for length in range(1, max(max_lengths) + 1):
+    for length in range(1, max(max_lengths, default=0) + 1):
         next_token, state = step(tokens, state)
         free = [options.beam_size - len(found[number]) for number in sentences]
         if banks is not None:
             free = [banks.free_slots(number, len(found[number])) for number in sentences]
-        history = torch.zeros(len(found), 1, 0, dtype=torch.long) if beams is None else beams.ids
         only = [only_id(prefixes[n] if prefixes else (), max_lengths[n], length, options.eos_id) for n in sentences]
-        candidates, forced = _candidates(next_token, history, only, max(free), options)
+        history = None if beams is None else beams.history
+        candidates, forced = _candidates(next_token, history, length, only, max(free), options)
         lacking: Tensor | None = None
         if banks is not None:
             rules = StepRules(options.eos_id, length > options.min_length, options.constraints)
-            candidates, lacking = banks.candidates(next_token, candidates, history, sentences, only, rules)
+            rows = _no_ids(len(sentences)) if history is None else history
+            candidates, lacking = banks.candidates(next_token, candidates, rows, sentences, only, rules)
         if beams is None:
-            positions = 0 if mask is None else mask.shape[1]
-            beams = _Beams.start(len(found), positions, candidates.log_probs.device)
+            with_history = bool(options.constraints) or banks is not None
+            beams = _Beams.start(len(found), candidates.ids.device, with_history=with_history)
         count, slots = beams.sums.shape
         if mask is not None:
-            beams = beams._replace(attended=beams.attended + state.weights.view(count, slots, -1))
-        beams, parents = _advance(beams, candidates, free, lacking)
-        ended = _finish(beams, mask, sentences, found, forced.gather(1, parents), options)
-        beams = beams._replace(sums=beams.sums.masked_fill(ended, -inf))
+            weights = state.weights.view(count, slots, -1)
+            beams = beams._replace(attended=weights if beams.attended is None else beams.attended + weights)
+        beams, parents, ids = _advance(tree, beams, candidates, free, lacking)
+        ended = (ids == options.eos_id) & (beams.sums > -inf)
+        if bool(ended.any()):
+            was_forced = None if forced is None else forced.gather(1, parents)
+            _finish(beams, ended, mask, sentences, found, was_forced, length, options, required)
+            beams = beams._replace(sums=beams.sums.masked_fill(ended, -inf))
         if banks is not None:
-            done = _done(banks, beams, sentences, found, options)
-            beams = beams._replace(sums=beams.sums.masked_fill(done.unsqueeze(1), -inf))
-            banks.advance(sentences, parents, beams.ids[:, :, -1], beams.sums > -inf)
+            best = (beams.sums.amax(dim=1) / length**options.length_penalty).tolist()
+            finished = ([(end.faults, end.score) for end in found[number]] for number in sentences)
+            done = list(map(banks.is_done, sentences, finished, best))
+            beams = beams._replace(sums=beams.sums.masked_fill(torch.tensor(done).unsqueeze(1).to(ids.device), -inf))
+            banks.advance(sentences, parents, ids, beams.sums > -inf)
         alive = [row for row, some in enumerate((beams.sums > -inf).any(dim=1).tolist()) if some]
         if not alive:
             break
-        first_rows = slots * torch.arange(count, device=parents.device).unsqueeze(1)
-        state = state.reorder((first_rows + parents).flatten())
+        if slots > 1 or ids.shape[1] > 1:
+            first_rows = torch.arange(0, count * slots, slots, device=parents.device).unsqueeze(1)
+            state = state.reorder((first_rows + parents).flatten())
         if len(alive) < count:
             kept = torch.tensor(alive, device=parents.device)
-            state = state.keep(kept)
-            beams = _Beams(*(tensor[kept] for tensor in beams))
+            state, beams, ids = state.keep(kept), beams.keep(kept), ids[kept]
             sentences = [sentences[row] for row in alive]
-        tokens = beams.ids[:, :, -1].flatten()
-    for number, hypotheses in enumerate(found):
-        hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
-        if banks is not None and (terms := required[number]) is not None:
-            hypotheses.sort(key=lambda hypothesis: terms.faults(hypothesis.ids))
-            del hypotheses[options.beam_size :]
-    return found
+        tokens = ids.flatten()
+    return _hypotheses(
+        tree, [sorted(some, key=lambda end: (end.faults, -end.score))[: options.beam_size] for some in found]
+    )
+
+
+def _no_ids(sentences: int) -> Tensor:
+    """Return the ids at the start of a search: (B, 1, 0)."""
+    return torch.zeros(sentences, 1, 0, dtype=torch.long)
 
 
 def only_id(prefix: Sequence[int], limit: int, length: int, eos_id: int) -> int | None:
@@ -177,63 +226,70 @@ def only_id(prefix: Sequence[int], limit: int, length: int, eos_id: int) -> int 
 
 
 def _candidates(
-    next_token: NextToken, history: Tensor, only: Sequence[int | None], count: int, options: SearchOptions
-) -> tuple[Candidates, Tensor]:
+    next_token: NextToken,
+    history: Tensor | None,
+    length: int,
+    only: Sequence[int | None],
+    count: int,
+    options: SearchOptions,
+) -> tuple[Candidates, Tensor | None]:
     """Find the best next tokens of each slot.
 
     Up to the minimum length, eos is banned unless it is the only possible token.
 
     Args:
-        history: the ids so far (B, K, t).
+        history: the ids so far (B, K, t), or None if there are no constraints or no ids yet.
+        length: t + 1.
         only: for each of the B sentences, its only candidate, which takes precedence over everything else, or None.
         count: C, the number of candidates per slot; there are fewer if there are fewer ids.
 
     Returns:
-        The candidates (B, K, C); and whether eos is forced although another token is more probable (B, K).
+        The candidates (B, K, C); and whether eos is forced although another token is more probable (B, K), or None if
+        no token is forced.
     """
     never = () if options.never_id is None else (options.never_id,)
-    needs_end = history.shape[2] < options.min_length
+    needs_end = length <= options.min_length
     banned = (*never, options.eos_id) if needs_end else never
-    best = best_candidates(next_token, history.flatten(0, 1), count, banned=banned, constraints=options.constraints)
-    log_probs, ids, values = best  # (N, C)
-    forced = torch.zeros_like(ids[:, :1], dtype=torch.bool)
-    if needs_end or any(number is not None for number in only):
-        slots = history.shape[1]
-        singles = torch.tensor([options.eos_id if number is None else number for number in only], device=ids.device)
-        singles = singles.repeat_interleave(slots).unsqueeze(1)  # (N, 1)
-        is_single = torch.tensor([number is not None for number in only], device=ids.device)
-        is_single = is_single.repeat_interleave(slots).unsqueeze(1)
-        single_log_probs = next_token.at(singles)
-        is_end = singles == options.eos_id
-        lowest = finfo(single_log_probs.dtype).min  # an impossible id of a prefix is forced too
-        single_log_probs = single_log_probs.where(is_end, single_log_probs.clamp(min=lowest))
-        forced = is_single & is_end & (ids[:, :1] != singles) & (values[:, :1] > single_log_probs)
-        if needs_end:
-            is_single = is_single | (values[:, :1] == -inf)
-        values = values.masked_fill(is_single, -inf)
-        log_probs = torch.where(is_single, single_log_probs, log_probs)
-        values = torch.cat((torch.where(is_single, single_log_probs, values[:, :1]), values[:, 1:]), dim=1)
-        ids = torch.where(is_single, singles, ids)
-    per_sentence = (len(only), -1)
-    candidates = Candidates(*(tensor.unflatten(0, per_sentence) for tensor in (log_probs, ids, values)))
-    return candidates, forced.view(per_sentence)
+    rows = (_no_ids(len(only)) if history is None else history).flatten(0, 1)
+    best = best_candidates(next_token, rows, count, banned=banned, constraints=options.constraints)
+    best = Candidates(*(tensor.unflatten(0, (len(only), -1)) for tensor in best))  # (N, C) -> (B, K, C)
+    if any(number is not None for number in only) or (needs_end and bool((best.values[:, :, 0] == -inf).any())):
+        return _with_forced(best, next_token, only, options.eos_id, needs_end=needs_end)
+    return best, None
 
 
-def _done(
-    banks: TermBanks, beams: _Beams, sentences: Sequence[int], found: Sequence[list[Hypothesis]], options: SearchOptions
-) -> Tensor:
-    """Return whether the search of each sentence ends although hypotheses are unfinished (B,)."""
-    best = (beams.sums.amax(dim=1) / beams.ids.shape[2] ** options.length_penalty).tolist()
-    done = [
-        banks.is_done(number, [(hypothesis.ids, hypothesis.score) for hypothesis in found[number]], score)
-        for number, score in zip(sentences, best, strict=True)
-    ]
-    return torch.tensor(done, device=beams.sums.device)
+def _with_forced(
+    best: Candidates, next_token: NextToken, only: Sequence[int | None], eos_id: int, *, needs_end: bool
+) -> tuple[Candidates, Tensor]:
+    """Replace the candidates of sentences that may have only one; see ``_candidates``.
+
+    Args:
+        best: the candidates (B, K, C).
+        needs_end: whether a slot without candidates ends, because eos is banned.
+    """
+    log_probs, ids, values = (tensor.flatten(0, 1) for tensor in best)  # (N, C)
+    slots = best.ids.shape[1]
+    singles = torch.tensor([eos_id if number is None else number for number in only], device=ids.device)
+    singles = singles.repeat_interleave(slots).unsqueeze(1)  # (N, 1)
+    is_single = torch.tensor([number is not None for number in only], device=ids.device)
+    is_single = is_single.repeat_interleave(slots).unsqueeze(1)
+    single_log_probs = next_token.at(singles)
+    is_end = singles == eos_id
+    lowest = finfo(single_log_probs.dtype).min  # an impossible id of a prefix is forced too
+    single_log_probs = single_log_probs.where(is_end, single_log_probs.clamp(min=lowest))
+    forced = is_single & is_end & (ids[:, :1] != singles) & (values[:, :1] > single_log_probs)
+    if needs_end:
+        is_single = is_single | (values[:, :1] == -inf)
+    values = values.masked_fill(is_single, -inf)
+    log_probs = torch.where(is_single, single_log_probs, log_probs)
+    values = torch.cat((torch.where(is_single, single_log_probs, values[:, :1]), values[:, 1:]), dim=1)
+    ids = torch.where(is_single, singles, ids)
+    return Candidates(*(tensor.view_as(best.ids) for tensor in (log_probs, ids, values))), forced.view(-1, slots)
 
 
 def _advance(
-    beams: _Beams, candidates: Candidates, free: Sequence[int], lacking: Tensor | None = None
-) -> tuple[_Beams, Tensor]:
+    tree: _Tree, beams: _Beams, candidates: Candidates, free: Sequence[int], lacking: Tensor | None
+) -> tuple[_Beams, Tensor, Tensor]:
     """Take the best continuations of each sentence, as many as it has free slots.
 
     Args:
@@ -241,7 +297,7 @@ def _advance(
         lacking: how many required ids each candidate lacks (B, K, C); None without required terms.
 
     Returns:
-        The beams with one more id, with K slots; and the previous slot of each new slot (B, K).
+        The beams with one more id, with K slots; the previous slot of each new slot (B, K); and its id (B, K).
     """
     per_slot = candidates.ids.shape[2]
     totals = (beams.sums.unsqueeze(2) + candidates.values).flatten(1)  # (B, K, C) -> (B, K*C)
@@ -250,46 +306,66 @@ def _advance(
     else:
         chosen = order_by_banks(totals, lacking.flatten(1))[:, : max(free)]
         sums = totals.gather(1, chosen)
-    ranks = torch.arange(sums.shape[1], device=sums.device)
-    sums = sums.masked_fill(ranks >= torch.tensor(free, device=sums.device).unsqueeze(1), -inf)
+    if min(free) < sums.shape[1]:
+        ranks = torch.arange(sums.shape[1], device=sums.device)
+        sums = sums.masked_fill(ranks >= torch.tensor(free, device=sums.device).unsqueeze(1), -inf)
     parents = chosen // per_slot
-    sentences = torch.arange(len(sums), device=sums.device).unsqueeze(1)
-    old = beams.select(sentences, parents)
-    ids = candidates.ids.flatten(1).gather(1, chosen).unsqueeze(2)
-    log_probs = candidates.log_probs.flatten(1).gather(1, chosen).unsqueeze(2)
-    longer = (torch.cat((old.ids, ids), dim=2), torch.cat((old.log_probs, log_probs), dim=2))
-    return _Beams(sums, *longer, old.attended), parents
+    ids = candidates.ids.flatten(1).gather(1, chosen)
+    log_probs = candidates.log_probs.flatten(1).gather(1, chosen)
+    nodes = tree.grow(beams.nodes.gather(1, parents), ids, log_probs)
+    history, attended = (
+        None if some is None else some.gather(1, parents.unsqueeze(2).expand(-1, -1, some.shape[2]))
+        for some in (beams.history, beams.attended)
+    )
+    if history is not None:
+        history = torch.cat((history, ids.unsqueeze(2)), dim=2)
+    return _Beams(sums, nodes, history, attended), parents, ids
 
 
 def _finish(
     beams: _Beams,
+    finished: Tensor,
     mask: Tensor | None,
-    sentences: list[int],
-    found: list[list[Hypothesis]],
-    forced: Tensor,
+    sentences: Sequence[int],
+    found: list[list[_End]],
+    forced: Tensor | None,
+    length: int,
     options: SearchOptions,
-) -> Tensor:
+    required: Sequence[RequiredTerms | None],
+) -> None:
     """Append the hypotheses that end with this step to ``found``.
 
     Args:
-        forced: whether the eos of each slot was forced (B, K).
-
-    Returns:
-        Whether each slot ended (B, K).
+        finished: whether each slot finished (B, K).
+        forced: whether the eos of each slot was forced (B, K); None: none was.
+        length: the number of their ids.
     """
-    ended = (beams.ids[:, :, -1] == options.eos_id) & (beams.sums > -inf)
-    places = ended.nonzero()
-    if len(places):
-        rows, slots = places.unbind(1)
-        finished = beams.select(rows, slots)
-        length = finished.ids.shape[1]
-        log_prob_sums = finished.log_probs.double().sum(dim=1)
-        scores = finished.sums / length**options.length_penalty
-        if mask is not None:
-            numbers = torch.tensor(sentences, device=rows.device)[rows]
-            scores = scores - options.penalties(finished.attended, mask[numbers])
-        cut = forced[rows, slots]
-        lists = (t.tolist() for t in (rows, finished.ids, log_prob_sums, scores, finished.log_probs, cut))
-        for row, ids, log_prob, score, token_log_probs, was_cut in zip(*lists, strict=True):
-            found[sentences[row]].append(Hypothesis(ids, log_prob, score, token_log_probs, was_cut))
-    return ended
+    rows, slots = finished.nonzero().unbind(1)
+    numbers = [sentences[row] for row in rows.tolist()]
+    scores = beams.sums[rows, slots] / length**options.length_penalty
+    if mask is not None and beams.attended is not None:
+        scores = scores - options.penalties(beams.attended[rows, slots], mask[numbers])
+    cut = [False] * len(numbers) if forced is None else forced[rows, slots].tolist()
+    faults = [0] * len(numbers)
+    if required and beams.history is not None:
+        terms = [required[number] for number in numbers]
+        faults = [
+            each.faults(ids) if each else 0
+            for each, ids in zip(terms, beams.history[rows, slots].tolist(), strict=True)
+        ]
+    columns = (beams.nodes[rows, slots].tolist(), scores.tolist(), cut, faults)
+    for number, node, score, was_cut, count in zip(numbers, *columns, strict=True):
+        found[number].append(_End(node, length, score, was_cut, count))
+
+
+def _hypotheses(tree: _Tree, found: Sequence[list[_End]]) -> list[list[Hypothesis]]:
+    """Make the hypotheses of each sentence, in the order of their ends."""
+    ends = [end for some in found for end in some]
+    if not ends:
+        return [[] for _ in found]
+    paths = iter(tree.paths([end.node for end in ends], [end.length for end in ends]))
+    results = []
+    for some in found:
+        parts = [(end, *next(paths)) for end in some]
+        results.append([Hypothesis(ids, fsum(values), end.score, values, end.cut) for end, ids, values in parts])
+    return results

@@ -96,7 +96,7 @@ class RequiredTerms:
         for number, term in enumerate(self.terms):
             for spelling in term.spellings:
                 self._spelled.setdefault(spelling, []).append(number)
-        self._ids = {index for spelling in self._spelled for index in spelling}
+        self.ids = {index for spelling in self._spelled for index in spelling}  # of all spellings
         self._by_first: dict[int, list[tuple[int, ...]]] = {}
         for spelling in self._spelled:
             self._by_first.setdefault(spelling[0], []).append(spelling)
@@ -112,7 +112,7 @@ class RequiredTerms:
         """Return the state after one more id; None if an exact term appears too often."""
         if not state.pending and index not in self._by_first:
             return state._replace(in_word=self.edges.ends(index))
-        if index not in self._ids:  # the ids of no term end a word, or go on with it, all in the same way
+        if index not in self.ids:  # the ids of no term end a word, or go on with it, all in the same way
             key = (state, _JOINS if self.edges.begins(index) else _NONE)
             if key not in self._next:
                 self._next[key] = self._resolve(state._replace(pending=(*state.pending, index)), end=False)[0]
@@ -379,17 +379,16 @@ class TermBanks:
                 longer.append(None if state is None else terms.force(state, index))
             self._states[sentence] = longer
 
-    def is_done(self, sentence: int, finished: Sequence[tuple[Sequence[int], float]], best: float) -> bool:
+    def is_done(self, sentence: int, finished: Sequence[tuple[int, float]], best: float) -> bool:
         """Return whether the search of a sentence may end: K hypotheses are finished, and none is better so far.
 
         Args:
-            finished: the ids and the score of each finished hypothesis.
+            finished: the number of faults and the score of each finished hypothesis.
             best: the largest score of an unfinished hypothesis at its present length.
         """
-        terms = self.required[sentence]
-        if terms is None or len(finished) < self.beam_size:
+        if self.required[sentence] is None or len(finished) < self.beam_size:
             return False
-        scores = sorted((score for ids, score in finished if not terms.faults(ids)), reverse=True)
+        scores = sorted((score for faults, score in finished if not faults), reverse=True)
         return len(scores) >= self.beam_size and scores[self.beam_size - 1] >= best
 
 

@@ -49,7 +49,10 @@ def push_run(path: str | Path, name: str, *, private: bool = False) -> Pushed:
         )
     contents = {CARD: check_card(card, folder)}
     settings, _ = model_dir.load_settings(folder)
-    for file in (model_dir.CONFIG, model_dir.WEIGHTS, *model_dir.tokenizer_names(settings.tokenizer)):
+    files = [model_dir.CONFIG, model_dir.WEIGHTS, *model_dir.tokenizer_names(settings.tokenizer)]
+    if (folder / model_dir.SHORTLIST).exists():
+        files.append(model_dir.SHORTLIST)
+    for file in files:
         contents[file] = read_file(folder / file)
     try:
         hub = HfApi(library_name="seq2seq")

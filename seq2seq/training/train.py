@@ -124,6 +124,11 @@ def check_together(config: Config) -> None:
     check_tokenizer(config.tokenizer)
     check_model(config.model, shared=config.tokenizer.shared)
     check_search(config.search, has_attention=config.model.attention != "none")
+    if config.search.shortlist:
+        raise ValueError(
+            f"search.shortlist={config.search.shortlist} requires a shortlist, which is learned after training; set it to "
+            "0, and give --shortlist to seq2seq translate"
+        )
     corpus.check_fields(config.data)
     corpus.training_weights(config.data)
     check_schedule(config.train)

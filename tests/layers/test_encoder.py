@@ -337,3 +337,17 @@ def test_layer_normalisation_changes_no_other_name_or_initial_weight(cell):
         states.append(encoder.state_dict())
     assert {name for name in states[1] if not name.startswith("norms.")} == states[0].keys() < states[1].keys()
     assert all(torch.equal(states[1][name], value) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("lengths", [[5, 3, 1], [2, 5, 5], [5, 5, 5]], ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_an_encoder_without_gradients_gives_the_values_of_one_with_gradients(cell, lengths):
+    """Torch's layers run without gradients, the fast twin with them."""
+    torch.manual_seed(1)
+    encoder = RecurrentEncoder(cell, input_size=6, hidden_size=8, num_layers=2).double().eval()
+    embedded = torch.randn(3, 5, 6, dtype=torch.float64)
+    expected = encoder(embedded, torch.tensor(lengths))
+    with torch.no_grad():
+        found = encoder(embedded, torch.tensor(lengths))
+    for one, other in zip(found[:4], expected[:4], strict=True):
+        torch.testing.assert_close(one, other.detach(), rtol=1e-10, atol=1e-10)

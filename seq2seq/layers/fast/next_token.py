@@ -17,16 +17,17 @@ probability p_gen P_vocab, and k ids of the vocabulary have at least that. The p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from seq2seq.layers.distribution import NEVER, Copying, Distribution, as_fp32
 from seq2seq.layers.fast.output import BANNED_LOGIT, rows_of_a_slice
 
 BLOCKS = 16
+_LEAST = -80.0  # its exponential does not change a sum of at least 1; that of the logits of refused ids is slow
 
 
 class _Slice(NamedTuple):
@@ -40,6 +41,18 @@ class _Slice(NamedTuple):
     log_sum: Tensor  # (n,), log Z
 
 
+class OutputLayer(Protocol):
+    """The weights (V, E) and the bias (V,) of an output layer."""
+
+    @property
+    def weight(self) -> Tensor:
+        """(V, E)."""
+
+    @property
+    def bias(self) -> Tensor:
+        """(V,)."""
+
+
 class FastNextToken:
     """The distribution of the next token of N rows, as ``seq2seq.search.next_token.NextToken``; without gradients.
 
@@ -49,21 +62,24 @@ class FastNextToken:
         copying: the copy weights of the rows, or None.
         first: for each source position, the first one with the same id (N, S); None without copying.
         size: V plus the largest number of OOV pieces in one source of the batch.
+        refused: ids that single rows never produce, (V, N); None: there are none.
     """
 
     def __init__(
         self,
-        layer: nn.Linear,
+        layer: OutputLayer,
         features: Tensor,
         *,
         banned: Tensor,
         copying: Copying | None,
         first: Tensor | None,
         size: int,
+        refused: Tensor | None = None,
     ) -> None:
         self._weight, self._bias = layer.weight, layer.bias.index_fill(0, banned, BANNED_LOGIT)
         self._features = features.to(layer.weight.dtype)
         self._banned, self._copying, self._first, self._size = banned, copying, first, size
+        self._refused = refused
         self._log_sum: Tensor | None = None
 
     def best(self, k: int, banned: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
@@ -91,6 +107,8 @@ class FastNextToken:
         inside = ids.where(known, 0)
         logits = torch.einsum("nie,ne->ni", self._weight[inside], self._features) + self._bias[inside]
         possible = known & ~torch.isin(ids, self._banned)
+        if self._refused is not None:
+            possible = possible & ~self._refused.t().gather(1, inside)
         log_probs = (as_fp32(logits) - self._sums().unsqueeze(1)).masked_fill(~possible, NEVER)
         if self._copying is None:
             return log_probs
@@ -103,6 +121,8 @@ class FastNextToken:
     def log_probs(self) -> Tensor:
         """Return all log-probabilities: (N, V')."""
         logits = F.linear(self._features, self._weight, self._bias)
+        if self._refused is not None:
+            logits = logits.masked_fill_(self._refused.t(), BANNED_LOGIT)
         return Distribution(logits, self._banned, self._copying).log_probs(self._size)
 
     def _with_source(self, log_probs: Tensor, ids: Tensor, source_logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,18 +174,27 @@ class FastNextToken:
     def _slices(self, k: int) -> Iterator[_Slice]:
         N, V = len(self._features), len(self._weight)
         most = rows_of_a_slice(self._features, V)
-        buffer = self._features.new_empty(V * min(most, N))
+        buffer = self._features.new_empty(V * max(min(most, N), 2))
         bias, source = self._bias.unsqueeze(1), None if self._copying is None else self._copying.ids
         for start in range(0, N, most):
             features = self._features[start : start + most]
-            logits = buffer[: V * len(features)].view(V, -1)
-            torch.addmm(bias, self._weight, features.t(), out=logits)
+            rows = (
+                features if len(features) > 1 else features.repeat(2, 1)
+            )  # the product of one row takes twice the time
+            logits = buffer[: V * len(rows)].view(V, -1)
+            torch.addmm(bias, self._weight, rows.t(), out=logits)
+            logits = logits[:, : len(features)].contiguous()
+            if self._refused is not None:
+                logits.masked_fill_(self._refused[:, start : start + most], BANNED_LOGIT)
             largest, ids = _largest(logits, k)
             of_source = features[:, :0]
             if source is not None:
                 of_source = logits.gather(0, source[start : start + most].clamp(max=V - 1).t()).t()
             top = largest[:, 0]
-            sums = logits.sub_(top).exp_().sum(dim=0)
+            logits -= top
+            if self._refused is not None:
+                logits.clamp_(min=_LEAST)
+            sums = logits.exp_().sum(dim=0)
             yield _Slice(largest, ids, of_source, sums.log() + top)
 
 

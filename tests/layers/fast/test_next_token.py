@@ -134,3 +134,12 @@ def test_a_gpu_finds_the_best_ids_of_a_cpu(copy: str) -> None:
     expected, expected_ids = plain.best(5, (1,))
     torch.testing.assert_close(log_probs, expected)
     assert torch.equal(ids, expected_ids)
+
+
+@pytest.mark.parametrize("copy", ["none", "pointer", "copynet"])
+@torch.no_grad()
+def test_a_single_row_has_the_values_of_the_plain_table(copy: str) -> None:
+    """The output layer of a single row is computed twice, which is faster."""
+    fast, plain = make(copy, size=503, rows=1)
+    for found, expected in zip(fast.best(5, (1,)), plain.best(5, (1,)), strict=True):
+        torch.testing.assert_close(found, expected)
