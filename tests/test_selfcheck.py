@@ -176,8 +176,8 @@ def test_an_initial_state_that_depends_on_padding_fails(monkeypatch):
     translator = make()
     original = translator.model.encode
 
-    def padded(batch):
-        decoding = original(batch)
+    def padded(batch, *allowed):
+        decoding = original(batch, *allowed)
         state = decoding.state
         return decoding._replace(state=state._replace(hidden=state.hidden + 1e-4 * batch.src[:, -1:, None]))
 

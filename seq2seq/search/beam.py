@@ -290,7 +290,7 @@ def _advance(tree: _Tree, beams: _Beams, candidates: Candidates, free: Sequence[
 
 def _finish(
     beams: _Beams,
-    ended: Tensor,
+    finished: Tensor,
     mask: Tensor | None,
     sentences: Sequence[int],
     found: list[list[_End]],
@@ -301,11 +301,11 @@ def _finish(
     """Append the hypotheses that end with this step to ``found``.
 
     Args:
-        ended: whether each slot ended (B, K).
+        finished: whether each slot finished (B, K).
         forced: whether the eos of each slot was forced (B, K); None: none was.
         length: the number of their ids.
     """
-    rows, slots = ended.nonzero().unbind(1)
+    rows, slots = finished.nonzero().unbind(1)
     numbers = [sentences[row] for row in rows.tolist()]
     scores = beams.sums[rows, slots] / length**options.length_penalty
     if mask is not None and beams.attended is not None:
