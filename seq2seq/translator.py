@@ -718,7 +718,7 @@ class Translator:
         if not self.search_config.shortlist:
             return None
         assert self._shortlist is not None
-        required = [source.terms and source.terms.required for source in sources]
+        required = [source.terms.required if source.terms else None for source in sources]
         others = [
             [*source.prefix, *source.copy_ids, *(terms.ids if terms else ())]
             for source, terms in zip(sources, required, strict=True)

@@ -209,7 +209,8 @@ class RecurrentDecoder(nn.Module):
     ) -> tuple[Tensor, RecurrentState]:
         """Advance by one step; ``gates`` (N, G*H) are the projected embeddings."""
         gates = gates + self.context_gates(state.context)
-        return self._attend(*self.stack(gates, state.hidden, constants), state, memory)
+        output, hidden = self.stack(gates, state.hidden, constants)
+        return self._attend(output, hidden, state, memory)
 
     def _attend(
         self, output: Tensor, hidden: Tensor, state: RecurrentState, memory: Memory
@@ -225,11 +226,12 @@ class RecurrentDecoder(nn.Module):
     def _fast_stack(self) -> FastStack:
         stack, cell = self.stack, self.stack.cell.fast
         assert cell is not None
-        first, *others = (linear.weight for linear in stack.inputs)
-        inputs = [torch.cat((first, self.context_gates.weight), dim=1), *others]
-        biases = [linear.bias for linear in stack.inputs]
-        weights = zip(inputs, stack.weight_hh, biases, stack.bias_hh, strict=True)
-        return FastStack(cell, [CellWeights(*some) for some in weights], residual=stack.residual)
+        layers: list[CellWeights] = []
+        for linear, hh, bias_hh in zip(stack.inputs, stack.weight_hh, stack.bias_hh, strict=True):
+            assert isinstance(linear, nn.Linear)
+            ih = linear.weight if layers else torch.cat((linear.weight, self.context_gates.weight), dim=1)
+            layers.append(CellWeights(ih, hh, linear.bias, bias_hh))
+        return FastStack(cell, layers, residual=stack.residual)
 
     def _unroll_fast(
         self, embedded: Tensor, state: RecurrentState, memory: Memory, constants: StepConstants
