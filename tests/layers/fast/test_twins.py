@@ -6,6 +6,7 @@ of the tables in ``seq2seq.layers.fast``.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import random
 
@@ -250,6 +251,27 @@ def test_an_encoder_whose_cell_has_no_twin_runs_step_by_step(monkeypatch):
     torch.testing.assert_close(loss, same)
     for name in others:
         torch.testing.assert_close(gradients[name], others[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("scale", [0.03, 1.0, 5.0])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh"])
+def test_float32_twins_are_as_accurate_as_the_plain_layers(cell, scale):
+    """The twins compute tanh as 2 sigmoid(2x) - 1. ``scale``: of the weights, from linear to saturated gates."""
+    model = make(cell=cell, decoder_layers=2, coverage="sum")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    found, gradients = outcome(model, batch())
+    with plain_layers():
+        plain, others = outcome(model, batch())
+        expected, references = outcome(copy.deepcopy(model).double(), batch())
+    size = max(float(reference.abs().max()) for reference in references.values())
+
+    def error(mine: dict[str, torch.Tensor]) -> float:
+        return max(float((mine[name] - reference).abs().max()) for name, reference in references.items()) / size
+
+    assert error(gradients) <= 5 * error(others) + 1e-7
+    assert abs(found - expected) <= 5 * abs(plain - expected) + 1e-7 * expected
 
 
 def test_the_gradient_is_accurate_for_large_coverage():
