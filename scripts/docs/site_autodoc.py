@@ -1,0 +1,100 @@
+"""A Sphinx extension for the reference: fields with their comments, plain text in docstrings, formulas as MathML.
+
+Docstrings of this project are plain text with Google's sections. Signs that reStructuredText would read as markup, such
+as the bars of |Y|, are escaped; ``literals`` and indented blocks stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+from sphinx.application import Sphinx
+from write_settings import read_comments
+
+# Targets that no page describes: other packages, type variables and private names. Names below seq2seq are checked.
+UNKNOWN_TARGETS = [
+    (r"py:.*", r"(?!seq2seq\.).*"),
+    (r"py:.*", r"seq2seq\..*\.([A-Z]|State|_\w+)"),
+]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Connect the extension."""
+    app.connect("autodoc-process-docstring", _before_napoleon, priority=100)
+    app.connect("autodoc-process-docstring", _after_napoleon, priority=900)
+    app.connect("autodoc-skip-member", _skip_fields)
+    app.add_html_math_renderer("mathml", (_math, None), (_math, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _math(translator: Any, node: nodes.Element) -> None:
+    """Write a formula as MathML, which browsers show without a script."""
+    block = isinstance(node, nodes.math_block)
+    translator.body.append(latex2mathml.tex2mathml(node.astext(), as_block=block))
+    raise nodes.SkipNode
+
+
+# ---- docstrings
+
+
+COLON = "\ue000"  # a colon that Napoleon must not read as the end of a type
+
+
+def _before_napoleon(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = escaped(lines)
+    for number, line in enumerate(lines):
+        before = lines[number - 1].strip() if number else ""
+        if before in ("Returns:", "Yields:") or (number == 0 and what in ("property", "attribute")):
+            lines[number] = line.replace(":", COLON)
+
+
+def _after_napoleon(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = [line.replace(COLON, ":") for line in lines]
+    if inspect.isclass(obj):
+        lines += field_lines(obj)
+
+
+def escaped(lines: list[str]) -> list[str]:
+    """Return the lines of a docstring with the signs of markup escaped, except in literals and code."""
+    result: list[str] = []
+    block: int | None = None  # the indentation of the paragraph that introduced a literal block
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if block is not None and line.strip() and indent <= block:
+            block = None
+        code = block is not None or line.lstrip().startswith((">>>", "..."))
+        result.append(line if code else _escape_line(line))
+        if block is None and line.rstrip().endswith("::"):
+            block = indent
+    return result
+
+
+def _escape_line(line: str) -> str:
+    parts = re.split(r"(``.+?``|:\w+:`[^`]+`)", line)
+    return "".join(part if at % 2 else re.sub(r"([\\*|]|(?<=\w)_(?!\w))", r"\\\1", part) for at, part in enumerate(parts))
+
+
+# ---- fields
+
+
+def _skip_fields(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the attributes of named tuples: ``field_lines`` describes them."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def field_lines(kind: type) -> list[str]:
+    """Return a list of the fields of a data class or a named tuple, with the comments on their source lines."""
+    if not (dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")):
+        return []
+    comments = read_comments(inspect.getsource(inspect.getmodule(kind) or kind))
+    lines = []
+    for field, hint in inspect.get_annotations(kind).items():
+        if not field.startswith("_"):
+            text = re.sub(r"([\\*|`_])", r"\\\1", comments.get((kind.__name__, field), ""))
+            lines.append(f"- ``{field}``: ``{hint}``{f'. {text[:1].upper()}{text[1:]}' if text else ''}")
+    return ["", "Fields:", "", *lines, ""] if lines else []
