@@ -1,8 +1,9 @@
 """The recurrent encoder: unidirectional or bidirectional layers over sources of different lengths.
 
-Each layer runs in one of three ways with the same results. On a GPU, torch's layer (cuDNN) runs, except with recurrent
-dropout and layer normalisation, which torch's layer does not have. Otherwise the fast twin ``layers.fast.encoder`` runs,
-which on a CPU is faster than torch's layer. A cell without a twin and a layer with layer normalisation run step by step.
+Each layer runs in one of three ways with the same results. On a GPU, torch's layer (cuDNN) runs, if torch has the cell,
+except with recurrent dropout and layer normalisation, which torch's layer does not have. Otherwise the fast twin
+``layers.fast.encoder`` runs, which on a CPU is faster than torch's layer. A cell without a twin and a layer with layer
+normalisation run step by step.
 
 Letters: D directions, I input width of a layer; in a layer, H = M/D is the width of one direction. The others are those of
 ``seq2seq.layers``.
@@ -20,7 +21,7 @@ from torch.backends import cudnn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.layers import fast
-from seq2seq.layers.cells import CellNorm, Parts, RecurrentWeights, find_cell, init_recurrent
+from seq2seq.layers.cells import CellNorm, Parts, RecurrentWeights, find_cell, init_recurrent, make_layer
 from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
 from seq2seq.layers.fast.encoder import FastRecurrence
 
@@ -134,10 +135,10 @@ class RecurrentEncoder(nn.Module):
         self.residual = residual
         self.dropout = SequenceDropout(dropout, locked=locked)
         self.layers = nn.ModuleList(
-            self.cell.layer(
+            make_layer(
+                self.cell,
                 input_size if layer == 0 else hidden_size,
                 self.direction_size,
-                batch_first=True,
                 bidirectional=bidirectional,
             )
             for layer in range(num_layers)
@@ -180,7 +181,8 @@ class RecurrentEncoder(nn.Module):
     def _run(self, number: int, sequence: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run one layer: (B, S, I) -> values (B, S, M), 0 at padding, and the final states (B, D, W)."""
         layer = self.layers[number]
-        if sequence.is_cuda and not (self.training and self.recurrent_dropout > 0) and not self.norms:
+        torch_runs = sequence.is_cuda and self.cell.layer is not None and not self.norms
+        if torch_runs and not (self.training and self.recurrent_dropout > 0):
             return self._run_torch(layer, sequence, lengths)
         weights = self._weights(layer, len(sequence))
         with torch.autocast(sequence.device.type, enabled=False):

@@ -116,6 +116,19 @@ def test_the_ways_to_run_a_layer_agree(cell, num_layers, bidirectional, recurren
         torch.testing.assert_close(a_parameters[name].grad, b_parameters[name].grad, rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_that_torch_does_not_have_runs_with_weights_of_the_same_names(cell, bidirectional, monkeypatch):
+    options = {"input_size": E, "hidden_size": M, "num_layers": 2, "bidirectional": bidirectional}
+    expected = RecurrentEncoder(cell, **options)
+    monkeypatch.setitem(CELLS, cell, CELLS[cell]._replace(layer=None, fast=None))
+    encoder = RecurrentEncoder(cell, **options)
+    assert not any(isinstance(module, torch.nn.RNNBase) for module in encoder.modules())
+    encoder.load_state_dict(expected.state_dict())
+    embedded = torch.randn(len(LENGTHS), int(LENGTHS.max()), E)
+    close(encoder(embedded, SOURCE), expected(embedded, SOURCE))
+
+
 def test_states_that_overflow_over_padding_leave_gradients_finite():
     encoder = make("rnn_relu", 1, False)
     (layer,) = encoder.layers
