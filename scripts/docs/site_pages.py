@@ -147,7 +147,7 @@ def _choices(choices: tuple[str, ...]) -> str:
     return f": {', '.join(choices)}" if choices else ""
 
 
-METAVARS = {"<str>": "TEXT", "<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH"}
+METAVARS = {"<list[str]>": "TEXT", "<list[float]>": "X", "<str>": "TEXT", "<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH"}
 
 
 def _parameter(parameter: object, context: object) -> list[str]:
@@ -156,10 +156,10 @@ def _parameter(parameter: object, context: object) -> list[str]:
     if record is None:  # hidden
         return []
     names, text = record
-    for typer_name, metavar in METAVARS.items():
-        names = names.replace(typer_name, metavar)
     if parameter.param_type_name == "argument":  # type: ignore[attr-defined]
         return ["", f"``{names.split(' <')[0]}``", f"   {plain(text)}", ""]
+    for typer_name, metavar in METAVARS.items():
+        names = names.replace(typer_name, metavar)
     return ["", f".. option:: {names.replace(' / ', ', ')}", "", f"   {plain(text)}", ""]
 
 
