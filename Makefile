@@ -43,7 +43,7 @@ $(DOCS_STAMP): $(STAMP)
 	@touch $@
 
 docs: $(DOCS_STAMP) ## the documentation site, build/docs/html/index.html; executes the chapters of docs/tutorials/
-	$(RUN) scripts/docs/build_site.py
+	$(RUN) scripts/docs/build_site.py $(DOCS)
 
 format: setup ## apply the fixes of ruff
 	$(RUN) -m ruff check --fix

@@ -24,10 +24,12 @@ author = "the seq2seq authors"
 project_copyright = author
 version = release = __version__
 language = "en"
+smartquotes = False  # it would turn the -- of options into dashes
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser", "site_autodoc"]
 exclude_patterns = ["**/*.py.md5", "**/*.ipynb", "**/GALLERY_HEADER.rst"]
 nitpicky = True
+suppress_warnings = ["sphinx_gallery.duplicate_filename"]  # the chapters in two languages have the same names
 nitpick_ignore_regex = UNKNOWN_TARGETS
 
 myst_heading_anchors = 4
@@ -58,7 +60,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/plot_",
     "within_subsection_order": "FileNameSortKey",
     "show_memory": False,
-    "parallel": False,
+    "parallel": int(os.environ.get("DOCS_JOBS", "1")),  # set by build_site.py; 1: one process
     "download_all_examples": False,
     "show_signature": False,
     "remove_config_comments": True,

@@ -23,7 +23,11 @@ from site_pages import REFERENCE, ROOT, command_pages, galleries, modules_of, re
 
 DOCS = ROOT / "docs"
 BUILD = ROOT / "build" / "docs"
-OUTSIDE = {"contributing": ROOT / "CONTRIBUTING.md", "data": ROOT / "data" / "README.md", "changelog": ROOT / "CHANGELOG.md"}
+OUTSIDE = {
+    "contributing": ROOT / "CONTRIBUTING.md",
+    "data": ROOT / "data" / "README.md",
+    "changelog": ROOT / "CHANGELOG.md",
+}
 HOWTO = (  # the order of the table of contents; further pages of docs/howto/ follow by name
     *("first_corpus", "summarization", "code_and_phonemes", "names_and_numbers", "little_data"),
     *("without_spaces", "to_a_server", "symptoms", "extend"),
@@ -143,6 +147,7 @@ def main() -> None:
     """Join the pages and run Sphinx."""
     parser = argparse.ArgumentParser(description="Build the documentation site in build/docs/html.")
     parser.add_argument("--no-chapters", action="store_true", help="show the chapters without executing them")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that execute chapters at the same time (1)")
     options = parser.parse_args()
     source, html = BUILD / "source", BUILD / "html"
     source.mkdir(parents=True, exist_ok=True)
@@ -150,7 +155,7 @@ def main() -> None:
     settings = ["-D", "plot_gallery=0"] if options.no_chapters else []
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-c", str(DOCS), "-d", str(BUILD / "doctrees")]
     command += ["--fail-on-warning", "--keep-going", "--quiet", *settings, str(source), str(html)]
-    done = subprocess.run(command, cwd=ROOT, check=False)
+    done = subprocess.run(command, cwd=ROOT, check=False, env=os.environ | {"DOCS_JOBS": str(options.jobs)})
     if done.returncode:
         sys.exit(f"the documentation has errors; each line above that contains WARNING or ERROR names one ({source})")
     print(f"wrote {(html / 'index.html').relative_to(ROOT)}")

@@ -35,7 +35,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def _math(translator: Any, node: nodes.Element) -> None:
     """Write a formula as MathML, which browsers show without a script."""
     block = isinstance(node, nodes.math_block)
-    translator.body.append(latex2mathml.tex2mathml(node.astext(), as_block=block))
+    formula = latex2mathml.tex2mathml(node.astext(), as_block=block)
+    translator.body.append(f'<div class="formula">{formula}</div>' if block else formula)
     raise nodes.SkipNode
 
 
@@ -76,7 +77,9 @@ def escaped(lines: list[str]) -> list[str]:
 
 def _escape_line(line: str) -> str:
     parts = re.split(r"(``.+?``|:\w+:`[^`]+`)", line)
-    return "".join(part if at % 2 else re.sub(r"([\\*|]|(?<=\w)_(?!\w))", r"\\\1", part) for at, part in enumerate(parts))
+    return "".join(
+        part if at % 2 else re.sub(r"([\\*|]|(?<=\w)_(?!\w))", r"\\\1", part) for at, part in enumerate(parts)
+    )
 
 
 # ---- fields
@@ -95,6 +98,7 @@ def field_lines(kind: type) -> list[str]:
     lines = []
     for field, hint in inspect.get_annotations(kind).items():
         if not field.startswith("_"):
-            text = re.sub(r"([\\*|`_])", r"\\\1", comments.get((kind.__name__, field), ""))
-            lines.append(f"- ``{field}``: ``{hint}``{f'. {text[:1].upper()}{text[1:]}' if text else ''}")
+            written = getattr(hint, "__forward_arg__", hint)
+            text = _escape_line(comments.get((kind.__name__, field), ""))
+            lines.append(f"- ``{field}``: ``{written}``{f'. {text[:1].upper()}{text[1:]}' if text else ''}")
     return ["", "Fields:", "", *lines, ""] if lines else []

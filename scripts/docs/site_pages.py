@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = ROOT / "scripts" / "tutorial"
+SOURCE_TO_ROOT = "../../.."  # from build/docs/source, the source folder of Sphinx
 
 
 class Subject(NamedTuple):
@@ -120,14 +121,20 @@ def command_pages() -> Iterator[tuple[str, str]]:
     names = list(group.commands)  # type: ignore[attr-defined]
     lines = [heading("Commands"), "``seq2seq COMMAND --help`` prints the same.", ""]
     lines += [f"- :doc:`{name}`: {plain(_first_line(group.commands[name].help))}" for name in names]  # type: ignore[attr-defined]
-    yield "commands/index.rst", "\n".join([*lines, "", ".. toctree::", "   :hidden:", "", *(f"   {n}" for n in names), ""])
+    yield (
+        "commands/index.rst",
+        "\n".join([*lines, "", ".. toctree::", "   :hidden:", "", *(f"   {n}" for n in names), ""]),
+    )
     for name in names:
         command = group.commands[name]  # type: ignore[attr-defined]
         inner = command.context_class(command, info_name=name, parent=context)
         lines = [heading(f"seq2seq {name}"), *map(plain, (command.help or "").splitlines()), ""]
         lines += [".. code-block:: text", "", f"   {_usage(command, inner)}", "", f".. program:: seq2seq {name}", ""]
         if name == "train":
-            lines += ["Settings are given as ``KEY=VALUE``; :doc:`/settings` lists them. The flags are those of Hydra:", ""]
+            lines += [
+                "Settings are given as ``KEY=VALUE``; :doc:`/settings` lists them. The flags are those of Hydra:",
+                "",
+            ]
             lines += [f"- ``{flag}``{_choices(flag.choices)}" for flag in FLAGS]
         for parameter in command.params:
             lines += _parameter(parameter, inner)
@@ -140,14 +147,23 @@ def _first_line(text: str | None) -> str:
 
 def _usage(command: object, context: object) -> str:
     usage = " ".join(command.get_usage(context).split()).removeprefix("Usage: ")  # type: ignore[attr-defined]
-    return usage.replace("{", "").replace("}...", "")
+    return usage.replace("{", "").replace("}...", "").replace("[[", "[").replace("]]", "]")
 
 
 def _choices(choices: tuple[str, ...]) -> str:
     return f": {', '.join(choices)}" if choices else ""
 
 
-METAVARS = {"<list[str]>": "TEXT", "<list[float]>": "X", "<str>": "TEXT", "<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH"}
+METAVARS = {
+    "<list[str]>": "TEXT",
+    "<list[float]>": "X",
+    "<str>": "TEXT",
+    "<int>": "N",
+    "<int range>": "N",
+    "<float>": "X",
+    "<float range>": "X",
+    "<path>": "PATH",
+}
 
 
 def _parameter(parameter: object, context: object) -> list[str]:
@@ -171,11 +187,22 @@ def systems_page() -> str | None:
     files = sorted(SYSTEMS.glob("*.py"))
     if not files:
         return None
-    lines = [heading("Small systems"), "Each of these scripts trains a small system that is made of ``seq2seq.layers``.", ""]
-    for file in files:
+    scripts = [file for file in files if "__main__" in file.read_text(encoding="utf-8")]
+    lines = [
+        heading("Small systems"),
+        "Each of these scripts trains a small system that is made of ``seq2seq.layers``.",
+        "",
+    ]
+    for file in [*scripts, *(file for file in files if file not in scripts)]:
         relative = file.relative_to(ROOT)
         docstring = (ast.get_docstring(ast.parse(file.read_bytes())) or file.stem).split("\n\n")[0]
-        lines += [heading(file.stem.capitalize(), "-"), plain(" ".join(docstring.split())), ""]
-        lines += [".. code-block:: sh", "", f"   .venv/bin/python {relative} --help", ""]
-        lines += [f".. literalinclude:: {file}", "   :language: python", f"   :caption: {relative}", ""]
+        lines += [heading(f"``{file.name}``", "-"), plain(" ".join(docstring.split())), ""]
+        if file in scripts:
+            lines += [".. code-block:: sh", "", f"   .venv/bin/python {relative} --help", ""]
+        lines += [
+            f".. literalinclude:: {SOURCE_TO_ROOT}/{relative}",
+            "   :language: python",
+            f"   :caption: {relative}",
+            "",
+        ]
     return "\n".join(lines)

@@ -299,7 +299,7 @@ def test_layer_normalisation_adds_parameters_and_changes_no_other_name_or_initia
     assert {name for name in weights if not name.startswith("norms.")} == plain.state_dict().keys()
     assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
     assert weights.keys() > plain.state_dict().keys()
-    assert plain.has_fast_twin
+    assert plain.has_fast_twin == (CELLS[cell].fast is not None)
     assert not stack.has_fast_twin
 
 
