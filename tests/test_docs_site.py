@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import build_site
 import pytest
@@ -64,6 +65,7 @@ LINKS = {
     "[Pair](../seq2seq/data/sources.py)": "{py:obj}`Pair <seq2seq.data.sources.Pair>`",
     "[beam search](../seq2seq/search/beam.py)": "{py:obj}`beam search <seq2seq.search.beam>`",
     "[the demo](../scripts/demo.py)": "the demo",
+    "[a gap](nowhere.md)": "[a gap](nowhere.md)",  # so that Sphinx reports it
     "[torch](https://pytorch.org)": "[torch](https://pytorch.org)",
     "[below](#below)": "[below](#below)",
     "![picture](road.svg)": "![picture](road.svg)",
@@ -114,12 +116,46 @@ def test_pages_that_are_gone_are_removed(tmp_path: Path, monkeypatch: pytest.Mon
     build_site.write_source(tmp_path)
     before = (tmp_path / "road.md").stat().st_mtime_ns
     monkeypatch.setattr(build_site, "source_files", lambda: iter([("road.md", "text")]))
+    chapters = tmp_path / "docs" / "tutorials"
+    monkeypatch.setattr(build_site, "galleries", lambda: [chapters])
+    chapters.mkdir(parents=True)
+    (chapters / "plot_01_cell.py").touch()
+    for name in ("plot_01_cell.rst", "plot_02_gone.rst", "index.rst"):
+        (tmp_path / "tutorials").mkdir(exist_ok=True)
+        (tmp_path / "tutorials" / name).touch()
     build_site.write_source(tmp_path)
-    assert {file.name for file in tmp_path.rglob("*.*") if file.suffix in (".md", ".rst")} == {"road.md"}
+    assert {file.name for file in tmp_path.rglob("*.*") if file.suffix in (".md", ".rst")} == {
+        *("road.md", "plot_01_cell.rst", "index.rst")
+    }
     assert (tmp_path / "road.md").stat().st_mtime_ns == before  # unchanged, so Sphinx does not read it again
 
 
-# ---- docstrings; these need the extra docs
+# ---- docstrings and formulas; these need the extra docs
+
+
+def test_a_formula_is_mathml_and_one_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    extension = pytest.importorskip("site_autodoc", reason="the extra docs is not installed")
+    from docutils import nodes
+
+    warnings: list[str] = []
+    monkeypatch.setattr(extension.LOG, "warning", lambda text, *values, location: warnings.append(text % values))
+    translator = SimpleNamespace(body=[])
+    for node in (nodes.math("", r"h_1, \dots, h_T"), nodes.math_block("", r"\tanh(x)"), nodes.math("", r"\nonsense")):
+        with pytest.raises(nodes.SkipNode):
+            extension._math(translator, node)
+    inline, block = translator.body
+    assert inline.startswith("<math")
+    assert "…" in inline
+    assert block.startswith('<div class="formula"><math')
+    assert warnings == [r'the formula \nonsense cannot be written: Unknown LaTeX command "\nonsense".']
+
+
+def test_an_exported_name_leads_to_its_definition() -> None:
+    definition_of = pytest.importorskip("site_autodoc", reason="the extra docs is not installed").definition_of
+    assert definition_of("seq2seq.layers.RecurrentEncoder") == "seq2seq.layers.encoder.RecurrentEncoder"
+    assert definition_of("seq2seq.layers.StackedCell.step") == "seq2seq.layers.cells.StackedCell.step"
+    assert definition_of("seq2seq.Translator") == "seq2seq.translator.Translator"
+    assert definition_of("seq2seq.layers.NoSuchLayer") is None
 
 
 def test_signs_of_markup_are_escaped_except_in_code() -> None:

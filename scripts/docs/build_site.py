@@ -95,6 +95,8 @@ def _link(match: re.Match[str], page: str, file: Path) -> str:
     name, _, anchor = target.partition("#")
     path = (file.parent / name).resolve()
     by_file = {file.resolve(): page for page, file in pages().items()} | {ROOT / "README.md": "index"}
+    if not path.exists():
+        return match[0]  # Sphinx reports it
     if path in by_file:
         relative = os.path.relpath(f"{by_file[path]}.md", Path(page).parent)
         return f"[{text}]({relative}{f'#{anchor}' if anchor and by_file[path] != 'index' else ''})"
@@ -134,10 +136,10 @@ def write_source(folder: Path) -> None:
             target.write_text(text, encoding="utf-8", newline="\n")
     for image in [*DOCS.glob("*.svg"), *DOCS.glob("*.png")]:
         shutil.copy2(image, folder / image.name)
-    chapters = {folder / gallery.name for gallery in galleries()}
-    for file in [*folder.rglob("*.md"), *folder.rglob("*.rst")]:  # of pages that are gone
-        if file not in written and not chapters & {*file.parents} and file.name != "sg_execution_times.rst":
-            file.unlink()
+    chapters = {folder / gallery.name / "index.rst" for gallery in galleries()}  # written by sphinx-gallery
+    chapters |= {folder / gallery.name / f"{file.stem}.rst" for gallery in galleries() for file in gallery.glob("*.py")}
+    for file in {*folder.rglob("*.md"), *folder.rglob("*.rst")} - written - chapters:  # pages that are gone
+        file.unlink()
 
 
 # ---- building
@@ -157,7 +159,9 @@ def main() -> None:
     command += ["--fail-on-warning", "--keep-going", "--quiet", *settings, str(source), str(html)]
     done = subprocess.run(command, cwd=ROOT, check=False, env=os.environ | {"DOCS_JOBS": str(options.jobs)})
     if done.returncode:
-        sys.exit(f"the documentation has errors; each line above that contains WARNING or ERROR names one ({source})")
+        sys.exit(
+            f"the documentation has errors: read the lines with WARNING, ERROR or a traceback above; the pages are in {source}"
+        )
     print(f"wrote {(html / 'index.html').relative_to(ROOT)}")
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pydoc
 import re
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import latex2mathml
+from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
 from write_settings import read_comments
+
+LOG = getLogger(__name__)
 
 # Targets that no page describes: other packages, type variables and private names. Names below seq2seq are checked.
 UNKNOWN_TARGETS = [
@@ -28,6 +32,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _before_napoleon, priority=100)
     app.connect("autodoc-process-docstring", _after_napoleon, priority=900)
     app.connect("autodoc-skip-member", _skip_fields)
+    app.connect("missing-reference", _find_exported)
     app.add_html_math_renderer("mathml", (_math, None), (_math, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -35,9 +40,36 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def _math(translator: Any, node: nodes.Element) -> None:
     """Write a formula as MathML, which browsers show without a script."""
     block = isinstance(node, nodes.math_block)
-    formula = latex2mathml.tex2mathml(node.astext(), as_block=block)
+    tex = re.sub(r"\\dots(?![a-z])", r"\\ldots", node.astext())  # which latex2mathml lacks
+    try:
+        formula = latex2mathml.tex2mathml(tex, as_block=block)
+    except MathError as error:
+        LOG.warning("the formula %s cannot be written: %s", tex, error, location=node)
+        raise nodes.SkipNode from None
     translator.body.append(f'<div class="formula">{formula}</div>' if block else formula)
     raise nodes.SkipNode
+
+
+# ---- references
+
+
+def definition_of(target: str) -> str | None:
+    """Return the name of an exported object in the module that defines it: seq2seq.Config -> seq2seq.config.Config."""
+    found = pydoc.locate(target) if target.startswith("seq2seq.") else None
+    name = getattr(found, "__qualname__", None)
+    return f"{getattr(found, '__module__', '')}.{name}" if name else None
+
+
+def _find_exported(app: Sphinx, env: Any, node: Any, contents: nodes.Element) -> nodes.Element | None:
+    """Lead a reference to a name that a package exports to its definition."""
+    definition = definition_of(node.get("reftarget", ""))
+    if node.get("refdomain") != "py" or definition in (None, node["reftarget"]):
+        return None
+    python = env.get_domain("py")
+    link: nodes.Element | None = python.resolve_xref(
+        env, node["refdoc"], app.builder, "obj", definition, node, contents
+    )
+    return link
 
 
 # ---- docstrings
