@@ -154,10 +154,10 @@ def main() -> None:
     source, html = BUILD / "source", BUILD / "html"
     source.mkdir(parents=True, exist_ok=True)
     write_source(source)
-    settings = ["-D", "plot_gallery=0"] if options.no_chapters else []
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-c", str(DOCS), "-d", str(BUILD / "doctrees")]
-    command += ["--fail-on-warning", "--keep-going", "--quiet", *settings, str(source), str(html)]
-    done = subprocess.run(command, cwd=ROOT, check=False, env=os.environ | {"DOCS_JOBS": str(options.jobs)})
+    command += ["--fail-on-warning", "--keep-going", "--quiet", str(source), str(html)]
+    settings = {"DOCS_JOBS": str(options.jobs), "DOCS_CHAPTERS": "0" if options.no_chapters else "1"}  # for conf.py
+    done = subprocess.run(command, cwd=ROOT, check=False, env=os.environ | settings)
     if done.returncode:
         sys.exit(
             f"the documentation has errors: read the lines with WARNING, ERROR or a traceback above; the pages are in {source}"

@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import pydoc
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from docutils import nodes
 from docutils.utils.math import MathError, latex2mathml
@@ -20,10 +20,10 @@ from write_settings import read_comments
 
 LOG = getLogger(__name__)
 
-# Targets that no page describes: other packages, type variables and private names. Names below seq2seq are checked.
+# Targets that no page describes: other packages and private names. Names below seq2seq are checked.
 UNKNOWN_TARGETS = [
     (r"py:.*", r"(?!seq2seq\.).*"),
-    (r"py:.*", r"seq2seq\..*\.([A-Z]|State|_\w+)"),
+    (r"py:.*", r"seq2seq\..*\._\w+"),
 ]
 
 
@@ -61,9 +61,12 @@ def definition_of(target: str) -> str | None:
 
 
 def _find_exported(app: Sphinx, env: Any, node: Any, contents: nodes.Element) -> nodes.Element | None:
-    """Lead a reference to a name that a package exports to its definition."""
-    definition = definition_of(node.get("reftarget", ""))
-    if node.get("refdomain") != "py" or definition in (None, node["reftarget"]):
+    """Lead a reference to a name that a package exports to its definition; a type variable has no page."""
+    target = node.get("reftarget", "")
+    if target.startswith("seq2seq.") and isinstance(pydoc.locate(target), TypeVar):
+        return contents
+    definition = definition_of(target)
+    if node.get("refdomain") != "py" or definition in (None, target):
         return None
     python = env.get_domain("py")
     link: nodes.Element | None = python.resolve_xref(
