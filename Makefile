@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo models test slow check format clean
+.PHONY: help setup demo models test slow check docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,6 +37,13 @@ check: setup ## lint, format and types
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
+
+$(DOCS_STAMP): $(STAMP)
+	$(RUN) -m pip install -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP) ## the documentation site, build/docs/html/index.html; executes the chapters of docs/tutorials/
+	$(RUN) scripts/docs/build_site.py $(DOCS)
 
 format: setup ## apply the fixes of ruff
 	$(RUN) -m ruff check --fix

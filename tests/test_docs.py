@@ -2,7 +2,9 @@
 
 Shell and Python blocks of the pages run in one folder with small files under the names that the pages use. Trainings are
 shortened to two updates of a tiny model. A block that cannot run carries the reason in a comment directly above it:
-``<!-- not run: trains for an hour -->``. A ``text`` block after a shell block is its output: every line of it must
+``<!-- not run: trains for an hour -->``. A block below ``<!-- file: my_conf/data/x.yaml -->`` is the content of that file.
+A block below ``<!-- added to: seq2seq/loss.py -->`` is an addition to that module and is executed among its names; one below
+``<!-- new file: seq2seq/layers/x.py -->`` is a new module. A ``text`` block after a shell block is its output: every line of it must
 occur in the real output, with other numbers; ``...`` stands for lines left out, and ``<!-- not compared: why -->``
 exempts the block.
 """
@@ -23,7 +25,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import typer
@@ -36,8 +38,9 @@ from seq2seq.training.train import train
 from seq2seq.translator import Translation
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 SHELL = ("sh", "bash", "console")
+MARKS = r"(not run|not compared|file|added to|new file): ."
 PLAIN_COMMANDS = ("head", "cp", "cat")  # run as they are
 LINES = 40  # of each small corpus
 TINY = (
@@ -89,7 +92,12 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
 def is_run(block: Block) -> bool:
-    return not re.match("not run: .", block.mark)
+    return not re.match("(not run|added to|new file): .", block.mark)
+
+
+def marked(block: Block, name: str) -> str:
+    """The text after ``name:`` in the mark of a block, or an empty text."""
+    return block.mark.removeprefix(f"{name}: ") if block.mark.startswith(f"{name}: ") else ""
 
 
 def output_of(block: Block) -> str | None:
@@ -123,15 +131,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "reports.txt": "test.en",
         "headlines.txt": "test.en",
         "test.headline": "test.en",
+        "train.zh": "train.en",
+        "valid.zh": "valid.en",
     }.items():
         shutil.copy(folder / source, folder / name)
     (folder / "terms.tsv").write_text("dog\tchien\nman\thomme\n", encoding="utf-8")
     (folder / "beginning.txt").write_text("un\n", encoding="utf-8")
+    for block in BLOCKS:
+        if name := marked(block, "file"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(block.text + "\n", encoding="utf-8")
+    write_other_texts(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", sys.argv)
         files = [f"data.{split}.{side}={split}.{kind}" for split in ("train", "valid") for side, kind in SIDES]
         run_seq2seq(["train", "name=mine", "model.copy=pointer", *files])
+    shutil.copytree(folder / "runs" / "mine", folder / "runs" / "new")
     return folder
 
 
@@ -145,6 +161,13 @@ def write_bundled(data: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as source:
             target.write_bytes(b"".join(line for line, _ in zip(source, range(LINES), strict=False)))
+
+
+def write_other_texts(folder: Path) -> None:
+    """Pairs of another corpus than the phrasebook, new.en and new.fr."""
+    records = [json.loads(line) for line in (folder / "data" / "bulletins" / "train.jsonl").read_bytes().splitlines()]
+    for name, key in (("new.en", "report"), ("new.fr", "headline")):
+        (folder / name).write_text("".join(f"{record[key]}\n" for record in records), encoding="utf-8")
 
 
 def write_multi30k(folder: Path, split: str, sides: list[str]) -> None:
@@ -219,6 +242,17 @@ def test_a_python_block_runs(block: Block, folder: Path, monkeypatch: pytest.Mon
     exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
 
 
+@pytest.mark.parametrize("block", [b for b in BLOCKS if marked(b, "added to") or marked(b, "new file")], ids=str)
+def test_an_addition_to_the_package_fits(block: Block) -> None:
+    """It is executed among the names of its module, or alone if it is a new one, and defines something new."""
+    names: dict[str, Any] = {"__name__": "addition"}
+    if file := marked(block, "added to"):
+        names |= vars(importlib.import_module(file.removesuffix(".py").replace("/", ".")))
+    before = set(names)
+    exec(compile(block.text, str(block), "exec", dont_inherit=True, flags=annotations.compiler_flag), names)
+    assert set(names) - before - {"__builtins__", "annotations"}, f"{block} defines nothing that its module lacks"
+
+
 def train_tiny(config: Config) -> None:
     """Train as the page does, with two updates of a tiny model."""
     config = copy.deepcopy(config)
@@ -247,8 +281,9 @@ def test_every_option_of_translate_is_described() -> None:
 
 def test_blocks_have_a_known_language_and_marks_give_a_reason() -> None:
     for block in BLOCKS:
-        assert block.language in (*SHELL, "python", "text"), f"{block} has the language {block.language!r}"
-        assert not block.mark or re.match("(not run|not compared): .", block.mark), f"{block} has the mark {block.mark}"
+        assert block.language in (*SHELL, "python", "text", "yaml"), f"{block} has the language {block.language!r}"
+        assert not block.mark or re.match(MARKS, block.mark), f"{block} has the mark {block.mark}"
+        assert block.language != "yaml" or marked(block, "file"), f"{block} has no mark with the name of its file"
 
 
 # ---- links and names
@@ -298,7 +333,8 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "data" / "README.md"], ids=lambda page: str(page.relative_to(ROOT)))
 def test_named_paths_exist(page: Path) -> None:
     named = re.findall(r"`((?:seq2seq|conf|scripts|tests|docs|data)/[\w./-]*)`", page.read_text(encoding="utf-8"))
-    missing = [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
+    new = {marked(block, "new file") for block in BLOCKS}
+    missing = [name for name in named if "NAME" not in name and name not in new and not (ROOT / name).exists()]
     assert not missing, f"{page.name} names files that do not exist: {missing}"
 
 

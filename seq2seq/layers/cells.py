@@ -56,7 +56,7 @@ class Cell(NamedTuple):
     step: Callable[..., Parts]
     gates: int  # G
     parts: int  # W / H
-    layer: Callable[..., nn.RNNBase]  # torch's layer with the same formula
+    layer: Callable[..., nn.RNNBase] | None = None  # torch's layer with the same formula; None: torch has none
     fast: FastCell | None = None  # the fast twin; None: layers of this cell run step by step
     normed: tuple[int, ...] = ()  # gates that layer normalisation normalises together; (): the sum of both projections
 
@@ -88,6 +88,32 @@ def find_cell(name: str) -> Cell:
     if name not in CELLS:
         raise ValueError(f"model.cell must be one of {', '.join(CELLS)}, but is {name}")
     return CELLS[name]
+
+
+class ParameterLayer(nn.Module):
+    """The parameters of one layer of a cell that torch has no layer of, named as in torch's layers.
+
+    Args:
+        gates: G.
+        input_size: I.
+        hidden_size: H, the width of one direction.
+    """
+
+    def __init__(self, gates: int, input_size: int, hidden_size: int, *, bidirectional: bool) -> None:
+        super().__init__()
+        width = gates * hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (width, input_size), "weight_hh": (width, hidden_size)}
+        shapes |= {"bias_ih": (width,), "bias_hh": (width,)}
+        for suffix in ("", "_reverse")[: 2 if bidirectional else 1]:
+            for name, shape in shapes.items():
+                self.register_parameter(f"{name}_l0{suffix}", nn.Parameter(torch.empty(shape)))
+
+
+def make_layer(cell: Cell, input_size: int, hidden_size: int, *, bidirectional: bool) -> nn.Module:
+    """Make the parameters of one layer: torch's layer, or ``ParameterLayer`` if torch has none."""
+    if cell.layer is None:
+        return ParameterLayer(cell.gates, input_size, hidden_size, bidirectional=bidirectional)
+    return cell.layer(input_size, hidden_size, batch_first=True, bidirectional=bidirectional)
 
 
 def init_recurrent(name: str, weight_ih: Tensor, weight_hh: Tensor, biases: Sequence[Tensor]) -> None:

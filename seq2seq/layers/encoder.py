@@ -1,9 +1,9 @@
 """The recurrent encoder: unidirectional or bidirectional layers over sources of different lengths.
 
-Each layer runs in one of three ways with the same results. Torch's layer runs on a GPU, and on a CPU without gradients,
-except with recurrent dropout and layer normalisation, which torch's layer does not have. Otherwise the fast twin
-``layers.fast.encoder`` runs, which on a CPU is faster than torch's layer with its backward. A cell without a twin and a
-layer with layer normalisation run step by step.
+Each layer runs in one of three ways with the same results. Torch's layer, if torch has the cell, runs on a GPU, and on a CPU
+without gradients, except with recurrent dropout and layer normalisation, which torch's layer does not have. Otherwise the
+fast twin ``layers.fast.encoder`` runs, which on a CPU is faster than torch's layer with its backward. A cell without a twin
+and a layer with layer normalisation run step by step.
 
 Letters: D directions, I input width of a layer; in a layer, H = M/D is the width of one direction. The others are those of
 ``seq2seq.layers``.
@@ -21,7 +21,7 @@ from torch.backends import cudnn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.layers import fast
-from seq2seq.layers.cells import CellNorm, Parts, RecurrentWeights, find_cell, init_recurrent
+from seq2seq.layers.cells import CellNorm, Parts, RecurrentWeights, find_cell, init_recurrent, make_layer
 from seq2seq.layers.dropout import SequenceDropout, drop_weight, make_mask
 from seq2seq.layers.fast.encoder import FastRecurrence
 
@@ -135,10 +135,10 @@ class RecurrentEncoder(nn.Module):
         self.residual = residual
         self.dropout = SequenceDropout(dropout, locked=locked)
         self.layers = nn.ModuleList(
-            self.cell.layer(
+            make_layer(
+                self.cell,
                 input_size if layer == 0 else hidden_size,
                 self.direction_size,
-                batch_first=True,
                 bidirectional=bidirectional,
             )
             for layer in range(num_layers)
@@ -193,7 +193,7 @@ class RecurrentEncoder(nn.Module):
 
     def _uses_torch(self, sequence: Tensor) -> bool:
         """Whether torch's layer is the fastest one: on a GPU, and on a CPU without gradients."""
-        if self.norms or (self.training and self.recurrent_dropout > 0):
+        if self.cell.layer is None or self.norms or (self.training and self.recurrent_dropout > 0):
             return False
         return sequence.is_cuda or (fast.enabled() and not torch.is_grad_enabled())
 
