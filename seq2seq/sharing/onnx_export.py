@@ -47,6 +47,7 @@ _PLAIN_SEARCH = (  # settings of the search that ``OnnxTranslator`` does not hav
     "repetition_penalty",
     "forbidden",
     "mbr",
+    "shortlist",
 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import refused, run
-from served import save_model
+from served import TEXT, save_model
 
 from seq2seq.data.batching import collate
 from seq2seq.sharing import onnx_export
@@ -160,6 +160,16 @@ def test_what_is_not_exported_is_refused(changes: dict[str, Any], message: str, 
 def test_searches_that_are_not_exported_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     Translator.load(save_model(tmp_path / "model"), device="cpu").with_search(**changes).save(tmp_path / "changed")
     assert refused("export", tmp_path / "changed", "--output", tmp_path / "new") == f"only models with {message}"
+
+
+def test_a_search_with_a_shortlist_is_refused(tmp_path: Path) -> None:
+    model, text = save_model(tmp_path / "model"), tmp_path / "text"
+    text.write_text("".join(f"{line}\n" for line in TEXT), encoding="utf-8")
+    assert run("shortlist", model, "--src", text, "--tgt", text).exit_code == 0
+    Translator.load(model, device="cpu").with_search(shortlist=3).save(tmp_path / "changed")
+    assert refused("export", tmp_path / "changed", "--output", tmp_path / "new") == (
+        "only models with search.shortlist=0 are exported to ONNX, but this one has 3"
+    )
 
 
 def test_a_folder_that_exists_is_refused(tmp_path: Path) -> None:
