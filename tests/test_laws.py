@@ -320,7 +320,7 @@ def check_sums(size: int, log_probs: Tensor, decoding: Decoding) -> None:
     assert (probabilities.sum(dim=1) - 1).abs().max() <= 1e-5
     assert (probabilities[:, [PAD, BOS]] == 0).all()
     assert probabilities.max(dim=1).values.min() > 1.5 / size  # far from uniform
-    memory, state, _ = decoding
+    memory, state = decoding.memory, decoding.state
     memory = memory.select(torch.arange(len(memory.mask)).repeat_interleave(len(log_probs) // len(memory.mask)))
     assert (state.log_weights.exp()[~memory.mask] == 0).all()
     columns = torch.arange(size, log_probs.shape[1])

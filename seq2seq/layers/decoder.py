@@ -178,7 +178,10 @@ class RecurrentDecoder(nn.Module):
         stack = self._fast_stack()
 
         def step(embedded: Tensor, state: RecurrentState, memory: Memory) -> tuple[Tensor, RecurrentState]:
-            return self._attend(*stack(embedded, state.context, state.hidden), state, memory)
+            if torch.is_grad_enabled():
+                return self.step(embedded, state, memory)
+            output, hidden = stack(embedded, state.context, state.hidden)
+            return self._attend(output, hidden, state, memory)
 
         return step
 

@@ -52,9 +52,13 @@ def test_a_step_is_plain_with_gradients_in_training_with_layer_norm_and_without_
     decoder = model.decoder
     assert decoder.search_step() == decoder.step
     with torch.no_grad():
-        assert decoder.search_step() != decoder.step
+        advance = decoder.search_step()
+        assert advance != decoder.step
         with plain_layers():
             assert decoder.search_step() == decoder.step
         assert decoder.train().search_step() == decoder.step
+        _, decoding = make()
         normed = make(layer_norm=True)[0].decoder
         assert normed.search_step() == normed.step
+    output, _ = advance(torch.randn(4, 10, dtype=torch.float64), decoding.state, decoding.memory)
+    assert output.requires_grad, "a step with gradients is plain in a search that began without them"
