@@ -172,6 +172,8 @@ def fingerprint(path: str | Path) -> str:
     with safe_open(folder / WEIGHTS, "pt") as weights:
         checksum = (weights.metadata() or {}).get(_CHECKSUM)
     found.update(checksum.encode() if checksum else read_file(folder / WEIGHTS))
+    if (folder / SHORTLIST).exists():
+        found.update(read_file(folder / SHORTLIST))
     return found.hexdigest()
 
 

@@ -12,7 +12,7 @@ from command_line import refused, run
 from small_runs import config_of
 
 from seq2seq import shortlist
-from seq2seq.model_dir import SHORTLIST
+from seq2seq.model_dir import SHORTLIST, fingerprint
 from seq2seq.shortlist import Shortlist
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.training.train import check_together
@@ -168,3 +168,25 @@ def test_training_refuses_a_shortlist(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         check_together(config_of(tmp_path, search__shortlist=20))
+
+
+def test_required_terms_are_candidates(translator: Translator) -> None:
+    few = translator.with_search(shortlist=1, beam_size=2)
+    (plain,) = few.search(LINES[:1])
+    encoded = few.tokenizers.src.encode(LINES[0])
+    allowed = few._shortlist.allowed([encoded], [[]], count=1, size=translator.model.vocab_size)[0]  # type: ignore[union-attr]
+    pieces = translator.tokenizers.tgt.pieces(range(len(allowed)))
+    refused_words = [piece for piece, is_allowed in zip(pieces, allowed.tolist(), strict=True) if not is_allowed]
+    word = next(piece for piece in refused_words if piece.isalpha())
+    assert not re.search(rf"\b{word}\b", plain[0].translation)
+    (found,) = few.with_terms({LINES[0].split()[1]: [word]}).search(LINES[:1])
+    assert re.search(rf"\b{word}\b", found[0].translation)
+    assert all(term.met for term in found[0].terms)
+
+
+def test_the_fingerprint_of_a_model_depends_on_its_shortlist(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "model"
+    shutil.copytree(model, other)
+    assert fingerprint(other) == fingerprint(model)
+    (other / SHORTLIST).unlink()
+    assert fingerprint(other) != fingerprint(model)
