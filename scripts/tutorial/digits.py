@@ -89,11 +89,7 @@ def draw_figure(images: Images, predicted: Tensor) -> Figure:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train with several seeds, test, and draw the result of the last one."""
-    parser = make_parser(__doc__, figure="digits.png", updates=500)
-    parser.add_argument("--seeds", type=int, default=3, help="trainings, with seeds from --seed on (default 3)")
-    options = start(parser, arguments)
-    if options.seeds < 1:
-        parser.error(f"--seeds must be at least 1, but is {options.seeds}")
+    options = start(make_parser(__doc__, figure="digits.png", updates=500, seeds=3), arguments)
     training, held_out = load()
     accuracy = []
     for seed in range(options.seed, options.seed + options.seeds):

@@ -14,18 +14,21 @@ from torch import Tensor, nn
 from seq2seq.threads import set_threads
 
 
-def make_parser(description: str, *, figure: str, updates: int) -> argparse.ArgumentParser:
+def make_parser(description: str, *, figure: str, updates: int, seeds: int | None = None) -> argparse.ArgumentParser:
     """Make a parser with the options of every system.
 
     Args:
         description: the docstring of the script; its first line is shown by ``--help``.
         figure: the default name of the figure.
         updates: the default number of updates of each training.
+        seeds: the default number of trainings, for ``--seeds``; None: there is no such option.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--figure", type=Path, default=Path(figure), help=f"picture to write (default {figure})")
     parser.add_argument("--updates", type=int, default=updates, help=f"updates of a training (default {updates})")
     parser.add_argument("--seed", type=int, default=1, help="seed of data and weights (default 1)")
+    if seeds is not None:
+        parser.add_argument("--seeds", type=int, default=seeds, help=f"trainings, from --seed on (default {seeds})")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     return parser
 
@@ -33,8 +36,8 @@ def make_parser(description: str, *, figure: str, updates: int) -> argparse.Argu
 def start(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line, check the numbers and set the threads and the seed."""
     options = parser.parse_args(arguments)
-    for name in ("updates", "threads"):
-        if getattr(options, name) < 1:
+    for name in ("updates", "seeds", "threads"):
+        if getattr(options, name, 1) < 1:
             parser.error(f"--{name} must be at least 1, but is {getattr(options, name)}")
     try:
         set_threads(options.threads, name="--threads")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import digits
 import echo
 import pytest
 import sine
+import topics
 import torch
 import tutorial_run
 
@@ -61,6 +63,30 @@ def test_echo_ranks_the_ways(tmp_path: Path) -> None:
     fixed, attention, copying = (found[way]["known"][at] for way in echo.WAYS)
     assert fixed < 0.7 < 0.9 < min(attention, copying)
     assert found["copying"]["rare"][at] > 0.9
+
+
+def test_words_decide_the_class_of_a_text_in_a_file(tmp_path: Path) -> None:
+    files = [tmp_path / "train.tsv.gz", tmp_path / "valid.tsv"]
+    lines = [
+        f"{'so ' * (k % 3)}{word} , it is\t{name}\n" for k in range(20) for word, name in (("good", "+"), ("bad", "-"))
+    ]
+    files[0].write_bytes(gzip.compress("".join(lines).encode()))
+    files[1].write_text("".join(lines[:10]), encoding="utf-8")
+    arguments = [f"--train={files[0]}", f"--valid={files[1]}", "--updates=20", "--rate=0.02", "--seeds=2"]
+    found = run(topics, tmp_path, *arguments)
+    assert found == {"updates": 20, "accuracy": [1, 1], "mean": 1, "spread": 0}
+
+
+def test_topics_reads_reports_and_desks(tmp_path: Path) -> None:
+    file = tmp_path / "few.jsonl"
+    file.write_text('{"report":"Rain, at 10.","headline":"Rain","desk":"travel"}\n', encoding="utf-8")
+    assert topics.read(file) == [(["rain", ",", "at", "10", "."], "travel")]
+    assert {name for _, name in topics.read(topics.BULLETINS / "valid.jsonl")} >= {"sport", "travel"}
+
+
+@pytest.mark.slow
+def test_topics_finds_the_desk_of_reports_with_new_names(tmp_path: Path) -> None:
+    assert run(topics, tmp_path)["mean"] > 0.95
 
 
 def test_weights_and_data_depend_only_on_the_seed(tmp_path: Path) -> None:
