@@ -60,7 +60,10 @@ batch = torch.stack((sequence, sequence))
 with torch.no_grad():
     encoded = encoder(batch, torch.tensor([20, 5]))
 print("steps with a value:", encoded.values.abs().sum(dim=2).count_nonzero(dim=1).tolist())
-print("summary of the short one is its state after step 5:", bool(torch.allclose(encoded.summary[1], by_hand[4], atol=1e-6)))
+print(
+    "summary of the short one is its state after step 5:",
+    bool(torch.allclose(encoded.summary[1], by_hand[4], atol=1e-6)),
+)
 
 # %%
 # :class:`seq2seq.layers.StackedCell` is the same cell for a loop of your own. A decoder needs such a loop, because the
@@ -89,7 +92,9 @@ left.set(xlabel="step", ylabel="unit of the state", title="the state after one i
 figure.colorbar(image, ax=left)
 norms = response.norm(dim=1)
 right.semilogy(norms.numpy(), marker=".", label="norm of the state")
-right.semilogy([float(norms[0]) * 0.8**k for k in range(30)], color="0.5", linestyle="--", label="0.8 to the power of k")
+right.semilogy(
+    [float(norms[0]) * 0.8**k for k in range(30)], color="0.5", linestyle="--", label="0.8 to the power of k"
+)
 right.set(xlabel="step k", ylabel="norm", title="the memory fades exponentially")
 right.legend()
 
@@ -141,7 +146,14 @@ left.axhline(1 / 12, color="0.5", linestyle="--", label="always answering the me
 left.set(xlabel="update", ylabel="mean square error")
 left.legend()
 right.plot(range(lag, 20), answers[0, :, 0].numpy(), color="black", marker="o", label="input three steps before")
-right.plot(range(lag, 20), predicted[0, :, 0].numpy(), color="tab:red", linestyle="--", marker="x", label="answer of the network")
+right.plot(
+    range(lag, 20),
+    predicted[0, :, 0].numpy(),
+    color="tab:red",
+    linestyle="--",
+    marker="x",
+    label="answer of the network",
+)
 right.set(xlabel="step", ylabel="value")
 right.legend()
 print(f"error at first: {losses[0]:.4f}, at the end: {losses[-1]:.5f}")

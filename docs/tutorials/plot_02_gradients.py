@@ -60,7 +60,11 @@ figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for factor, curve in curves.items():
     (line,) = axes.semilogy(curve, marker=".", label=f"a = {factor}")
     axes.semilogy([factor**k for k in range(len(curve))], color=line.get_color(), linestyle=":", alpha=0.7)
-axes.set(xlabel="distance k in steps", ylabel="norm of the gradient", title="measured (dots) and a to the power of k (dotted)")
+axes.set(
+    xlabel="distance k in steps",
+    ylabel="norm of the gradient",
+    title="measured (dots) and a to the power of k (dotted)",
+)
 axes.legend()
 
 for factor, curve in curves.items():

@@ -125,7 +125,12 @@ for step in is_marked[0].nonzero().squeeze(1).tolist():
     left.annotate("mark", (step, -0.5), (step, -2.0), ha="center", arrowprops={"arrowstyle": "->"})
 left.set(xlabel="step", ylabel="unit", xticks=range(0, LENGTH, 5))
 figure.colorbar(image, ax=left, label="update gate z (1 keeps the state)")
-right.hist([z[is_marked].flatten().numpy(), z[~is_marked].flatten().numpy()], bins=20, density=True, label=["marked", "not marked"])
+right.hist(
+    [z[is_marked].flatten().numpy(), z[~is_marked].flatten().numpy()],
+    bins=20,
+    density=True,
+    label=["marked", "not marked"],
+)
 right.set(xlabel="update gate z", ylabel="density")
 right.legend()
 print(f"mean of z at marked steps {z[is_marked].mean():.2f}, at the others {z[~is_marked].mean():.2f}")

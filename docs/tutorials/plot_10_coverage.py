@@ -124,9 +124,9 @@ for coverage, trained in models.items():
         print(f"coverage={coverage}, seed {seed}: largest weight of a step {weights.amax(dim=1).mean():.2f} on average")
 
 # %%
-# Both models read every letter about once: the bars are near 1. The difference is where they look at one time. With coverage
-# the weights are more concentrated, as the printed means over 100 strings show: what was read is known, so the next place is
-# clearer.
+# Both models read every letter about once: the bars are near 1. But a step does not read one letter alone. The largest weight
+# of a step is far below 1, so several neighbouring letters share it. Coverage tells the decoder how much of each of them was
+# read before, which two letters alone cannot tell.
 #
 # ``loss.coverage_weight`` adds the coverage loss of the beginning of this chapter to the training loss. See et al. train
 # without coverage first and switch it on for the last few thousand updates; ``loss.coverage_start`` does that.
