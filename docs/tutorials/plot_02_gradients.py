@@ -133,7 +133,7 @@ axes.legend()
 print({length: round(share, 2) for length, share in zip(lengths, accuracy)})
 
 # %%
-# Short distances are learned at once. At length 40 the network is no better than a guess after the same number of updates:
+# Short distances are learned at once. At length 40 the network is hardly better than a guess after the same number of updates:
 # the first symbol does reach the state a little, but its gradient is too small against those of the 39 random symbols.
 #
 # Exploding gradients have a simple cure, which the code above uses and the toolkit applies by default
