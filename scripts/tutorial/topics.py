@@ -1,7 +1,7 @@
 """Name the desk of a news report with a bidirectional LSTM and an attention pool, or the class of texts in other files.
 
     python scripts/tutorial/topics.py [--figure topics.png]
-    python scripts/tutorial/topics.py --train train.tsv.gz --valid valid.tsv.gz --seeds 5 --updates 800 --rate 0.001
+    python scripts/tutorial/topics.py --train train.tsv.gz --valid valid.tsv.gz --seeds 5 --updates 500 --rate 0.002
 
 The bundled reports (data/bulletins) have ten desks. Other files have a text and its class on each line, separated by a tab.
 Words that occur once in training are unknown. Takes about half a minute on one core with the bundled reports. Writes
@@ -29,8 +29,7 @@ from seq2seq.data.batching import pad
 from seq2seq.layers import AttentionPool, RecurrentEncoder, SequenceDropout, WordDropout
 
 BULLETINS = Path(__file__).resolve().parents[2] / "data" / "bulletins"
-PAD, UNK = 0, 1
-LONGEST = 100  # words of a text; the rest is cut
+PAD, UNK, LONGEST = 0, 1, 100  # two ids; the most words of a text, the rest is cut
 Example = tuple[list[str], str]  # words, class
 
 
@@ -53,6 +52,7 @@ class TopicNetwork(nn.Module):
         self.ids = {word: number + 2 for number, word in enumerate(sorted(w for w, n in counts.items() if n > 1))}
         self.names = sorted({name for _, name in examples})
         self.embedding = nn.Embedding(len(self.ids) + 2, width, padding_idx=PAD)
+        nn.init.uniform_(self.embedding.weight[UNK:], -0.1, 0.1)  # with the default, N(0, 1), rare words are noise
         self.input_dropout = nn.Sequential(SequenceDropout(0.4, locked=True), WordDropout(0.1))
         self.encoder = RecurrentEncoder("lstm", input_size=width, hidden_size=width)
         self.pool = AttentionPool(width)
