@@ -1,9 +1,10 @@
-"""Write data/bulletins: short news reports and their headlines, composed from kinds of event.
+"""Write data/bulletins: short news reports, their headlines and their desks, composed from kinds of event.
 
     python scripts/corpora/make_bulletins.py [--out data/bulletins] [--seed N]
 
-The same seed gives the same bytes on every machine. bulletins/names.py composes the names, the modules
-imported below contain the kinds of event, and bulletins/desk.py composes a report.
+The same seed gives the same bytes on every machine. The desk of a report is the module of its kind of event, for example
+sport. bulletins/names.py composes the names, the modules imported below contain the kinds of event, and
+bulletins/desk.py composes a report.
 """
 
 import argparse
@@ -26,10 +27,11 @@ def compose(desk: Desk, count: int, headlines: set[str]) -> list[Bulletin]:
     kinds = tuple(sorted(EVENTS, key=lambda make: make.__name__))  # independent of the order of the imports
     bulletins: list[Bulletin] = []
     while len(bulletins) < count:
-        made = desk.deal(kinds)(desk)
+        kind = desk.deal(kinds)
+        made = kind(desk)
         if made.headline not in headlines:
             headlines.add(made.headline)
-            bulletins.append(made)
+            bulletins.append(made._replace(desk=kind.__module__.rpartition(".")[2]))
     return bulletins
 
 

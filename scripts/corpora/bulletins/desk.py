@@ -26,10 +26,11 @@ TRADES = listed(
 
 
 class Bulletin(NamedTuple):
-    """A report and its headline."""
+    """A report, its headline and its topic."""
 
     report: str
     headline: str
+    desk: str = ""  # the module of its kind of event; set by make_bulletins
 
 
 class Person(NamedTuple):
