@@ -211,7 +211,9 @@ class TrainConfig:
     track: str = _setting("none", choices=("none", "tensorboard"))  # curves beside metrics.jsonl; needs seq2seq[track]
     profile: bool = False  # report at the end how the time of an update was spent; slows training down a little
     seed: int = _setting(1, least=0, below=2**63)
-    precision: str = _setting("fp32", choices=("fp32", "bf16", "fp16"))  # of products; weights and loss stay fp32
+    precision: str = _setting(
+        "fp32", choices=("auto", "fp32", "bf16", "fp16")
+    )  # of products; weights and loss stay fp32; auto: bf16 on a GPU that supports it and on a CPU with AMX, otherwise fp32
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))  # auto: a GPU if there is one
     threads: int = _setting(0, least=0)  # CPU threads; 0: PyTorch's choice
     init_from: str | None = None  # start from the weights of this model; other sizes take what fits

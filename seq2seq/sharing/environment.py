@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from seq2seq import __version__
+from seq2seq.training.auto_precision import PrecisionChoice, choose_precision, cpu_supports
+from seq2seq.translator import find_device
 
 PACKAGES: tuple[str, ...] = (
     *("numpy", "sentencepiece", "datasets", "hydra-core", "sacrebleu", "safetensors"),
@@ -28,8 +30,8 @@ def describe_environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": {
             "capability": torch.backends.cpu.get_cpu_capability(),
-            "amx": _supports("_is_amx_tile_supported"),
-            "avx512_bf16": _supports("_is_avx512_bf16_supported"),
+            "amx": cpu_supports("_is_amx_tile_supported"),
+            "avx512_bf16": cpu_supports("_is_avx512_bf16_supported"),
             "cores": os.cpu_count(),
         },
         "threads": {
@@ -38,6 +40,7 @@ def describe_environment() -> dict[str, Any]:
         },
         "memory_gib": _memory(),
         "gpu": _gpus(),
+        "precision": choose_precision(find_device("auto"))._asdict(),
     }
 
 
@@ -45,15 +48,14 @@ def environment_lines(found: dict[str, Any]) -> list[str]:
     """Format the values of ``describe_environment`` as lines of text."""
     cpu = found["cpu"]
     features = [name for name in ("amx", "avx512_bf16") if cpu[name]]
-    # with AMX or AVX512-BF16, bf16 products are faster than fp32 on a CPU, and slower without
-    advice = "train.precision=bf16 pays" if features else "train.precision=fp32 is faster than bf16"
     memory = "unknown" if found["memory_gib"] is None else f"{found['memory_gib']} GiB"
     return [
         *(f"{name}: {found[name]}" for name in ("seq2seq", "python", "torch", "system")),
-        f"cpu: {cpu['capability']}, {', '.join(features) or 'neither AMX nor AVX512-BF16'}; {advice}; {cpu['cores']} cores",
+        f"cpu: {cpu['capability']}, {', '.join(features) or 'neither AMX nor AVX512-BF16'}; {cpu['cores']} cores",
         f"threads: {', '.join(f'{name} {value}' for name, value in found['threads'].items())}",
         f"memory: {memory}",
         f"gpu: {'; '.join(found['gpu']) or 'none'}",
+        PrecisionChoice(**found["precision"]).line(),
         *(f"{name}: {version or 'not installed'}" for name, version in found["packages"].items()),
     ]
 
@@ -63,12 +65,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _supports(name: str) -> bool | None:
-    """Ask torch for a feature of the processor; None if this version of torch does not know it."""
-    question = getattr(torch.cpu, name, None)
-    return None if question is None else bool(question())
 
 
 def _memory() -> float | None:

@@ -30,6 +30,7 @@ from seq2seq.text.tags import without_tag
 from seq2seq.text.tokenizer import EOS, UNK
 from seq2seq.text.words import words
 from seq2seq.threads import set_threads
+from seq2seq.training.auto_precision import with_precision
 from seq2seq.training.initial import find_tokenizers, initial_model
 from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.precision import Precision
@@ -99,6 +100,7 @@ class Inspection:
     suspects: list[Suspects]
     examples: list[Example]
     cost: UpdateCost
+    precision: list[str]  # how train.precision=auto was resolved; nothing if the precision was given
     findings: list[str]  # advice, each with the setting to change
 
     def as_dict(self) -> dict[str, Any]:
@@ -136,6 +138,7 @@ class Inspection:
             f"{cost.largest_tgt} target pieces; peak memory {cost.peak_memory / 2**30:.1f} GiB"
         )
         lines.append(f"  all updates of train.max_updates take {cost.run_hours:.3g} hours, without validation")
+        lines += self.precision
         lines.append("advice:" if self.findings else "advice: none, nothing unusual was found")
         return lines + [f"  {finding}" for finding in self.findings]
 
@@ -149,6 +152,7 @@ def inspect_run(config: Config) -> Inspection:
     config = with_saved_defaults(checked(config))
     check_together(config)
     device = find_device(config.train.device)
+    config, precision = with_precision(config, device)
     set_threads(config.train.threads, name="train.threads")
     run = find_run(config)
     valid = corpus.read_split(config.data, "valid")
@@ -181,6 +185,7 @@ def inspect_run(config: Config) -> Inspection:
         suspects=suspects,
         examples=examples,
         cost=cost,
+        precision=precision,
         findings=findings,
     )
 

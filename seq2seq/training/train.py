@@ -29,6 +29,7 @@ from seq2seq.model import Seq2Seq, reads_sentences
 from seq2seq.model_dir import Tokenizers
 from seq2seq.text.tokenizer import Sampling
 from seq2seq.threads import set_threads
+from seq2seq.training.auto_precision import with_precision
 from seq2seq.training.display import Display
 from seq2seq.training.initial import apply_start_settings, find_tokenizers, initial_model
 from seq2seq.training.older_runs import with_saved_defaults
@@ -74,6 +75,7 @@ def _train_together(config: Config, device: torch.device, processes: Processes) 
     processes.check_same({f"the settings of {name}": getattr(config, name) for name in sections})
     config = processes.from_first(lambda: with_saved_defaults(config))
     check_together(config)
+    config, choices = with_precision(config, device, processes)
     precision = Precision(config.train.precision, device)
     set_threads(config.train.threads, name="train.threads")
     display = Display(quiet=not processes.is_first)
@@ -81,6 +83,8 @@ def _train_together(config: Config, device: torch.device, processes: Processes) 
     continues = processes.from_first(lambda: has_state(run / "last"))
     if continues:
         display.print(f"continuing {run}")
+    for line in choices:
+        display.print(line)
 
     valid = corpus.read_split(config.data, "valid")
     test = corpus.read_split(config.data, "test") if corpus.has_split(config.data, "test") else []

@@ -15,6 +15,7 @@ from command_line import run
 
 from seq2seq.sharing import environment
 from seq2seq.sharing.environment import describe_environment, environment_lines
+from seq2seq.training.auto_precision import choose_precision
 from seq2seq.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,7 @@ def test_processor_gpu_and_missing_packages_are_described(monkeypatch: pytest.Mo
     properties = SimpleNamespace(name="GPU 9000", total_memory=80 * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: properties)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     monkeypatch.setattr(environment, "_memory", lambda: None)
     found = describe_environment()
@@ -56,15 +58,26 @@ def test_processor_gpu_and_missing_packages_are_described(monkeypatch: pytest.Mo
     assert "no-such-package: not installed" in lines
     assert "memory: unknown" in lines
     assert "gpu: GPU 9000, 80 GiB, CUDA 13.0" in lines
-    assert any("amx; train.precision=bf16 pays" in line for line in lines)
+    assert any(re.fullmatch(r"cpu: .+, amx; \d+ cores", line) for line in lines)
+    assert "train.precision=auto: bf16, because the GPU supports bf16, with the scores of fp32" in lines
     assert any("OMP_WAIT_POLICY passive" in line for line in lines if line.startswith("threads:"))
 
 
-def test_a_processor_without_bf16_gets_the_other_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_amx", [True, False])
+def test_the_precision_that_auto_chooses_is_printed(monkeypatch: pytest.MonkeyPatch, has_amx: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    found = describe_environment()
+    assert found["precision"] == choose_precision(torch.device("cpu"))._asdict()
+    assert found["precision"]["name"] == ("bf16" if has_amx else "fp32")
+    assert choose_precision(torch.device("cpu")).line() in environment_lines(found)
+
+
+def test_a_processor_without_features_for_bf16_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     (line,) = [line for line in environment_lines(describe_environment()) if line.startswith("cpu:")]
-    assert "neither AMX nor AVX512-BF16; train.precision=fp32 is faster than bf16" in line
+    assert "neither AMX nor AVX512-BF16; " in line
 
 
 # ---- files that name the version
