@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from several import train_together
 from small_runs import assert_same_run, config_of, everything
 
 from seq2seq.config import Config
@@ -170,6 +171,15 @@ def test_damaged_settings_are_an_error_and_no_new_choice(folder: Path) -> None:
         path.write_text(content)
         with pytest.raises(ValueError, match=r"holds a run of another configuration: .*\(was (3|half), is "):
             train(config)
+
+
+@pytest.mark.slow
+def test_two_processes_choose_together_and_continue(folder: Path) -> None:
+    choice = choose_precision(CPU)
+    for updates, line in ((4, choice.line()), (6, KEPT.format(choice.name))):
+        first, second = train_together(folder, "two", AUTO | {"train.max_updates": updates})
+        assert [each for each in first.err.splitlines() if "precision" in each] == [line]
+        assert second.err == ""
 
 
 def test_inspect_measures_in_the_precision_that_auto_chooses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
