@@ -156,7 +156,7 @@ def test_a_separate_attention_for_copying_gives_padding_no_weight():
     model = make(copy="pointer", copy_attention="separate")
     pairs = batch()
     pointed, attended = results_of(model.pointer), results_of(model.decoder.stack)
-    with torch.no_grad():
+    with torch.no_grad(), plain_layers():
         decoding = model.encode(pairs)
         model.step(torch.full((2,), BOS), decoding)
         memory = decoding.memory

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seq2seq.layers.dropout import drop, drop_weight, make_mask
+from seq2seq.layers.dropout import drop, drop_weight, make_mask, make_masks
 from seq2seq.layers.fast.cells import FAST_CELLS, FastCell
 
 Parts = tuple[Tensor, ...]  # the parts of a packed state: (h,), or (h, c) for the LSTM; each (B, H)
@@ -273,10 +273,12 @@ class StackedCell(nn.Module):
         shape = (rows, self.hidden_size)
         if self.training and self.recurrent_dropout > 0:
             recurrent = [make_mask(shape, self.recurrent_dropout, weights[0]) for _ in layers]
-        if self.training and self.dropout > 0 and (self.locked or steps is not None):
-            every = shape if self.locked or steps is None else (steps, *shape)
-            masks = [make_mask(every, self.dropout, weights[0]) for _ in layers[1:]]
-            between[1:] = masks if steps is None else [mask.expand(steps, *shape) for mask in masks]
+        if self.training and self.dropout > 0 and self.locked:
+            masks = make_masks(len(layers), shape, self.dropout, weights[0])  # the first one is not used
+            between[1:] = [mask if steps is None else mask.expand(steps, *shape) for mask in masks[1:]]
+        elif self.training and self.dropout > 0 and steps is not None:
+            masks = make_masks(steps * (len(layers) - 1), shape, self.dropout, weights[0])  # step by step
+            between[1:] = masks.view(steps, len(layers) - 1, *shape).unbind(dim=1)
         return StepConstants(weights, recurrent, between)
 
     def start(self, rows: int) -> Tensor:

@@ -18,10 +18,16 @@ def make_mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
 
     Each random 64-bit number gives four entries. On a CPU this is three times as fast as one uniform number per entry.
     """
+    return make_masks(1, shape, p, like)[0]
+
+
+def make_masks(number: int, shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
+    """Draw several masks at once: (number, *shape). On a CPU they are those of as many calls of ``make_mask``."""
     count, dropped = math.prod(shape), min(round(p * 2**16), 2**16 - 1)
-    bits = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)
-    mask = torch.empty(shape, dtype=like.dtype, device=like.device)
-    torch.ge(bits.view(torch.int16)[:count].view(shape), dropped - 2**15, out=mask)  # ten times as fast as into a bool
+    bits = torch.empty(number, -(-count // 4), dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    entries = bits.view(torch.int16)[:, :count].view(number, *shape)
+    mask = torch.empty(number, *shape, dtype=like.dtype, device=like.device)
+    torch.ge(entries, dropped - 2**15, out=mask)  # ten times as fast as into a bool
     return mask.mul_(2**16 / (2**16 - dropped))
 
 

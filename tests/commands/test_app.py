@@ -280,6 +280,7 @@ def test_jsonl_holds_all_fields(model: str, translator: Translator) -> None:
             "coverage",
             "uncovered",
             "limits",
+            "terms",
             "forced_pieces",
             "utility",
             "invalid_utf8",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seq2seq.layers.dropout import SequenceDropout, WordDropout, drop_weight, make_mask
+from seq2seq.layers.dropout import SequenceDropout, WordDropout, drop_weight, make_mask, make_masks
 
 P = 0.25
 
@@ -101,6 +101,16 @@ def test_weight_drop_zeroes_single_weights_and_scales_the_others():
     torch.testing.assert_close(dropped[kept], weight[kept] / (1 - P))
     dropped.sum().backward()
     assert torch.equal(weight.grad != 0, kept)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 5)], ids=["four entries per random number", "a rest"])
+def test_masks_that_are_drawn_at_once_are_those_of_single_calls(shape):
+    like = torch.zeros(1)
+    torch.manual_seed(1)
+    single = torch.stack([make_mask(shape, P, like) for _ in range(6)])
+    torch.manual_seed(1)
+    assert torch.equal(make_masks(6, shape, P, like), single)
+    assert make_masks(0, shape, P, like).shape == (0, *shape)
 
 
 def test_weight_drop_changes_nothing_in_evaluation():
