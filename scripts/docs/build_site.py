@@ -149,7 +149,10 @@ def main() -> None:
     """Join the pages and run Sphinx."""
     parser = argparse.ArgumentParser(description="Build the documentation site in build/docs/html.")
     parser.add_argument("--no-chapters", action="store_true", help="show the chapters without executing them")
-    parser.add_argument("--jobs", type=int, default=1, help="processes that execute chapters at the same time (1)")
+    jobs = os.cpu_count() or 1
+    parser.add_argument(
+        "--jobs", type=int, default=jobs, help=f"processes that execute chapters at the same time ({jobs})"
+    )
     options = parser.parse_args()
     source, html = BUILD / "source", BUILD / "html"
     source.mkdir(parents=True, exist_ok=True)
