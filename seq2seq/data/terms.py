@@ -21,7 +21,7 @@ KEPT_SPANS = {  # regular expressions of the kinds of spans with a name
     "urls": r"(?:https?|ftp)://[^\s<>\"]*[^\s<>\".,;:!?()\[\]{}'“”‘’«»]",
     "emails": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "tags": r"</?[A-Za-z][^<>]*>|&(?:[A-Za-z]\w*|#\d+|#x[0-9A-Fa-f]+);",
-    "numbers": r"(?<![\w.,])\d+(?:[.,:/-]\d+)*(?!\w)",
+    "numbers": r"(?<![\w.,])\d+(?:[.,:/-]\d+)*(?!\w|[.,:/-]\d)",
 }
 
 
