@@ -119,6 +119,30 @@ def test_fifty_updates_of_three_processes_have_the_gradient_of_one(folder: Path)
     assert any(not rows for _, _, rows in recorded(folder)), "a process without pairs is part of the test"
 
 
+def test_a_process_without_a_pair_makes_the_first_update_with_a_loss_scale(folder: Path) -> None:
+    """As with train.precision=fp16 on GPUs."""
+    config = config_of(folder)
+    tokenizers = find_tokenizers(config, Path(config.run_dir))
+    rows, _ = read_rows(config, tokenizers)
+    model = initial_model(settings_of(config, rows.length_limit), tokenizers, None)
+    precision = Precision("fp32", torch.device("cpu"))
+    precision.scaler = torch.amp.GradScaler("cpu")
+
+    class WithGradients(OneOf):
+        def highest(self, numbers: Sequence[int]) -> list[int]:
+            return [0] if len(numbers) == 1 else [1 for _ in numbers]
+
+        def add_up(self, tensors: Sequence[Tensor]) -> None:
+            for tensor in tensors:
+                tensor += 1.0
+
+    updater = Updater(config, model=model, precision=precision, rows=rows, processes=WithGradients(1, 2))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    update = updater.update([np.array([0])], number=1, learning_rate=0.1, coverage_weight=0.0)
+    assert update.wait()[:2] == [1.0, 1.0]
+    assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
 @pytest.mark.slow
 def test_coverage_and_frozen_parts_are_trained_alike(folder: Path) -> None:
     """Parameters that get a gradient in the middle of the run, and parameters that never get one."""
