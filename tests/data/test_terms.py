@@ -70,6 +70,7 @@ def test_glossary_terms_are_whole_words_and_the_longest_counts():
         ("numbers", "at 10.30pm, 1.5x, 3-4th, 12:30h: 7.", ["7"]),  # no part of a number with letters
         ("[A-Z]+-[0-9]+", "AB-12 and ab-12", ["AB-12"]),
         ("x*", "a xx  ", ["xx"]),
+        (r"\s*\d+\s*", "  12 dogs and 7\t\n", ["12", "7"]),
     ],
 )
 def test_kept_spans(kind, line, spans):
