@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -396,12 +397,14 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     _choose_gpu(Launch(rank=5, size=8, local_rank=1))
     assert chosen == [1]
-    with pytest.raises(
-        ValueError,
-        match=r"^every process needs a GPU of its own, but this host has 2 and process 3; "
-        r"start at most 2 with torchrun --nproc-per-node, or set train.device=cpu$",
-    ):
-        _choose_gpu(Launch(rank=2, size=4, local_rank=2))
+    for local_rank, is_printed in ((2, False), (3, True)):  # the first process that has none prints the message
+        message = (
+            f"every process needs a GPU of its own, but this host has 2 and process {local_rank + 1}; "
+            "start at most 2 with torchrun --nproc-per-node, or set train.device=cpu"
+        )
+        with pytest.raises(ProcessFailed, match=f"^{re.escape(message)}$") as refused:
+            _choose_gpu(Launch(rank=local_rank, size=4, local_rank=local_rank))
+        assert refused.value.is_printed is is_printed
 
 
 # ---- who prints an error
