@@ -33,8 +33,12 @@ class ChunkWorker:
     Args:
         models: one model, or several as an ensemble.
         settings: changed search settings.
+        tag: the tag before every source, or None.
         glossary: see ``Translator.with_terms``, like ``keep``.
         threads: CPU threads.
+
+    Raises:
+        ValueError: a model cannot be loaded, or does not fit the other arguments.
     """
 
     def __init__(
@@ -116,7 +120,7 @@ def main() -> None:
         "keep": given.keep,
         "threads": given.threads,
     }
-    Translator.load(given.models).with_search(**arguments["settings"]).with_terms(arguments["glossary"], given.keep)
+    ChunkWorker(**arguments)  # so that wrong arguments end the script before Ray starts
     rows, number, count = read_chunks(given.input), 0, 0
     with output_stream(given.output) as stream:
         started = time.perf_counter()

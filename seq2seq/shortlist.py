@@ -1,7 +1,7 @@
 """Vocabulary shortlists: the target pieces that the search of a sentence may choose from (Jean et al. 2015, section 3.2).
 
 The candidates of a sentence are the most probable target pieces of its source pieces (``data.lexicon``), the most frequent
-target pieces, its own pieces, the special ids and the ids that are forced. They depend only on the sentence, so a
+target pieces, its own pieces, the special ids and the ids that are forced or required. They depend only on the sentence, so a
 translation does not depend on the other sentences of its batch. The probabilities of a search are normalised over the
 candidates: they are at least as large as those of the whole vocabulary, which ``Translator.score`` computes.
 """

@@ -121,6 +121,17 @@ def test_a_saved_translator_has_its_shortlist(translator: Translator, tmp_path: 
     assert again.translate(LINES) == short.translate(LINES)
 
 
+def test_an_extended_model_searches_without_the_shortlist_of_the_model(translator: Translator, tmp_path: Path) -> None:
+    translator.with_search(shortlist=2).save(tmp_path / "model")
+    text = tmp_path / "text"
+    text.write_text("zyx zyx zyx\n" * 9)
+    result = run("extend", tmp_path / "model", "--output", tmp_path / "more", "--corpus", text)
+    assert result.exit_code == 0, result.output
+    more = Translator.load(tmp_path / "more", device="cpu")
+    assert more.search_config == translator.search_config
+    assert len(more.translate(LINES)) == len(LINES)
+
+
 def test_a_missing_shortlist_is_refused() -> None:
     path = FIXTURES / "model" / SHORTLIST
     message = (

@@ -57,6 +57,8 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         call(monkeypatch, *files, "--workers", 0)
     with pytest.raises(ValueError, match=r"^what is kept must be one of "):
         call(monkeypatch, *files, "--keep", "(")
+    with pytest.raises(ValueError, match=r"^the tag must be empty, because the model has no tags; but is de$"):
+        call(monkeypatch, *files, "--tag", "de")
     monkeypatch.setitem(sys.modules, "ray", None)
     message = r"^translate_corpus\.py requires Ray \(.*\); run pip install \"\.\[ray\]\"$"
     with pytest.raises(ValueError, match=message):

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_LINKS = 2**24  # further pairs are not read; each link takes about 40 bytes
+_MOST_OF_A_PAIR = 2**18  # links of a pair, 512 pieces on each side; longer ones are left out
 _ITERATIONS = 5
 
 
@@ -37,17 +38,19 @@ class Pairs(NamedTuple):
 
     @classmethod
     def read(cls, pairs: Iterable[tuple[list[int], list[int]]]) -> Pairs:
-        """Collect pairs without an empty side until they have ``MAX_LINKS`` links."""
+        """Collect pairs without an empty side until they have ``MAX_LINKS`` links; very long ones are left out."""
         src: list[list[int]] = []
         tgt: list[list[int]] = []
         links = 0
         for one, other in pairs:
-            links += (len(one) + 1) * len(other)
+            size = (len(one) + 1) * len(other)
+            if not one or not other or size > _MOST_OF_A_PAIR:
+                continue
+            links += size
             if links > MAX_LINKS:
                 break
-            if one and other:
-                src.append(one)
-                tgt.append(other)
+            src.append(one)
+            tgt.append(other)
         return cls(src, tgt)
 
 

@@ -21,7 +21,7 @@ KEPT_SPANS = {  # regular expressions of the kinds of spans with a name
     "urls": r"(?:https?|ftp)://[^\s<>\"]*[^\s<>\".,;:!?()\[\]{}'“”‘’«»]",
     "emails": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "tags": r"</?[A-Za-z][^<>]*>|&(?:[A-Za-z]\w*|#\d+|#x[0-9A-Fa-f]+);",
-    "numbers": r"(?<![\w.,])\d+(?:[.,:/-]\d+)*(?!\w)",
+    "numbers": r"(?<![\w.,])\d+(?:[.,:/-]\d+)*(?!\w|[.,:/-]\d)",
 }
 
 
@@ -75,7 +75,7 @@ class TermFinder:
     def find(self, line: str) -> list[SourceTerm]:
         """Find the terms of a line, in order."""
         found = [
-            SourceTerm(match[0], (match[0],), match.start(), match.end(), True)
+            _kept(line, *match.span())
             for pattern in self._patterns
             for match in pattern.finditer(line)
             if match[0].strip()
@@ -98,6 +98,12 @@ class TermFinder:
             if source in self.glossary and (end == len(line) or not in_one_word(line[end - 1], line[end])):
                 return [SourceTerm(source, self.glossary[source], start, end, False)]
         return []
+
+
+def _kept(line: str, start: int, end: int) -> SourceTerm:
+    """Return a kept span without the spaces at its ends, which are those that the model writes."""
+    start, end = end - len(line[start:end].lstrip()), start + len(line[start:end].rstrip())
+    return SourceTerm(line[start:end], (line[start:end],), start, end, True)
 
 
 def count_of(text: str, whole: str) -> int:

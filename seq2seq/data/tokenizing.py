@@ -190,7 +190,8 @@ def tokenize_texts(
     Args:
         texts: memory-mapped columns src, tgt and corpus.
         path: maps the number of a part, from 0, and the number of parts to the file of its rows.
-        processes: the largest number of processes; there are fewer if the pairs are few.
+        processes: the largest number of processes; there are fewer if the pairs are few, and one in a worker of
+            ``multiprocessing.Pool``, which must not start others.
 
     Returns:
         The files of the rows, in order, and the counts of all pairs.
@@ -199,13 +200,14 @@ def tokenize_texts(
         OSError: a file cannot be written.
         ValueError: a process was killed.
     """
-    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    can_fork = "fork" in multiprocessing.get_all_start_methods() and not multiprocessing.current_process().daemon
     count = max(1, min(processes, len(texts) // PAIRS_PER_PROCESS)) if can_fork else 1
     size = -(-len(texts) // (count * BATCH)) * BATCH  # so that the batches are the same for any number of parts
     ranges = [range(first, min(first + size, len(texts))) for first in range(0, len(texts), size)]
     paths = [path(number, len(ranges)) for number in range(len(ranges))]
+    parent = os.getpid() if len(ranges) > 1 else None
     parts = [
-        partial(_tokenize_part, texts, tokenize, numbers, path, repeats)
+        partial(_tokenize_part, texts, tokenize, numbers, path, repeats, parent)
         for numbers, path in zip(ranges, paths, strict=True)
     ]
     found = [part() for part in parts] if len(parts) == 1 else _in_processes(parts)
@@ -216,15 +218,19 @@ def tokenize_texts(
 
 
 def _tokenize_part(
-    texts: pa.Table, tokenize: PairTokenizer, numbers: range, path: Path, repeats: Repeats | None
+    texts: pa.Table, tokenize: PairTokenizer, numbers: range, path: Path, repeats: Repeats | None, parent: int | None
 ) -> Part:
-    """Tokenize the pairs with these numbers and write their rows."""
+    """Tokenize the pairs with these numbers and write their rows.
+
+    Args:
+        parent: the process that waits for the part; None if it is this one.
+    """
     import pyarrow as pa
 
-    parent, total = os.getppid(), Counts()
+    total = Counts()
     with write_stream(path) as stream, pa.ipc.new_stream(stream, schema()) as writer:
         for batch, first in _batches(texts, numbers):
-            if os.getppid() != parent:  # the training was killed
+            if parent is not None and os.getppid() != parent:  # the training was killed
                 raise SystemExit(1)
             rows, counts = tokenize(batch, first)
             writer.write_batch(rows)

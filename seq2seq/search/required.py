@@ -100,8 +100,11 @@ class RequiredTerms:
         self._by_first: dict[int, list[tuple[int, ...]]] = {}
         for spelling in self._spelled:
             self._by_first.setdefault(spelling[0], []).append(spelling)
+        # results of the methods below, which a search calls for every candidate
         self._faults: dict[tuple[int, ...], int] = {}
         self._next: dict[tuple[TermState, int], TermState | None] = {}
+        self._next_ids: dict[TermState, list[int]] = {}
+        self._lacking: dict[TermState, int] = {}
 
     @property
     def count(self) -> int:
@@ -137,14 +140,17 @@ class RequiredTerms:
         Each id of ``next_ids`` that goes on with the pending ids, or begins a term after none, lowers this number, since a
         shorter spelling counts as if its first ids were there already.
         """
-        lacking = sum(size for number, size in enumerate(self._sizes) if not state.met >> number & 1)
-        if not state.pending:
-            return lacking
+        if state not in self._lacking:
+            self._lacking[state] = self._count_lacking(state)
+        return self._lacking[state]
+
+    def _count_lacking(self, state: TermState) -> int:
         saved = [0]
-        for spelling, number in self._unmet(state):
+        for spelling in self._by_first.get(state.pending[0], ()) if state.pending else ():
             if self._begins(spelling, state):
-                saved.append(self._sizes[number] - len(spelling) + len(state.pending))
-        return lacking - max(saved)
+                unmet = (number for number in self._spelled[spelling] if not state.met >> number & 1)
+                saved += [self._sizes[number] - len(spelling) + len(state.pending) for number in unmet]
+        return sum(size for number, size in enumerate(self._sizes) if not state.met >> number & 1) - max(saved)
 
     def may_end(self, state: TermState) -> bool:
         """Return whether a hypothesis that ends here has all terms, and no exact one too often."""
@@ -153,8 +159,14 @@ class RequiredTerms:
 
     def next_ids(self, state: TermState) -> list[int]:
         """Return the ids that begin a lacking term or go on with it."""
+        if state not in self._next_ids:
+            self._next_ids[state] = self._find_next_ids(state)
+        return self._next_ids[state]
+
+    def _find_next_ids(self, state: TermState) -> list[int]:
         found = set()
-        for spelling, _ in self._unmet(state):
+        unmet = (term for number, term in enumerate(self.terms) if not state.met >> number & 1)
+        for spelling in {spelling for term in unmet for spelling in term.spellings}:
             if len(spelling) > len(state.pending) > 0 and self._begins(spelling, state):
                 found.add(spelling[len(state.pending)])
             in_word = self.edges.ends(state.pending[-1]) if state.pending else state.in_word
@@ -189,15 +201,6 @@ class RequiredTerms:
             met = state.met | sum(1 << number for number, *_ in matches)
             state = after or TermState(met, (), index is not None and self.edges.ends(index))
         return found, surplus
-
-    def _unmet(self, state: TermState) -> list[tuple[tuple[int, ...], int]]:
-        """Return the spellings of the terms that are lacking, with their numbers."""
-        return [
-            (spelling, number)
-            for number, term in enumerate(self.terms)
-            if not state.met >> number & 1
-            for spelling in term.spellings
-        ]
 
     def _begins(self, spelling: tuple[int, ...], state: TermState) -> bool:
         """Return whether the pending ids are the first ids of a spelling."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def extend_model(path: str, texts: Sequence[Sequence[str]], *, output: Path, mos
     """Save a model with more pieces.
 
     The rows of embeddings and output layer are mapped by the strings of their pieces, so those of old pieces do not change.
-    The row of a new piece is the mean of the rows of the old pieces that its text is segmented into.
+    The row of a new piece is the mean of the rows of the old pieces that its text is segmented into. The new model has no
+    shortlist, since that of the model has other pieces, and does not search with one.
 
     Args:
         path: the model or run directory.
@@ -58,7 +60,8 @@ def extend_model(path: str, texts: Sequence[Sequence[str]], *, output: Path, mos
         rows = _row_sources(old, new)
         weights |= {name: _mapped(weights[name], rows) for name in names}
     larger.load_state_dict(weights)
-    model_dir.save_settings(output, settings, after)
+    search = dataclasses.replace(settings.search, shortlist=0)
+    model_dir.save_settings(output, settings._replace(search=search), after)
     model_dir.save_weights(output, larger)
     return counts
 

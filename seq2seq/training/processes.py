@@ -149,8 +149,7 @@ class Group(Processes):
     """Several processes, connected by gloo for values on the CPU and by NCCL for those on GPUs.
 
     Raises:
-        ValueError: a host has fewer GPUs than processes.
-        ProcessFailed: another process cannot be reached.
+        ProcessFailed: a host has fewer GPUs than processes, or another process cannot be reached.
     """
 
     def __init__(self, launch: Launch, device: torch.device) -> None:
@@ -294,8 +293,8 @@ def join(device: torch.device) -> Iterator[Processes]:
         device: where the model is; each process of a host takes its own GPU.
 
     Raises:
-        ValueError: the environment variables of torchrun are not complete, or a host has fewer GPUs than processes.
-        ProcessFailed: another process has failed or cannot be reached.
+        ValueError: the environment variables of torchrun are not complete.
+        ProcessFailed: a host has fewer GPUs than processes, or another process has failed or cannot be reached.
     """
     launch = read_launch()
     if launch.size == 1:
@@ -338,11 +337,17 @@ def _store() -> dist.Store:
 
 
 def _choose_gpu(launch: Launch) -> None:
+    """Let this process use the GPU with its number.
+
+    Raises:
+        ProcessFailed: there is none. The processes before it have one, so the first one without a GPU prints the message.
+    """
     count = torch.cuda.device_count()
     if launch.local_rank >= count:
-        raise ValueError(
+        raise ProcessFailed(
             f"every process needs a GPU of its own, but this host has {count} and process {launch.local_rank + 1}; "
-            f"start at most {count} with torchrun --nproc-per-node, or set train.device=cpu"
+            f"start at most {count} with torchrun --nproc-per-node, or set train.device=cpu",
+            is_printed=launch.local_rank > count,
         )
     torch.cuda.set_device(launch.local_rank)
 

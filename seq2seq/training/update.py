@@ -166,6 +166,8 @@ class Updater:
                 losses.append(loss)
             if self._misfit:
                 break
+        if not parts:  # the scaler makes its scale in the first call, and the step requires it
+            self.precision.scaler.scale(torch.zeros((), device=self.model.device))
         return losses
 
     def _add_up(self, losses: Sequence[Loss]) -> Tensor | None:

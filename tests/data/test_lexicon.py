@@ -67,8 +67,12 @@ def test_the_most_frequent_targets_come_first() -> None:
 def test_empty_sides_are_left_out_and_the_number_of_links_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [([1], [2]), ([], [3]), ([4], []), ([5, 6], [7])]
     assert Pairs.read(pairs) == Pairs([[1], [5, 6]], [[2], [7]])
-    monkeypatch.setattr(lexicon, "MAX_LINKS", 5)
+    monkeypatch.setattr(lexicon, "MAX_LINKS", 4)
     assert Pairs.read(pairs) == Pairs([[1]], [[2]])
+
+
+def test_a_very_long_pair_is_left_out_and_does_not_end_the_reading() -> None:
+    assert Pairs.read([([1], [2]), ([3] * 5000, [4] * 5000), ([5], [6])]) == Pairs([[1], [5]], [[2], [6]])
 
 
 def test_an_order_of_pairs_changes_nothing() -> None:

@@ -67,8 +67,10 @@ def test_glossary_terms_are_whole_words_and_the_longest_counts():
         ("emails", "<ann.b+c@x-y.co.uk>, or bob@z", ["ann.b+c@x-y.co.uk"]),
         ("tags", 'a <b class="x">bold</b> &amp; 1 < 2 > 3 <br/>', ['<b class="x">', "</b>", "&amp;", "<br/>"]),
         ("numbers", "3 dogs, 1,000.50 x2 2x 10:30 v1.2", ["3", "1,000.50", "10:30"]),
+        ("numbers", "at 10.30pm, 1.5x, 3-4th, 12:30h: 7.", ["7"]),  # no part of a number with letters
         ("[A-Z]+-[0-9]+", "AB-12 and ab-12", ["AB-12"]),
         ("x*", "a xx  ", ["xx"]),
+        (r"\s*\d+\s*", "  12 dogs and 7\t\n", ["12", "7"]),
     ],
 )
 def test_kept_spans(kind, line, spans):

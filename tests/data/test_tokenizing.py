@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import os
 import re
 import signal
@@ -119,6 +121,35 @@ def test_an_error_in_one_process_is_raised_and_the_others_leave_no_file(
     with pytest.raises(ValueError, match=r"^this text cannot be tokenized$"):
         training_set(data, tokenizer, tokenizer, processes=2)
     assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+def test_tokenizing_in_one_process_goes_on_when_the_shell_that_started_it_ends(
+    corpus: tuple[DataConfig, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tokenizer = corpus
+    parents = itertools.chain([os.getppid()], itertools.repeat(1))  # a process without a parent gets another one
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    assert training_set(data, tokenizer, tokenizer)[1].pairs_read == PAIRS
+
+
+def test_a_process_whose_training_was_killed_ends_without_a_file(
+    corpus: tuple[DataConfig, Tokenizer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data, tokenizer = corpus
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    with pytest.raises(ValueError, match=r"^a process that tokenized the training text ended with the code 1, "):
+        training_set(data, tokenizer, tokenizer, processes=2)
+    assert not list((tmp_path / "cache").rglob("rows-*"))
+
+
+def test_a_daemon_tokenizes_by_itself(
+    corpus: tuple[DataConfig, Tokenizer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A worker of multiprocessing.Pool is a daemon, and cannot have processes."""
+    data, tokenizer = corpus
+    monkeypatch.setitem(vars(multiprocessing.current_process())["_config"], "daemon", True)
+    training_set(data, tokenizer, tokenizer, processes=2)
+    assert [path.name.partition("of")[2] for path in (tmp_path / "cache").rglob("rows-*")] == ["1.arrow"]
 
 
 def test_of_too_many_pairs_a_sample_is_compared(tmp_path: Path) -> None:

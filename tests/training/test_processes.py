@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -117,6 +118,30 @@ def test_fifty_updates_of_three_processes_have_the_gradient_of_one(folder: Path)
     train_together(folder, "two", changes, size=3, faults={0: {"gradients": True}})
     check_gradients(folder, 50, changes)
     assert any(not rows for _, _, rows in recorded(folder)), "a process without pairs is part of the test"
+
+
+def test_a_process_without_a_pair_makes_the_first_update_with_a_loss_scale(folder: Path) -> None:
+    """As with train.precision=fp16 on GPUs."""
+    config = config_of(folder)
+    tokenizers = find_tokenizers(config, Path(config.run_dir))
+    rows, _ = read_rows(config, tokenizers)
+    model = initial_model(settings_of(config, rows.length_limit), tokenizers, None)
+    precision = Precision("fp32", torch.device("cpu"))
+    precision.scaler = torch.amp.GradScaler("cpu")
+
+    class WithGradients(OneOf):
+        def highest(self, numbers: Sequence[int]) -> list[int]:
+            return [0] if len(numbers) == 1 else [1 for _ in numbers]
+
+        def add_up(self, tensors: Sequence[Tensor]) -> None:
+            for tensor in tensors:
+                tensor += 1.0
+
+    updater = Updater(config, model=model, precision=precision, rows=rows, processes=WithGradients(1, 2))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    update = updater.update([np.array([0])], number=1, learning_rate=0.1, coverage_weight=0.0)
+    assert update.wait()[:2] == [1.0, 1.0]
+    assert all(not torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
 @pytest.mark.slow
@@ -372,12 +397,14 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     _choose_gpu(Launch(rank=5, size=8, local_rank=1))
     assert chosen == [1]
-    with pytest.raises(
-        ValueError,
-        match=r"^every process needs a GPU of its own, but this host has 2 and process 3; "
-        r"start at most 2 with torchrun --nproc-per-node, or set train.device=cpu$",
-    ):
-        _choose_gpu(Launch(rank=2, size=4, local_rank=2))
+    for local_rank, is_printed in ((2, False), (3, True)):  # the first process that has none prints the message
+        message = (
+            f"every process needs a GPU of its own, but this host has 2 and process {local_rank + 1}; "
+            "start at most 2 with torchrun --nproc-per-node, or set train.device=cpu"
+        )
+        with pytest.raises(ProcessFailed, match=f"^{re.escape(message)}$") as refused:
+            _choose_gpu(Launch(rank=local_rank, size=4, local_rank=local_rank))
+        assert refused.value.is_printed is is_printed
 
 
 # ---- who prints an error
