@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -74,18 +75,20 @@ def groups_of(config: Config, updates: int) -> list[list[np.ndarray]]:
 def check_gradients(folder: Path, updates: int, changes: dict[str, Any]) -> None:
     """Compare the gradients that several processes saved with those of one process, from the same weights.
 
-    They are equal within 1e-5 for every parameter; small gradients are compared with 1 % of the whole, since they are
-    sums of numbers that cancel each other.
+    The gradient as a whole is equal within 1e-5, and that of every parameter within 1e-4; small ones are compared with 1 %
+    of the whole, since they are sums of numbers that cancel each other.
     """
     config = config_of(folder, "two", **changes)
     for number, group in enumerate(groups_of(config, updates)):
         weights, gradients = torch.load(folder / f"gradients-{number}.pt")
         expected = gradient_of_one_process(config, weights, group)
         assert {name for name in gradients if gradients[name] is not None} == expected.keys()
-        whole = float(torch.stack([gradient.norm() for gradient in expected.values()]).norm())
+        differences = {name: float((gradients[name] - gradient).norm()) for name, gradient in expected.items()}
+        whole = math.hypot(*(float(gradient.norm()) for gradient in expected.values()))
+        assert math.hypot(*differences.values()) <= 1e-5 * whole, f"update {number + 1}"
         for name, gradient in expected.items():
             scale = max(float(gradient.norm()), 0.01 * whole)
-            assert float((gradients[name] - gradient).norm()) <= 1e-5 * scale, f"{name} in update {number + 1}"
+            assert differences[name] <= 1e-4 * scale, f"{name} in update {number + 1}"
 
 
 # ---- two processes against one
