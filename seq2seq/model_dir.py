@@ -161,8 +161,11 @@ def find(path: str | Path) -> Path:
     raise ValueError(f"{path} holds no model: {CONFIG} and {WEIGHTS} are neither in it nor in {path / 'model'}")
 
 
-def fingerprint(path: str | Path) -> str:
+def fingerprint(path: str | Path, *, shortlist: bool = False) -> str:
     """Hash the files of the model at a path: two models with the same hash translate in the same way.
+
+    Args:
+        shortlist: whether the translation uses the shortlist of the model.
 
     Raises:
         ValueError: there is no model directory.
@@ -172,7 +175,7 @@ def fingerprint(path: str | Path) -> str:
     with safe_open(folder / WEIGHTS, "pt") as weights:
         checksum = (weights.metadata() or {}).get(_CHECKSUM)
     found.update(checksum.encode() if checksum else read_file(folder / WEIGHTS))
-    if (folder / SHORTLIST).exists():
+    if shortlist:
         found.update(read_file(folder / SHORTLIST))
     return found.hexdigest()
 

@@ -93,6 +93,7 @@ def evaluate(
         ("--src-field", src_field, src),
         ("--tag", tag, model),
         ("--weight", weight, model),
+        ("--mixture", None if mixture is Mixture.LOG_LINEAR else mixture, model),
     ):
         if value not in (None, []) and not needs:
             raise ValueError(f"{name} has no effect without {_NEEDED[name]}; remove it")
@@ -129,7 +130,7 @@ def evaluate(
     typer.echo(scoring.report_scores(scores, format.value))
 
 
-_NEEDED = {"--hyp-field": "--hyp", "--src-field": "--src", "--tag": "MODEL", "--weight": "MODEL"}
+_NEEDED = {"--hyp-field": "--hyp", "--src-field": "--src", "--tag": "MODEL", "--weight": "MODEL", "--mixture": "MODEL"}
 
 
 def _scored_files(

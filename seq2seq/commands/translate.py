@@ -239,7 +239,8 @@ def _options_of(ctx: typer.Context, translator: Translator) -> dict[str, str]:
     from seq2seq.text.tokenizer import hash_values
 
     options = {f"--{name.replace('_', '-')}": value for name, value in ctx.params.items() if name not in _NOT_RECORDED}
-    models = ", ".join(fingerprint(path) for path in ctx.params["model"])
+    paths, shortlist = ctx.params["model"], translator.search_config.shortlist > 0
+    models = ", ".join(fingerprint(path, shortlist=shortlist and path == paths[0]) for path in paths)
     named = {"version of seq2seq": __version__, "model": models} | options | {"--device": translator.model.device}
     if glossary := translator.terms.glossary:
         named["--glossary"] = f"one with the hash {hash_values(sorted(glossary.items()))[:16]}"

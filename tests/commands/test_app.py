@@ -590,6 +590,9 @@ def test_evaluate_scores_an_ensemble(model: str, files: Path) -> None:
     assert refused("evaluate", "--hyp", files / "hyp", *texts[2:], "--weight", 2) == (
         "--weight has no effect without MODEL; remove it"
     )
+    assert refused("evaluate", "--hyp", files / "hyp", *texts[2:], "--mixture", "linear") == (
+        "--mixture has no effect without MODEL; remove it"
+    )
 
 
 def test_mistakes_of_evaluate_come_before_the_model_is_loaded(files: Path, tmp_path: Path) -> None:
