@@ -26,8 +26,10 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD
 # One query
 # ---------
 #
-# An attention compares a query of width 6 with five values of width 8. The second sequence has only two real values: padding
-# gets no weight.
+# An attention compares a query :math:`s` of width 6, the state of the decoder, with five values :math:`h_j` of width 8,
+# the states of the encoder. The kind "additive" computes the energies :math:`e_j = v \cdot \tanh(W s + U h_j + b)` with
+# learned :math:`v, W, U, b`. The weights :math:`a_j` are their softmax, and the context is :math:`\sum_j a_j h_j`. The
+# second sequence has only two real values: padding gets no weight.
 
 torch.manual_seed(1)
 attention = make_attention("additive", query_size=6, memory_size=8)
@@ -114,13 +116,13 @@ axes.legend(fontsize=8)
 # At the longest trained length, every model with attention repeats more letters than the one with a fixed context. The other
 # changes matter less here:
 #
-# - Both directions are no gain on this task: to repeat a letter, nothing that comes after it is needed. Chapter 5 has a task
-#   where the future counts.
+# - Both directions are no gain on this task: to repeat a letter, nothing that comes after it is needed, and each
+#   direction has only half the width. Chapter 5 has a task where the future counts.
 # - More width is a gain, at three times the weights.
 # - The hierarchical encoder starts anew in each group of four letters. Such groups mean nothing here, so it gains nothing
 #   either. It is made for documents, whose sentences are units.
-# - The Transformer has no recurrence at all. It compares all places with each other directly, and gets along with fewer
-#   updates (250 instead of 350).
+# - The Transformer has no recurrence at all. It compares all places with each other directly. Here it is trained for
+#   250 updates instead of 350 and with another learning rate, so the two trainings are not a measure of speed.
 #
 # Beyond the trained lengths, all of them lose accuracy.
 #
@@ -148,4 +150,5 @@ figure.colorbar(image, ax=panels, label="weight")
 # sharp for that. A state of the encoder also knows the neighbours of its letter, in both directions if it reads in both, so
 # looking at several states can be enough to name one letter.
 #
-# Attention solves the problem of length, and it shows where a letter comes from. The next chapter uses that to copy.
+# Attention removes the limit of the fixed context at the lengths of the training, and it shows where a letter comes
+# from. The next chapter uses that to copy.

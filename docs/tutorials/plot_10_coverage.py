@@ -36,8 +36,8 @@ for name, weights in (("moves on", moves), ("stays", stays)):
 # A task in which it is easy to get lost
 # --------------------------------------
 #
-# Again a model repeats strings, but the strings have only two letters. Nearly every part of such a string occurs in it several
-# times, so the letters do not tell the decoder where it is.
+# Again a model repeats strings, but the strings have only two letters. In a long string, most pairs of neighbouring
+# letters occur several times, so the letters do not tell the decoder where it is.
 
 FIRST, LETTERS = 4, 2  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -81,7 +81,9 @@ seeds = (1, 2)
 models = {coverage: [train(coverage, seed) for seed in seeds] for coverage in ("none", "sum")}
 
 # %%
-# The accuracy by length, for two seeds each:
+# With ``coverage="sum"``, the energy of letter j at step t is :math:`v \cdot \tanh(W s_t + U h_j + b + w\, c_j^t)`: the
+# formula of chapter 8 with one more learned vector, :math:`w`, which is 0 before training. The accuracy by length, for
+# two seeds each:
 
 lengths = (2, 4, 6, 8, 10, 12)
 figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
@@ -100,8 +102,8 @@ axes.legend()
 # Where the weights go
 # --------------------
 #
-# The weights of one string, and their sums over all steps: the coverage at the end. It is near 1 where a letter was
-# read once.
+# The weights of one string, and their sums over all steps: the coverage at the end. The weights of each step sum to 1,
+# so the mean of all bars is 1 in any case; each single bar is near 1 if every letter was read once.
 
 string = draw(1, LONGEST)
 names = ["ab"[index - FIRST] for index in string[0]] + ["end"]

@@ -34,7 +34,7 @@ for name, weights in (("moves on", moves), ("stays", stays)):
 # 容易迷路的任务
 # --------------
 #
-# 模型仍然重复字符串，但字符串只有两种字母。这样的字符串中，几乎每个片段都会出现多次，所以字母本身不能告诉解码器它在哪里。
+# 模型仍然重复字符串，但字符串只有两种字母。在长的字符串中，大多数相邻字母对都会出现多次，所以字母本身不能告诉解码器它在哪里。
 
 FIRST, LETTERS = 4, 2  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -78,7 +78,8 @@ seeds = (1, 2)
 models = {coverage: [train(coverage, seed) for seed in seeds] for coverage in ("none", "sum")}
 
 # %%
-# 各种长度上的准确率，每种模型用两个种子：
+# 使用 ``coverage="sum"`` 时，字母 j 在第 t 步的能量是 :math:`v \cdot \tanh(W s_t + U h_j + b + w\, c_j^t)` ，也就是第 8 章的公式再加
+# 一个学到的向量 :math:`w` ，它在训练之前为 0。各种长度上的准确率，每种模型用两个种子：
 
 lengths = (2, 4, 6, 8, 10, 12)
 figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
@@ -97,7 +98,8 @@ axes.legend()
 # 权重去了哪里
 # ------------
 #
-# 一个字符串的权重，以及它们在所有步骤上的和，也就是最后的覆盖。一个字母恰好被读一次时，它接近 1。
+# 一个字符串的权重，以及它们在所有步骤上的和，也就是最后的覆盖。每一步的权重之和为 1，所以所有条形的
+# 平均值总是 1；如果每个字母恰好被读一次，那么每个条形都接近 1。
 
 string = draw(1, LONGEST)
 names = ["ab"[index - FIRST] for index in string[0]] + ["end"]
