@@ -137,7 +137,9 @@ class Inspection:
             f"  the largest batch has {cost.largest_sentences} sentences of up to {cost.largest_src} source and "
             f"{cost.largest_tgt} target pieces; peak memory {cost.peak_memory / 2**30:.1f} GiB"
         )
-        lines.append(f"  all updates of train.max_updates take {cost.run_hours:.3g} hours, without validation")
+        lines.append(
+            f"  all updates of train.max_updates take {cost.run_hours:.3g} hours, without validation, if train.patience does not end it"
+        )
         lines += self.precision
         lines.append("advice:" if self.findings else "advice: none, nothing unusual was found")
         return lines + [f"  {finding}" for finding in self.findings]

@@ -1,6 +1,7 @@
 """Attention: every kind with hand-computed energies, coverage, the masked softmax, and keys computed once per sentence.
 
-The tests run over ``ATTENTIONS``. A new kind requires only its energies in ``HAND``.
+The tests run over ``ATTENTIONS``. A new kind requires its energies in ``HAND``, and in
+``energy`` of ``test_hierarchical.py``.
 """
 
 from __future__ import annotations

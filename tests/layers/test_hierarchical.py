@@ -270,6 +270,7 @@ def energy(attention: Attention, query: Tensor, key: Tensor, place: int, count: 
         pairs = zip((attention.query.weight @ query).chunk(heads), key.chunk(heads), strict=True)
         weights = weight.expand(heads)
         return [(q @ k) / math.sqrt(len(k)) + w * covered for (q, k), w in zip(pairs, weights, strict=True)]
+    assert kind in ("dot", "general", "local_p"), f"write the energies of the attention {kind} here"
     found = query @ key + weight[0] * covered
     if kind == "local_p":
         hidden = torch.tanh(attention.position_hidden.weight @ query)
