@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import Request
 
@@ -29,6 +29,14 @@ log = logging.getLogger(__name__)
 Text = Annotated[str, Field(max_length=limits.MAX_LINE)]
 
 
+def _without_zero_fraction(value: Any) -> Any:
+    """Convert a number such as 3.0 to an integer: JSON Schema counts it as one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_without_zero_fraction)]
+
+
 class TranslateRequest(BaseModel):
     """A text or a list of texts, and options. Options that are not given keep the search settings of the model."""
 
@@ -37,8 +45,8 @@ class TranslateRequest(BaseModel):
     text: Text | Annotated[list[Text], Field(max_length=limits.MAX_LINES)] = Field(
         description="A text, or a list of texts. Each is translated as a whole; a line end in it is a space."
     )
-    n_best: int = Field(1, ge=1, le=limits.MAX_SERVED_BEAM, description="Translations per text.")
-    beam_size: int | None = Field(
+    n_best: Integer = Field(1, ge=1, le=limits.MAX_SERVED_BEAM, description="Translations per text.")
+    beam_size: Integer | None = Field(
         None, ge=1, le=limits.MAX_SERVED_BEAM, description="Number of hypotheses in the beam; 1 is greedy search."
     )
     length_penalty: float | None = Field(
@@ -51,11 +59,11 @@ class TranslateRequest(BaseModel):
         allow_inf_nan=False,
         description="Maximum length of a translation, in pieces per source piece.",
     )
-    min_length: int | None = Field(
+    min_length: Integer | None = Field(
         None, ge=0, le=limits.MAX_SERVED_MIN_LENGTH, description="Minimum length of a translation, in pieces."
     )
     too_long: Literal["cut", "split"] | None = Field(None, description="Cut or split texts above the model's limit.")
-    no_repeat_ngram: int | None = Field(
+    no_repeat_ngram: Integer | None = Field(
         None,
         ge=0,
         le=limits.MAX_SERVED_NGRAM,

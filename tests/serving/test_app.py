@@ -311,6 +311,8 @@ def test_an_error_of_the_server_is_logged_without_its_message(
         (b'{"text": "a", "beams": 1}', "body beams: extra inputs are not permitted"),
         (b'{"text": "a", "beam_size": 21}', "body beam_size: input should be less than or equal to 20"),
         (b'{"text": "a", "beam_size": "3"}', "body beam_size: input should be a valid integer"),
+        (b'{"text": "a", "beam_size": 3.5}', "body beam_size: input should be a valid integer"),
+        (b'{"text": "a", "beam_size": true}', "body beam_size: input should be a valid integer"),
         (b'{"text": "a", "n_best": 21}', "body n_best: input should be less than or equal to 20"),
         (b'{"text": "a", "length_penalty": NaN}', "body length_penalty: input should be a finite number"),
         (b'{"text": "a", "length_penalty": 10}', "body length_penalty: input should be less than 10"),
@@ -330,6 +332,14 @@ def test_an_invalid_request_is_refused_with_one_sentence(
 ) -> None:
     answer = one_answer(make_service(translator), content=request_body)
     assert (answer.status, answer.json()) == (422, {"error": f"the request is not valid: {message}"})
+
+
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero(translator: Translator) -> None:
+    """The schema of the description says integer, and JSON Schema counts 3.0 as one."""
+    service = make_service(translator)
+    written = one_answer(service, content=b'{"text": "two men", "beam_size": 3.0, "n_best": 2.0}')
+    assert written.status == 200
+    assert written.json() == one_answer(service, text="two men", beam_size=3, n_best=2).json()
 
 
 def test_other_refusals(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
