@@ -34,7 +34,7 @@ def _without_zero_fraction(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Integer = Annotated[int, BeforeValidator(_without_zero_fraction)]
+_WHOLE = BeforeValidator(_without_zero_fraction)  # comes last, so that the schema has the limits before it
 
 
 class TranslateRequest(BaseModel):
@@ -45,9 +45,11 @@ class TranslateRequest(BaseModel):
     text: Text | Annotated[list[Text], Field(max_length=limits.MAX_LINES)] = Field(
         description="A text, or a list of texts. Each is translated as a whole; a line end in it is a space."
     )
-    n_best: Integer = Field(1, ge=1, le=limits.MAX_SERVED_BEAM, description="Translations per text.")
-    beam_size: Integer | None = Field(
-        None, ge=1, le=limits.MAX_SERVED_BEAM, description="Number of hypotheses in the beam; 1 is greedy search."
+    n_best: Annotated[int, Field(ge=1, le=limits.MAX_SERVED_BEAM), _WHOLE] = Field(
+        1, description="Translations per text."
+    )
+    beam_size: Annotated[int, Field(ge=1, le=limits.MAX_SERVED_BEAM), _WHOLE] | None = Field(
+        None, description="Number of hypotheses in the beam; 1 is greedy search."
     )
     length_penalty: float | None = Field(
         None, ge=0, lt=10, allow_inf_nan=False, description="The a of score = log P / |Y|^a."
@@ -59,14 +61,12 @@ class TranslateRequest(BaseModel):
         allow_inf_nan=False,
         description="Maximum length of a translation, in pieces per source piece.",
     )
-    min_length: Integer | None = Field(
-        None, ge=0, le=limits.MAX_SERVED_MIN_LENGTH, description="Minimum length of a translation, in pieces."
+    min_length: Annotated[int, Field(ge=0, le=limits.MAX_SERVED_MIN_LENGTH), _WHOLE] | None = Field(
+        None, description="Minimum length of a translation, in pieces."
     )
     too_long: Literal["cut", "split"] | None = Field(None, description="Cut or split texts above the model's limit.")
-    no_repeat_ngram: Integer | None = Field(
+    no_repeat_ngram: Annotated[int, Field(ge=0, le=limits.MAX_SERVED_NGRAM), _WHOLE] | None = Field(
         None,
-        ge=0,
-        le=limits.MAX_SERVED_NGRAM,
         description="Block n-grams of pieces that a translation already has, of this n; 0: none.",
     )
     repetition_penalty: float | None = Field(

@@ -342,6 +342,16 @@ def test_a_whole_number_may_be_written_with_a_fraction_of_zero(translator: Trans
     assert written.json() == one_answer(service, text="two men", beam_size=3, n_best=2).json()
 
 
+def test_the_description_has_the_limits_of_every_number() -> None:
+    properties = TranslateRequest.model_json_schema()["properties"]
+    kinds = {name: (found.get("anyOf") or [found])[0] for name, found in properties.items()}
+    numbers = {name: kind for name, kind in kinds.items() if kind.get("type") in ("integer", "number")}
+    assert {"n_best", "beam_size", "min_length", "no_repeat_ngram", "length_penalty"} <= numbers.keys()
+    for kind in numbers.values():
+        assert "minimum" in kind
+        assert "maximum" in kind or "exclusiveMaximum" in kind
+
+
 def test_other_refusals(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     service = make_service(translator)
     best = one_answer(service, text="a", n_best=4)
