@@ -144,7 +144,7 @@ def _cache() -> Path:
 
 
 def _open(paths: list[Path]) -> datasets.Dataset:
-    """Map files of rows or texts to memory, as one dataset."""
+    """Map files of rows to memory, as one dataset."""
     import datasets  # slow to import, and only training needs it
 
     return datasets.concatenate_datasets([datasets.Dataset.from_file(str(path)) for path in paths])

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.connection import Connection
@@ -66,7 +66,7 @@ class PairTokenizer:
         self._tokenizers, self._limits, self._too_long = (src_tokenizer, tgt_tokenizer), limits, too_long
         self._copies, self._segments, self._random = copies, segments, random
 
-    def __call__(self, texts: pa.RecordBatch, first: int) -> tuple[pa.RecordBatch, Counts]:
+    def __call__(self, texts: Mapping[str, list[Any]], first: int) -> tuple[pa.RecordBatch, Counts]:
         """Tokenize pairs.
 
         Args:
@@ -75,7 +75,7 @@ class PairTokenizer:
         """
         import pyarrow as pa
 
-        sources, targets, corpora = (texts.column(name).to_pylist() for name in ("src", "tgt", "corpus"))
+        sources, targets, corpora = (texts[name] for name in ("src", "tgt", "corpus"))
         found_sources, found_targets = self._all_segments(sources, targets, first)
         columns: dict[str, list[Any]] = {name: [] for name in schema().names}
         counts = Counts(read=len(sources))
@@ -236,14 +236,14 @@ def _tokenize_part(
             writer.write_batch(rows)
             total += counts
             if repeats is not None:
-                repeats.add(batch.column("src").to_pylist(), batch.column("tgt").to_pylist())
+                repeats.add(batch["src"], batch["tgt"])
     return Part(total, repeats)
 
 
-def _batches(texts: pa.Table, numbers: range) -> Iterator[tuple[pa.RecordBatch, int]]:
+def _batches(texts: pa.Table, numbers: range) -> Iterator[tuple[dict[str, list[Any]], int]]:
+    """Convert the texts of each batch to columns of Python values, once for all that reads them."""
     for first in range(numbers.start, numbers.stop, BATCH):
-        (batch,) = texts.slice(first, min(BATCH, numbers.stop - first)).combine_chunks().to_batches()
-        yield batch, first
+        yield texts.slice(first, min(BATCH, numbers.stop - first)).to_pydict(), first
 
 
 def _in_processes(parts: Sequence[Callable[[], Part]]) -> list[Part]:
