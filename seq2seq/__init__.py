@@ -41,7 +41,8 @@ if TYPE_CHECKING:  # the same names as in EXPORTS, for editors and type checkers
         TrainConfig,
     )
     from seq2seq.training.train import train
-    from seq2seq.translator import Translation, Translator
+    from seq2seq.translation import Translation
+    from seq2seq.translator import Translator
 
 EXPORTS = {  # name: the module that defines it
     "Config": "seq2seq.config",
@@ -52,7 +53,7 @@ EXPORTS = {  # name: the module that defines it
     "SearchConfig": "seq2seq.config",
     "TokenizerConfig": "seq2seq.config",
     "TrainConfig": "seq2seq.config",
-    "Translation": "seq2seq.translator",
+    "Translation": "seq2seq.translation",
     "Translator": "seq2seq.translator",
     "train": "seq2seq.training.train",
 }

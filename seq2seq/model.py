@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config import ModelConfig, check_model
+from seq2seq.config import ModelConfig
+from seq2seq.config_checks import check_model
 from seq2seq.data.batching import Batch
 from seq2seq.layers import fast
 from seq2seq.layers.attention import MASKED, Memory, SentenceMemory, make_attention

@@ -18,14 +18,16 @@ FLOORS = (  # from the top down; a module may import from its floor and the floo
     {"sharing"},
     {"training", "selfcheck", "gradients", "serving"},
     {"translator"},
-    {"ensemble", "shortlist"},
+    {"ensemble", "shortlist", "translation"},
     {"model_dir", "metrics"},
     {"model"},
     {"searchable"},
     {"search", "data", "loss", "plot"},
     {"text", "layers"},
-    {"files", "threads", "hub"},
-    {"config", "version"},
+    {"device", "files", "threads", "hub"},
+    {"config_checks"},
+    {"config"},
+    {"config_keys", "version"},
 )
 PURE = {"layers", "search"}  # these import only torch, the standard library and their folder
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -13,7 +13,6 @@ from small_runs import config_of, write_corpus
 
 from seq2seq.config import (
     CELL_NAMES,
-    OTHER_NAMES,
     Config,
     DataConfig,
     FilesConfig,
@@ -21,14 +20,12 @@ from seq2seq.config import (
     SearchConfig,
     TokenizerConfig,
     TrainConfig,
-    check_model,
-    check_search,
-    check_tokenizer,
     checked,
     from_container,
     keys,
-    unknown_key,
 )
+from seq2seq.config_checks import check_model, check_search, check_tokenizer
+from seq2seq.config_keys import OTHER_NAMES, unknown_key
 from seq2seq.training.train import train
 
 SECTIONS = {"train": TrainConfig, "model": ModelConfig, "search": SearchConfig, "tokenizer": TokenizerConfig}

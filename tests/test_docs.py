@@ -35,7 +35,7 @@ import seq2seq
 from seq2seq.commands.app import app
 from seq2seq.config import Config, keys
 from seq2seq.training.train import train
-from seq2seq.translator import Translation
+from seq2seq.translation import Translation
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]

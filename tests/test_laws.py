@@ -33,7 +33,8 @@ from seq2seq.search.beam import Hypothesis, SearchOptions, beam_search
 from seq2seq.search.next_token import LogProbs
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
-from seq2seq.translator import Translation, Translator
+from seq2seq.translation import Translation
+from seq2seq.translator import Translator
 
 FACTORS: dict[str, tuple[str, ...]] = {
     "parts": (

@@ -12,7 +12,8 @@ from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.model_dir import Settings, Tokenizers, build_model
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import EOS
-from seq2seq.translator import UNCOVERED, Translation, Translator, _uncovered, explain_order
+from seq2seq.translation import UNCOVERED, Translation, explain_order, uncovered_spans
+from seq2seq.translator import Translator
 
 TEXT = ["a man sees the old dog .", "the dog sees a small man , too .", "two men sleep ; one dog runs away !"]
 LINES = ["the dog sleeps .", "", "a Fnord man", "two small men sees the old dog , too .", "one man runs away !"]
@@ -121,10 +122,10 @@ def test_coverage_is_the_attention_summed_over_the_target() -> None:
 def test_uncovered_pieces_that_are_neighbours_are_one_span() -> None:
     spans = [(0, 0), (0, 3), (4, 7), (7, 8), (9, 12), (13, 14)]
     low, high = UNCOVERED / 2, UNCOVERED
-    assert _uncovered([low, high, low, low, high, low], spans) == [[4, 8], [13, 14]]
-    assert _uncovered([low] * 6, spans) == [[0, 14]]
-    assert _uncovered([high] * 6, spans) == []
-    assert _uncovered([], []) == []
+    assert uncovered_spans([low, high, low, low, high, low], spans) == [[4, 8], [13, 14]]
+    assert uncovered_spans([low] * 6, spans) == [[0, 14]]
+    assert uncovered_spans([high] * 6, spans) == []
+    assert uncovered_spans([], []) == []
 
 
 def test_a_model_without_attention_has_no_coverage() -> None:

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
+from seq2seq.data.line_terms import TermResult
 from seq2seq.data.terms import count_of
 from seq2seq.ensemble import Ensemble
 from seq2seq.model_dir import Settings, Tokenizers, build_model
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import EOS
-from seq2seq.translator import TermResult, Translator
+from seq2seq.translator import Translator
 
 TEXT = ["a man sees the old dog .", "the dog (see) sees a small man , too .", "two men sleep ; one dog runs away !"] * 9
 GLOSSARY = {"dog": ["chien", "chiens"], "old dog": ["vieux chien"], "man": ["homme"]}

@@ -18,12 +18,14 @@ from untrained import spread
 from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
 from seq2seq.data.limits import LengthLimit
+from seq2seq.device import find_device
 from seq2seq.metrics.utility import mean_utilities
 from seq2seq.model_dir import Settings, Tokenizers, build_model, save_settings, save_weights
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.text.word import JOINER
-from seq2seq.translator import CopiedFrom, Translation, Translator, find_device, make_constraints
+from seq2seq.translation import CopiedFrom, Translation
+from seq2seq.translator import Translator, make_constraints
 
 TEXT = ["a man sees the old dog .", "the dog sees a small man , too .", "two men sleep ; one dog runs away !"]
 LINES = ["the dog sleeps .", "", "a man", "two small men sees the old dog , too .", "   ", "dog", "one man runs away !"]
@@ -198,7 +200,7 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
 
 
 def test_a_target_that_is_too_long_is_refused_before_it_is_segmented(translator, monkeypatch):
-    monkeypatch.setattr("seq2seq.translator.MAX_SCORED_PIECES", 5)
+    monkeypatch.setattr("seq2seq.data.beginnings.MAX_SCORED_PIECES", 5)
     longest = []
     segment = translator.tokenizers.tgt.segment
     monkeypatch.setattr(
@@ -775,8 +777,11 @@ def test_with_search_changes_only_the_search_settings_that_are_given(translator)
     changed = translator.with_search(beam_size=1, length_penalty=None, too_long="split")
     assert changed.search_config == dataclasses.replace(translator.search_config, beam_size=1, too_long="split")
     assert translator.search_config.beam_size != 1, "the first translator is unchanged"
-    for name in ("model", "tokenizers", "length_limit", "warns"):
+    for name in ("model", "tokenizers", "length_limit"):
         assert getattr(changed, name) is getattr(translator, name)
+    changed.notices.shown = False
+    assert not changed.with_search(beam_size=1).notices.shown
+    assert translator.with_search(beam_size=1).notices.shown
     assert translator.with_search().translate(LINES) == translator.translate(LINES)
 
 

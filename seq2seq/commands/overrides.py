@@ -15,7 +15,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from seq2seq.config import Config, from_container, keys, unknown_key
+from seq2seq.config import Config, from_container, keys
+from seq2seq.config_keys import unknown_key
 
 GROUPS = ("data", "model", "experiment")
 FILE_KEYS = tuple(f"data.{split}.{side}" for split in ("train", "valid", "test") for side in ("src", "tgt", "file"))

@@ -50,7 +50,8 @@ from seq2seq.version import __version__
 
 if TYPE_CHECKING:
     from seq2seq.commands.texts import InputRecords, Prefixes
-    from seq2seq.translator import Translation, Translator
+    from seq2seq.translation import Translation
+    from seq2seq.translator import Translator
 
 log = logging.getLogger(__name__)
 
@@ -301,7 +302,7 @@ def _translated(
     first_line: int,
 ) -> Iterator[tuple[list[str], Sequence[str]]]:
     """Yield every chunk with its output lines."""
-    from seq2seq.translator import explain_order
+    from seq2seq.translation import explain_order
 
     for chunk in line_chunks:
         marks = [invalid.pop(number) for number in range(first_line, first_line + len(chunk))]

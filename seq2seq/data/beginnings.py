@@ -10,6 +10,7 @@ from seq2seq.text.tokenizer import Segments, Tokenizer
 
 CHARACTERS_PER_PIECE = 64  # characters read per piece at first; text of usual languages has 1 to 10
 GROUP_CHARACTERS = 2**18  # characters segmented at once
+MAX_SCORED_PIECES = 2**16  # of a target whose probability is asked for
 MORE_PIECES = 32  # pieces after the used ones, since the pieces next to the end of a part can differ
 
 
@@ -38,6 +39,23 @@ def segment_beginnings(tokenizer: Tokenizer, texts: Sequence[str], most: int) ->
                 (segments,) = tokenizer.segment([part])
             first = Segments(segments.ids[:most], segments.pieces[:most], segments.spans[:most])
             yield Beginning(first, len(segments.ids), len(part) == len(text))
+
+
+def segment_targets(tokenizer: Tokenizer, lines: Sequence[str]) -> Iterator[Segments]:
+    """Segment target lines whose probability is asked for; they are never cut.
+
+    Raises:
+        ValueError: a line has more than 65,536 pieces.
+    """
+    for number, (segments, length, exact) in enumerate(
+        segment_beginnings(tokenizer, lines, MAX_SCORED_PIECES), start=1
+    ):
+        if length > MAX_SCORED_PIECES:
+            raise ValueError(
+                f"a target line must have at most {MAX_SCORED_PIECES:,} pieces, but line {number} has "
+                f"{'' if exact else 'at least '}{length:,}; split it into several lines"
+            )
+        yield segments
 
 
 def characters_at_first(most: int) -> int:

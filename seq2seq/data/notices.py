@@ -10,25 +10,29 @@ MAX_NAMED = 3  # lines of each kind that are named
 
 
 class Notices:
-    """Counts of the lines that were translated, of those that were cut, and of those with a warning."""
+    """Counts of the lines that were translated, of those that were cut, and of those with a warning.
 
-    def __init__(self) -> None:
+    Args:
+        shown: whether to log warnings about single lines.
+    """
+
+    def __init__(self, *, shown: bool = True) -> None:
+        self.shown = shown
         self.translated = 0  # lines that are not blank
         self.cut = 0  # of these, lines whose translation was ended by the maximum length
         self.draws = 0  # pieces that were drawn at random
         self.near_draws = 0  # of these, draws that rounding can change
         self.warnings: dict[str, int] = {}  # text that sums up a kind of warning: number of lines
 
-    def warn(self, message: str, *, summary: str, shown: bool = True) -> None:
+    def warn(self, message: str, *, summary: str) -> None:
         """Count a warning about a line, and log it if it is one of the first of its kind.
 
         Args:
             message: about this line.
             summary: about all lines of this kind, for ``lines``; it follows the number of lines.
-            shown: whether to log at all.
         """
         count = self.warnings[summary] = self.warnings.get(summary, 0) + 1
-        log.log(logging.WARNING if shown and count <= MAX_NAMED else logging.DEBUG, "%s", message)
+        log.log(logging.WARNING if self.shown and count <= MAX_NAMED else logging.DEBUG, "%s", message)
 
     def lines(self, *, advice: str) -> list[str]:
         """Sum up, after the last line: the kinds with lines that were not named, and the translations that were cut.

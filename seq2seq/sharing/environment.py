@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from seq2seq import __version__
+from seq2seq.device import find_device
 from seq2seq.training.auto_precision import PrecisionChoice, choose_precision, cpu_supports
-from seq2seq.translator import find_device
 
 PACKAGES: tuple[str, ...] = (
     *("numpy", "sentencepiece", "datasets", "hydra-core", "sacrebleu", "safetensors"),

@@ -186,7 +186,7 @@ def _evaluate(
     name: str, run: RunRecord, split: str, pairs: Sequence[Pair], metrics: Sequence[str], device: str
 ) -> EvaluatedRun:
     translator = Translator.load(run.path, device=device)
-    translator.warns = False
+    translator.notices.shown = False
     sources, references = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
     if split == "test":
         path = run.path / TEST_TRANSLATIONS

@@ -25,6 +25,7 @@ from seq2seq.data.report import Report
 from seq2seq.data.rows import Rows
 from seq2seq.data.sources import Pair
 from seq2seq.data.suspects import Suspects, find_suspects
+from seq2seq.device import find_device
 from seq2seq.model_dir import Tokenizers
 from seq2seq.text.tags import without_tag
 from seq2seq.text.tokenizer import EOS, UNK
@@ -39,7 +40,6 @@ from seq2seq.training.run_dir import find_run
 from seq2seq.training.schedule import learning_rate
 from seq2seq.training.train import check_together, corpus_lines, read_rows, step_by_step_message
 from seq2seq.training.update import Updater
-from seq2seq.translator import find_device
 
 SAMPLED = 20_000  # pairs from all over the training data whose unknown and copied words are counted
 EXAMPLES = 3  # pairs that are shown as the model reads them

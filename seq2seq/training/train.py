@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from seq2seq import model_dir
-from seq2seq.config import ENCODER_NAMES, Config, ModelConfig, check_model, check_search, check_tokenizer, checked
+from seq2seq.config import ENCODER_NAMES, Config, ModelConfig, checked
+from seq2seq.config_checks import check_model, check_search, check_tokenizer
 from seq2seq.data import corpus
 from seq2seq.data.beginnings import segment_beginnings
 from seq2seq.data.corpus import Pair
@@ -22,6 +23,7 @@ from seq2seq.data.dataset import column, sampled_set, training_set
 from seq2seq.data.lines import as_line
 from seq2seq.data.report import Report
 from seq2seq.data.rows import Rows
+from seq2seq.device import find_device
 from seq2seq.files import write_atomically
 from seq2seq.layers.fast.cells import FAST_CELLS
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS
@@ -41,7 +43,7 @@ from seq2seq.training.schedule import check_coverage, check_schedule
 from seq2seq.training.state import has_state
 from seq2seq.training.trainer import Trainer
 from seq2seq.training.validation import mean_loss, score_translations
-from seq2seq.translator import Translator, find_device
+from seq2seq.translator import Translator
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -227,7 +229,7 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, metri
     """
     display = reporter.display
     translator = Translator.load(run, device=device.type)
-    translator.warns = False
+    translator.notices.shown = False
     limit = translator.model.max_source_length
     if too_long := _count_too_long(pairs, translator.tokenizers, limit):
         treatment = {"cut": "cut to", "split": "split into parts of at most"}[translator.search_config.too_long]

@@ -99,7 +99,7 @@ class Validator:
         self.model = model
         self.run = run
         self.progress = progress
-        self.translator = Translator(model, tokenizers, config.search, length_limit=length_limit, warns=False)
+        self.translator = Translator(model, tokenizers, config.search, length_limit=length_limit)
         self.sources = [pair.src for pair in pairs]
         self.references = [pair.tgt for pair in pairs]
 
@@ -115,7 +115,7 @@ class Validator:
                 f"the validation loss after update {self.progress.update} must be finite, but is {loss}; "
                 f"{non_finite_advice(self.run)}"
             )
-        self.translator.notices = Notices()
+        self.translator.notices = Notices(shown=False)
         hypotheses = self.processes.map_lines(self.translator.translate, self.sources)
         cut = sum(self.processes.gather(self.translator.notices.cut))
         return self.processes.from_first(lambda: self._result(hypotheses, loss, cut))

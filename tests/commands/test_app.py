@@ -28,7 +28,8 @@ from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.threads import max_threads
 from seq2seq.training.trainer import Trainer
-from seq2seq.translator import Translation, Translator
+from seq2seq.translation import Translation
+from seq2seq.translator import Translator
 from seq2seq.version import __version__
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,9 @@ import pytest
 from command_line import refused, run, write
 
 from seq2seq.commands.options import with_terms
+from seq2seq.data.line_terms import TermResult
 from seq2seq.serving.batching_queue import ServedTranslation
-from seq2seq.translator import TermResult, Translator
+from seq2seq.translator import Translator
 
 MODEL = Path(__file__).parents[1] / "fixtures" / "model"
 TEXT = "w1 w2 x-77\nw3\n"

@@ -24,10 +24,10 @@ def test_the_first_three_of_each_kind_are_logged_and_all_are_counted(caplog: pyt
 
 
 def test_what_is_not_shown_is_counted(caplog: pytest.LogCaptureFixture) -> None:
-    notices = Notices()
+    notices = Notices(shown=False)
     with caplog.at_level(logging.WARNING):
         for _ in range(4):
-            notices.warn("100 % of line 1", summary="are bad", shown=False)
+            notices.warn("100 % of line 1", summary="are bad")
     assert not caplog.messages
     assert notices.lines(advice="") == ["4 lines are bad"]
     assert Notices().lines(advice="") == []

@@ -112,7 +112,7 @@ def test_training_and_translation_have_the_same_segments(tmp_path, config, most)
     _, rows = rows_of(tmp_path, tokenizers, most=most)
     lines = (tmp_path / "train.src").read_text(encoding="utf-8").splitlines()
     translator = translator_of(tokenizers, most=most)
-    translator.warns = False
+    translator.notices.shown = False
     borders = 0
     for row, line in enumerate(lines):
         trained, translated = rows.batch(torch.tensor([row]).numpy()), translator.pair_batch(line, line)
@@ -148,7 +148,7 @@ def test_a_tag_is_in_the_first_sentence(tmp_path, given):
 def test_each_part_of_a_split_line_has_its_sentences(monkeypatch):
     tokenizer = train_tokenizer(TEXTS, KINDS[0])
     translator = translator_of(Tokenizers(tokenizer, tokenizer), most=8, too_long="split")
-    translator.warns = False
+    translator.notices.shown = False
     batches = []
     encode = translator.model.encode
     monkeypatch.setattr(translator.model, "encode", lambda batch, _: batches.append(batch) or encode(batch))

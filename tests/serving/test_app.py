@@ -18,7 +18,8 @@ from seq2seq.serving import limits
 from seq2seq.serving.app import Service, TranslateRequest, make_app
 from seq2seq.serving.batching_queue import RequestOptions
 from seq2seq.serving.page import load_page
-from seq2seq.translator import Translation, Translator
+from seq2seq.translation import Translation
+from seq2seq.translator import Translator
 
 LINES = ["a man sees Xanthippe , too .", "", "two men", "狗 看见 人 。", "the old dog runs away !", "dog " * 30]
 

@@ -58,7 +58,7 @@ def exported(folder: Path, **changes: Any) -> tuple[Translator, Path]:
 
 
 def check_equal(translator: Translator, folder: Path) -> None:
-    translator.warns = False
+    translator.notices.shown = False
     assert OnnxTranslator(folder).translate(LINES) == translator.translate(LINES)
     found = OnnxTranslator(folder).search(LINES)
     expected = [best[0] for best in translator.search(LINES)]
@@ -109,7 +109,7 @@ def check_search(translator: Translator, folder: Path) -> None:
         {"min_length": 3, "max_length_ratio": 0.1, "max_length_extra": 1},
     ):
         changed = translator.with_search(**changes)
-        changed.warns = False
+        changed.notices.shown = False
         onnx = OnnxTranslator(folder)
         onnx.settings = onnx.settings._replace(search=changed.search_config)
         assert onnx.translate(LINES) == changed.translate(LINES), changes

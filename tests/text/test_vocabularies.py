@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from seq2seq.config import TokenizerConfig, check_tokenizer
+from seq2seq.config import TokenizerConfig
+from seq2seq.config_checks import check_tokenizer
 from seq2seq.text.factory import load_tokenizer, tokenizer_configs, train_tokenizer
 from seq2seq.text.model_proto import add_pieces, load_processor, model_kind, renumber
 from seq2seq.text.sentencepiece import SentencePieceTokenizer
