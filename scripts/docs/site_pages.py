@@ -24,8 +24,13 @@ class Subject(NamedTuple):
 
 
 REFERENCE = (
-    Subject("translator", "Translator", "Translate and score from Python.", ("", "translator")),
-    Subject("config", "Settings", "The data classes of all settings; :doc:`/settings` lists them.", ("config",)),
+    Subject("translator", "Translator", "Translate and score from Python.", ("", "translator", "translation")),
+    Subject(
+        "config",
+        "Settings",
+        "The data classes of all settings; :doc:`/settings` lists them.",
+        ("config", "config_checks", "config_keys"),
+    ),
     Subject("layers", "Layers", "The layers for systems of your own, and the other parts of a model.", ("layers",)),
     Subject("fast", "Fast twins", "The same layers with hand-written backward passes.", ("layers.fast",)),
     Subject(
@@ -44,8 +49,8 @@ REFERENCE = (
     Subject(
         "tools",
         "Checks and tools",
-        "Checks of a model, pictures, files and threads.",
-        ("selfcheck", "gradients", "plot", "files", "hub", "threads"),
+        "Checks of a model, pictures, files, threads and devices.",
+        ("selfcheck", "gradients", "plot", "files", "hub", "threads", "device"),
     ),
 )
 WITHOUT_REFERENCE = {"commands", "__main__", "version"}  # the pages on the commands describe them
