@@ -1,12 +1,14 @@
-"""Measure the peak memory of one update on long documents, also of the plain path and of OpenNMT-py.
+"""Measure the peak memory and the time of one update on long documents, also of the plain path and of OpenNMT-py.
 
 python scripts/benchmark/train_memory.py
+python scripts/benchmark/train_memory.py --encoder hierarchical --source 2000
 python scripts/benchmark/train_memory.py --peer VENV/bin/onmt_train
 
 The model is an LSTM with one layer, hidden size 512, additive attention, copying and coverage, unless options change
 it; sources have 400 pieces, targets 100. Each process first makes an update with a batch of two short sentences, then
 one with the long documents. The result is the difference between the two peaks of resident memory, so that libraries,
-weights and the state of Adam do not count. Prints a table and a line of JSON.
+weights and the state of Adam do not count, and the time of a second update with the long documents. A hierarchical encoder
+reads them in sentences of 20 pieces. Prints a table and a line of JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from machine import machine
@@ -32,21 +35,29 @@ from seq2seq.layers.fast import plain_layers
 WAYS = ("fused", "steps")
 
 
-def peak_here(way: str, arguments: argparse.Namespace) -> int:
-    """Return the bytes, measured in this process, which must not have made an update before."""
+class Cost(NamedTuple):
+    """The cost of one update with long documents."""
+
+    peak: int  # bytes
+    seconds: float | None = None  # None: not measured
+
+
+def cost_here(way: str, arguments: argparse.Namespace) -> Cost:
+    """Return the cost, measured in this process, which must not have made an update before."""
     size = Size(arguments.hidden, layers=arguments.layers, vocabulary=arguments.vocabulary)
-    updates = Updates(make_model(arguments.kind, size))
+    updates = Updates(make_model(arguments.kind, size, arguments.encoder))
     with plain_layers() if way == "steps" else nullcontext():
         before = 0
         for rows, source, target in ((2, 3, 3), (arguments.rows, arguments.source, arguments.target)):
             options = {"kind": arguments.kind, "vocabulary": arguments.vocabulary}
-            updates.make([make_batch([source - 1] * rows, [target - 1] * rows, **options)])
+            batch = make_batch([source - 1] * rows, [target - 1] * rows, **options)
+            updates.make([batch])
             peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             before, rise = peak, peak - before
-    return rise
+        return Cost(rise, updates.make([batch]))
 
 
-def peer_peak(program: str, arguments: argparse.Namespace) -> int:
+def peer_cost(program: str, arguments: argparse.Namespace) -> Cost:
     """Return the bytes that OpenNMT-py's training command needs for long documents, minus those for short ones."""
     peaks = []
     with tempfile.TemporaryDirectory() as name:
@@ -98,19 +109,20 @@ def peer_peak(program: str, arguments: argparse.Namespace) -> int:
             if done.returncode:
                 raise SystemExit(f"{program} failed:\n{done.stderr[-3000:]}")
             peaks.append(1024 * int(done.stdout.split()[-1]))
-    return peaks[1] - peaks[0]
+    return Cost(peaks[1] - peaks[0])
 
 
-def peak_in_new_process(way: str, argv: list[str]) -> int:
-    """Return the bytes of ``peak_here``, called in a new process."""
+def cost_in_new_process(way: str, argv: list[str]) -> Cost:
+    """Return the cost of ``cost_here``, called in a new process."""
     done = subprocess.run([sys.executable, __file__, *argv, "--way", way], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    return Cost(*json.loads(done.stdout))
 
 
 def main() -> None:
     """Measure all ways and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=KINDS, default="copy")
+    parser.add_argument("--encoder", choices=("rnn", "hierarchical"), default="rnn")
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--layers", type=int, default=1, help="in the encoder and in the decoder")
     parser.add_argument("--rows", type=int, default=8)
@@ -118,20 +130,25 @@ def main() -> None:
     parser.add_argument("--target", type=int, default=100)
     parser.add_argument("--vocabulary", type=int, default=8000)
     parser.add_argument("--peer", help="path of the program onmt_train")
-    parser.add_argument("--way", choices=WAYS, help="measure only this one, in the same process, and print the bytes")
+    parser.add_argument(
+        "--way", choices=WAYS, help="measure only this one, in the same process, and print its cost as JSON"
+    )
     arguments = parser.parse_args()
     os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # required by the peer
     if arguments.way:
-        print(peak_here(arguments.way, arguments))
+        print(json.dumps(cost_here(arguments.way, arguments)))
         return
-    ways: dict[str, Callable[[], int]] = {way: partial(peak_in_new_process, way, sys.argv[1:]) for way in WAYS}
+    ways: dict[str, Callable[[], Cost]] = {way: partial(cost_in_new_process, way, sys.argv[1:]) for way in WAYS}
     if arguments.peer:
-        ways["peer"] = partial(peer_peak, arguments.peer, arguments)
+        ways["peer"] = partial(peer_cost, arguments.peer, arguments)
     found = {way: measure() for way, measure in ways.items()}
-    print(f"peak of an update: {arguments.rows} documents, source {arguments.source} pieces, target {arguments.target}")
-    for way, peak in found.items():
-        print(f"{way:<6} {peak / 2**20:8,.0f} MiB   ratio of fused to it {found['fused'] / peak:.3f}")
-    print(json.dumps({**machine(), **vars(arguments), "bytes": found}))
+    print(f"cost of an update: {arguments.rows} documents, source {arguments.source} pieces, target {arguments.target}")
+    for way, cost in found.items():
+        seconds = "" if cost.seconds is None else f"{cost.seconds:8.2f} s"
+        ratio = found["fused"].peak / cost.peak
+        print(f"{way:<6} {cost.peak / 2**20:8,.0f} MiB   ratio of fused to it {ratio:.3f}  {seconds}")
+    costs = {way: cost._asdict() for way, cost in found.items()}
+    print(json.dumps({**machine(), **vars(arguments), "costs": costs}))
 
 
 if __name__ == "__main__":

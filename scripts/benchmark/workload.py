@@ -28,10 +28,11 @@ class Size(NamedTuple):
     vocabulary: int = 8000
 
 
-def make_model(kind: str, size: Size) -> Seq2Seq:
+def make_model(kind: str, size: Size, encoder: str = "rnn") -> Seq2Seq:
     """Make a model with random weights, the same at every call."""
     torch.manual_seed(1)
     config = ModelConfig(
+        encoder=encoder,
         hidden_size=size.hidden,
         embedding_size=size.embedding,
         encoder_layers=size.layers,
@@ -42,14 +43,22 @@ def make_model(kind: str, size: Size) -> Seq2Seq:
     return Seq2Seq(config, src_size=size.vocabulary, tgt_size=size.vocabulary, shared=True)
 
 
-def make_batch(src_lengths: Sequence[int], tgt_lengths: Sequence[int], *, kind: str, vocabulary: int) -> Batch:
-    """Make a batch of random ids, the same at every call. The lengths do not count the end of sentence."""
+def make_batch(
+    src_lengths: Sequence[int], tgt_lengths: Sequence[int], *, kind: str, vocabulary: int, sentence: int = 20
+) -> Batch:
+    """Make a batch of random ids, the same at every call. The lengths do not count the end of sentence.
+
+    Args:
+        sentence: the number of pieces of each sentence of the sources, for an encoder that reads sentences.
+    """
     numbers = np.random.default_rng(1)
     src, tgt = (
         [numbers.integers(EOS + 1, vocabulary, length).tolist() for length in lengths]
         for lengths in (src_lengths, tgt_lengths)
     )
-    return collate(src, tgt, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=src if kind == "copy" else None)
+    segments = [[place // sentence for place in range(length)] for length in src_lengths]
+    copy_ids = src if kind == "copy" else None
+    return collate(src, tgt, pad_id=PAD, bos_id=BOS, eos_id=EOS, copy_ids=copy_ids, segments=segments)
 
 
 class Updates:
