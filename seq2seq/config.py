@@ -70,9 +70,8 @@ class FilesConfig:
     tgt: Any = None  # lines of target text, parallel to src; may be compressed (.gz)
     file: Any = None  # records: .jsonl, .json, .tsv, .csv (these also .gz), .parquet; in Python also a datasets.Dataset
     tag: Any = None  # tag of each corpus: de puts the piece <2de> before its sources; one value, or one for each entry
-    weight: Any = (
-        None  # of train: how many times an epoch draws each pair of a corpus; one value, or one for each entry
-    )
+    # only in data.train: how many times an epoch draws each pair of a corpus; one value, or one for each entry
+    weight: Any = None
 
 
 @dataclass
@@ -89,7 +88,7 @@ class DataConfig:
         "src"  # source field of a record: key, also nested (translation.en), or column name or number from 0
     )
     tgt_field: str = "tgt"  # target field of a record, likewise
-    max_source_length: int = _setting(256, least=1)  # in pieces
+    max_source_length: int = _setting(256, least=1)  # in pieces; for translation, see search.too_long
     max_target_length: int = _setting(256, least=1)  # in pieces
     too_long: str = _setting("drop", choices=("drop", "cut"))  # drop or cut training pairs above these lengths
     valid_share: float = _setting(0.0, least=0, below=1)  # share of the training pairs to hold out for validation
@@ -101,53 +100,55 @@ class TokenizerConfig:
     """How text is split into pieces."""
 
     type: str = _setting("unigram", choices=TOKENIZER_NAMES)  # subwords (unigram, bpe), words or characters
-    tgt_type: str | None = _setting(None, choices=TOKENIZER_NAMES)  # of the target, without shared; default: type
-    model: str | None = None  # use this SentencePiece model instead of training one; without shared, for the source
-    tgt_model: str | None = None  # likewise for the target, without shared
+    # type for the target, if shared is false; default: type
+    tgt_type: str | None = _setting(None, choices=TOKENIZER_NAMES)
+    model: str | None = None  # use this SentencePiece model instead of training one; if shared is false, for the source
+    tgt_model: str | None = None  # likewise for the target, if shared is false
     vocab_size: int = _setting(8000, least=5, most=_MOST_ENTRIES)  # maximum; small training texts give fewer entries
     max_sentences: int = _setting(1_000_000, least=1)  # train the tokenizer on a random sample of at most this many
     shared: bool = True  # one vocabulary for source and target
     user_defined_symbols: Any = None  # list of texts that are always one piece, such as ['<sep>']; not with type=word
+    # share of the characters of the text that are covered by pieces of single characters; default: 0.9995, and all
+    # characters that occur 10 times; 1 with type=char
     character_coverage: float | None = _setting(
         None, least=0.98, most=(1.0, "it is a share of the characters of the text")
-    )  # share with pieces of their own; default: 0.9995 and all that occur 10 times; 1 with type=char
+    )
     byte_fallback: bool | None = None  # write characters without a piece as bytes; default: true, false with type=char
-    dropout: float = _setting(0.0, least=0, below=1)  # of bpe merges, drawn again each epoch (Provilkov 2020)
+    # share of bpe merges to skip, drawn again each epoch (Provilkov 2020)
+    dropout: float = _setting(0.0, least=0, below=1)
     nbest: int = _setting(
         0, least=0, most=_MOST_HYPOTHESES
     )  # draw a unigram segmentation from this many best ones, again each epoch (Kudo 2018); 0: off
     nbest_power: float | None = _setting(
         None, least=0
-    )  # of nbest: P(x)^power is the weight of a segmentation; default: 0.1
+    )  # with nbest: a segmentation is drawn in proportion to P(x)^power; default: 0.1
     normalization: str = _setting(
         "identity", choices=NORMALIZATION_NAMES
-    )  # rules of SentencePiece; _cf: also folds case
+    )  # Unicode normalization by SentencePiece; _cf: also folds case
 
 
 @dataclass
 class ModelConfig:
     """The architecture of the model, and its dropouts."""
 
-    encoder: str = _setting(
-        "rnn", choices=ENCODER_NAMES
-    )  # recurrent layers; over words and sentences (Nallapati); or a Transformer (Vaswani)
-    decoder: str = _setting(
-        "rnn", choices=DECODER_NAMES
-    )  # likewise; any encoder goes with any decoder, except hierarchical with transformer
+    # rnn: recurrent layers; hierarchical: recurrent layers over the words and over the sentences of a document
+    # (Nallapati); transformer (Vaswani)
+    encoder: str = _setting("rnn", choices=ENCODER_NAMES)
+    # rnn: recurrent layers; transformer: not with the encoder hierarchical
+    decoder: str = _setting("rnn", choices=DECODER_NAMES)
     cell: str = _setting("lstm", choices=CELL_NAMES)  # recurrent cell of encoder and decoder
     embedding_size: int = _setting(256, least=1, most=_MOST_WIDTH)  # width of the embeddings
     hidden_size: int = _setting(256, least=1, most=_MOST_WIDTH)  # width of the decoder
     encoder_hidden_size: int | None = _setting(
         None, least=1, most=_MOST_WIDTH
-    )  # of both directions together; default: hidden_size
+    )  # width of both directions together; default: hidden_size
     attention_size: int | None = _setting(
         None, least=1, most=_MOST_WIDTH
     )  # width of query and keys; default: hidden_size
-    encoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)
-    decoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)
-    heads: int = _setting(
-        4, least=1, most=_MOST_WIDTH
-    )  # of the attention multi_head and of a Transformer; divides widths
+    encoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)  # number of layers
+    decoder_layers: int = _setting(1, least=1, most=_MOST_LAYERS)  # number of layers
+    # number of heads of the attention multi_head and of a Transformer; must divide their width
+    heads: int = _setting(4, least=1, most=_MOST_WIDTH)
     feedforward_size: int | None = _setting(
         None, least=1, most=_MOST_WIDTH
     )  # hidden width of the feed-forward layers of a Transformer; default: 4 times its width
@@ -159,10 +160,11 @@ class ModelConfig:
     )  # additive (Bahdanau); dot, general, local_p (Luong); scaled_dot, multi_head (Vaswani)
     copy: str = _setting("none", choices=COPY_NAMES)  # pointer: gate and attention (See); copynet: joint softmax (Gu)
     copy_attention: str | None = _setting(None, choices=("shared", "separate"))  # of the pointer; default: shared
-    coverage: str = _setting("none", choices=COVERAGE_NAMES)  # in the energies: sum (See), or sum / fertility (Tu)
-    tie_embeddings: str = _setting(
-        "none", choices=TIE_NAMES
-    )  # inputs: src = tgt; output: tgt = output layer; all: both
+    # attention so far, as input of the energies: sum (See), or sum / fertility (Tu)
+    coverage: str = _setting("none", choices=COVERAGE_NAMES)
+    # parts that share one matrix; inputs: source and target embeddings; output: target embeddings and output layer;
+    # all: all three
+    tie_embeddings: str = _setting("none", choices=TIE_NAMES)
     bridge: str | None = _setting(
         None, choices=BRIDGE_NAMES
     )  # how the encoder initializes the decoder; default: linear from its final states, or mean if it has none
@@ -179,9 +181,11 @@ class ModelConfig:
 class LossConfig:
     """The training loss."""
 
+    # e in: (1 - e) * NLL + e * mean of -log P over the vocabulary
     label_smoothing: float = _setting(0.1, least=0, below=1)
     coverage_weight: float = _setting(0.0, least=0)  # lambda in: loss + lambda * coverage loss
-    coverage_start: int = _setting(0, least=-1)  # update from which coverage counts; -1: when train.patience ends
+    # updates before coverage starts; -1: it starts when train.patience is used up
+    coverage_start: int = _setting(0, least=-1)
     coverage_warmup: int = _setting(0, least=0)  # updates over which coverage_weight rises from 0
 
 
@@ -189,33 +193,36 @@ class LossConfig:
 class TrainConfig:
     """Updates, optimizer, validation and hardware of a training run."""
 
-    max_updates: int = _setting(20000, least=1)
-    max_epochs: int = _setting(0, least=0)  # 0: no limit
-    batch_tokens: int = _setting(2048, least=1)  # maximum of rows times the longer padded side
+    max_updates: int = _setting(20000, least=1)  # the run ends after this many updates
+    max_epochs: int = _setting(0, least=0)  # the run ends after this many epochs; 0: no limit
+    # maximum size of a batch: its pairs times the length of its longer padded side
+    batch_tokens: int = _setting(2048, least=1)
     accumulate: int = _setting(1, least=1)  # batches per update
     optimizer: str = _setting("adam", choices=("adam", "adamw", "sgd"))
-    learning_rate: float = _setting(2e-3, least=0)
+    learning_rate: float = _setting(2e-3, least=0)  # the highest one; warmup and schedule lower it
     weight_decay: float | None = _setting(None, least=0)  # default: 0.01 with adamw, otherwise 0
     warmup: int = _setting(0, least=0)  # updates over which the learning rate rises from 0
     schedule: str = _setting(
         "constant", choices=("constant", "inverse_sqrt", "cosine", "plateau")
     )  # of the learning rate; cosine: to 0 at max_updates
-    plateau_factor: float | None = _setting(None, least=0, below=1)  # per validation without gain; default: 0.5
+    # with schedule=plateau: factor of the learning rate at each validation without gain; default: 0.5
+    plateau_factor: float | None = _setting(None, least=0, below=1)
     clip_norm: float = _setting(5.0, least=0)  # maximum norm of the whole gradient; 0: no clipping
     average: float = _setting(0.998, least=0, below=1)  # decay of the moving average of the saved weights; 0: off
     valid_every: int = _setting(500, least=1)  # updates between validations; a shorter run validates at its end
     patience: int = _setting(10, least=0)  # stop after this many validations without gain; 0: never
     metric: str = _setting("bleu", choices=VALIDATION_METRICS)  # validation score that selects the best model
     log_every: int = _setting(50, least=1)  # updates between lines of the log
-    track: str = _setting("none", choices=("none", "tensorboard"))  # curves beside metrics.jsonl; needs seq2seq[track]
+    # learning curves for TensorBoard, beside metrics.jsonl; requires the extra track
+    track: str = _setting("none", choices=("none", "tensorboard"))
     profile: bool = False  # report at the end how the time of an update was spent; slows training down a little
-    seed: int = _setting(1, least=0, below=2**63)
-    precision: str = _setting(
-        "fp32", choices=("auto", "fp32", "bf16", "fp16")
-    )  # of products; weights and loss stay fp32; auto: bf16 on a GPU that supports it and on a CPU with AMX, otherwise fp32
+    seed: int = _setting(1, least=0, below=2**63)  # seed of initial weights, order of batches, dropout and sampling
+    # of matrix products; weights and loss stay fp32; auto: bf16 on a GPU that supports it and on a CPU with AMX,
+    # otherwise fp32
+    precision: str = _setting("fp32", choices=("auto", "fp32", "bf16", "fp16"))
     device: str = _setting("auto", choices=("auto", "cpu", "cuda"))  # auto: a GPU if there is one
     threads: int = _setting(0, least=0)  # CPU threads; 0: PyTorch's choice
-    init_from: str | None = None  # start from the weights of this model; other sizes take what fits
+    init_from: str | None = None  # start from the weights of this model; parameters of another size start at random
     freeze: Any = None  # list of parts of the model that are not trained, such as [encoder,src_embedding]
     src_vectors: str | None = None  # pretrained vectors of source pieces, as text: word2vec, GloVe or fastText
     tgt_vectors: str | None = None  # likewise of target pieces
@@ -231,13 +238,13 @@ class SearchConfig:
     max_length_ratio: float | None = _setting(
         None, least=0, below=1000
     )  # maximum length of a translation, in pieces per source piece; default: learned from the training pairs
-    max_length_extra: int | None = _setting(
-        None, least=1
-    )  # pieces added to that; if only one of the two is set, the other is 2.0 or 10
+    # pieces added to that maximum; if only one of the two is set, max_length_ratio is 2.0 or max_length_extra is 10
+    max_length_extra: int | None = _setting(None, least=1)
     min_length: int = _setting(0, least=0)  # minimum length of a translation in pieces
     too_long: str = _setting("cut", choices=("cut", "split"))  # cut or split sources above data.max_source_length
-    coverage_penalty: float = _setting(0.0, least=0)  # for source pieces with too little attention (Wu 2016)
-    summary_penalty: float = _setting(0.0, least=0)  # for source pieces with too much attention (Gehrmann 2018)
+    # weight of the penalty for source pieces with too little attention (Wu 2016)
+    coverage_penalty: float = _setting(0.0, least=0)
+    summary_penalty: float = _setting(0.0, least=0)  # weight of the penalty for too much attention (Gehrmann 2018)
     batch_tokens: int = _setting(4096, least=1)  # maximum of source pieces in a batch, padding included
     samples: int = _setting(
         0, least=0, most=_MOST_HYPOTHESES
@@ -250,11 +257,11 @@ class SearchConfig:
     top_p: float = _setting(
         1.0, least=0, most=(1, "it is a probability")
     )  # draw from the most probable pieces whose probabilities sum to p
-    no_repeat_ngram: int = _setting(0, least=0)  # block n-grams of pieces that would repeat, of this n; 0: none
+    no_repeat_ngram: int = _setting(0, least=0)  # n: no n-gram of pieces occurs twice in a translation; 0: off
     repetition_penalty: float = _setting(
         1.0, least=1
     )  # multiplies the log-probabilities of pieces that a translation already has (Keskar 2019)
-    may_repeat: str = ""  # words, separated by spaces, whose pieces neither of these two affects
+    may_repeat: str = ""  # words, separated by spaces, that no_repeat_ngram and repetition_penalty do not affect
     forbidden: str = ""  # words, separated by spaces, whose sequence of pieces is blocked
     mbr: str = _setting(
         "none", choices=UTILITY_NAMES

@@ -79,7 +79,7 @@ print("output of a step:", tuple(output.shape), " state:", tuple(state.shape))
 # How long is an input visible?
 # -----------------------------
 #
-# We give the cell one input at step 0 and zeros after it. The state is then only what the cell remembers of this input.
+# We give the cell one input at step 0 and zeros after it. The state then contains only what the cell remembers of this input.
 
 impulse = torch.zeros(1, 30, input_width)
 impulse[0, 0] = 1.0

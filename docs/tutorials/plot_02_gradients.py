@@ -23,9 +23,9 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD
 # A model with a known factor
 # ---------------------------
 #
-# We take an encoder of the simplest cell, :math:`h_t = \tanh(W x_t + U h_{t-1})`, and make :math:`U` a random rotation times
-# a number a. A rotation changes no length, so each step multiplies gradients by a, and by the slope of the tanh, which is at
-# most 1. The inputs are made small, so that the slope is close to 1.
+# We take an encoder of the simplest cell, :math:`h_t = \tanh(W x_t + U h_{t-1})`, and make :math:`U` a random orthogonal
+# matrix times a number a. An orthogonal matrix, like a rotation, changes no length. Each step therefore multiplies gradients
+# by a, and by the slope of the tanh, which is at most 1. The inputs are made small, so that the slope is close to 1.
 
 
 def make_model(factor, scale=0.05):
@@ -72,13 +72,13 @@ for factor, curve in curves.items():
 
 # %%
 # For a below 1 the gradient vanishes: at a = 0.7, 30 steps leave less than a ten-thousandth. The network then learns nothing
-# about inputs that are that far back, whatever the loss says. For a above 1 it grows, until the states become so large that
-# the slope of the tanh pulls it down: the curve of a = 1.1 leaves its dotted line. Only at a = 1 with small states does it stay.
+# about inputs that are that far back. For a above 1 it grows, until the states become so large that the slope of the tanh
+# makes it smaller: the curve of a = 1.1 leaves its dotted line. The gradient keeps its size only at a = 1 with small states.
 #
 # Saturated units
 # ---------------
 #
-# The tanh is flat where the state is near -1 or 1. With larger inputs the same rotation, a = 1, loses gradients too.
+# The tanh is flat where the state is near -1 or 1. With larger inputs the same matrix, a = 1, loses gradients too.
 
 scales = (0.05, 1.0, 3.0)
 saturated = {scale: measure(make_model(1.0, scale)) for scale in scales}
@@ -97,8 +97,9 @@ for scale, curve in saturated.items():
 # What it means for learning
 # --------------------------
 #
-# The task: name the first symbol of a sequence after reading all of it. Between the first step and the answer lie more and
-# more random symbols. We train the same network with the usual initial weights for each length, and count correct answers.
+# The task: name the first symbol of a sequence after reading all of it. The longer the sequence, the more random symbols are
+# between the first step and the answer. We train the same network with the usual initial weights for each length, and count
+# correct answers.
 
 SYMBOLS = 8
 
@@ -133,7 +134,7 @@ axes.legend()
 print({length: round(share, 2) for length, share in zip(lengths, accuracy)})
 
 # %%
-# Short distances are learned at once. At length 40 the network is hardly better than a guess after the same number of updates:
+# Short distances are learned quickly. At length 40 the network is hardly better than a guess after as many updates:
 # the first symbol does reach the state a little, but its gradient is too small against those of the 39 random symbols.
 #
 # Exploding gradients have a simple cure, which the code above uses and the toolkit applies by default

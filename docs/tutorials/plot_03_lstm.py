@@ -87,8 +87,8 @@ for name, curve in curves.items():
     print(f"{name}: after 10 steps {curve[10]:.2g}, after 30 steps {curve[30]:.2g}")
 
 # %%
-# With a forget gate that is half open, an LSTM loses its gradients as fast as any other cell. With an open one, much of them
-# is left after 30 steps. `Gers et al. 2000 <https://doi.org/10.1162/089976600300015015>`_ and `Jozefowicz et al. 2015
+# With a forget gate that is half open, an LSTM loses its gradients as fast as other cells do. With an open one, a large part of
+# them is left after 30 steps. `Gers et al. 2000 <https://doi.org/10.1162/089976600300015015>`_ and `Jozefowicz et al. 2015
 # <https://proceedings.mlr.press/v37/jozefowicz15.html>`_ therefore recommend to start with a positive bias. The toolkit starts
 # near 0, because on its translation tasks this was better (see ``init_recurrent`` in ``seq2seq/layers/cells.py``).
 #
@@ -137,5 +137,6 @@ for bias, shares in learning.items():
 # With a forget gate that is half open, the network is still guessing after 200 updates; with open gates it learns. The two
 # figures show the same thing: what the gradient does not reach is not learned.
 #
-# The plain cell of the last chapter learned this length too, because its matrix starts as a rotation. But a rotation keeps
-# everything. A gate can keep one thing and forget another, and the next chapter has a task for that.
+# The plain cell of the last chapter learned this length too, because its matrix starts as an orthogonal one, which keeps
+# lengths. But such a matrix keeps everything. A gate can keep one thing and forget another; the next chapter has a task for
+# that.

@@ -23,7 +23,7 @@ torch.manual_seed(1)
 #
 # .. math:: n = \tanh(W_n x + b + r \odot (U_n h_{t-1} + b')), \qquad h_t = (1 - z) \odot n + z \odot h_{t-1}.
 #
-# As in PyTorch, z = 1 keeps the old state. In the paper z and 1 - z change places.
+# As in PyTorch, z = 1 keeps the old state. In the paper, z and 1 - z are exchanged.
 
 width = 8
 cell = StackedCell("gru", input_size=3, hidden_size=width)
@@ -44,7 +44,7 @@ print("largest difference:", float((output - by_hand).abs().max()))
 # ---------------------
 #
 # The input is a sequence of random symbols, some of which are marked. After the last step, the network names the last
-# symbol that was marked. It has to overwrite its memory at a mark, and to protect it from the symbols without one.
+# symbol that was marked. It has to overwrite its memory at each mark, and to ignore the symbols without a mark.
 
 SYMBOLS, LENGTH = 8, 20
 

@@ -69,12 +69,12 @@ print("both directions:", [round(share, 2) for share in both])
 # total width: in the toolkit, ``hidden_size`` of an encoder is the width of both directions together. An encoder knows its
 # whole source, so it reads in both directions by default. A decoder cannot: its future is not written yet.
 #
-# Depth, and a short cut for gradients
-# ------------------------------------
+# Depth, and a shortcut for gradients
+# -----------------------------------
 #
 # In a stack, each layer reads the values of the one below. The gradient then also passes through all layers, and the problem
-# of chapter 2 comes back in the other dimension. A residual connection adds the input of a layer to its output, so that the
-# gradient has a direct way. We train stacks of GRU layers on the task of the past, d = -2, and follow the loss.
+# of chapter 2 occurs again, over layers instead of steps. A residual connection adds the input of a layer to its output, so
+# that the gradient has a direct path. We train stacks of GRU layers on the task of the past, d = -2, and follow the loss.
 
 
 def train_depth(num_layers, residual, updates=80):

@@ -71,7 +71,7 @@ axes.legend()
 
 # %%
 # New masks erase the whole memory: each step loses another quarter of what is left. One mask for all steps removes a quarter
-# of the units once, and the others carry their memory as far as they like. The toolkit therefore has ``recurrent_dropout``
+# of the units once, and the others keep their memory over any number of steps. The toolkit therefore has ``recurrent_dropout``
 # only in this form. ``weight_drop`` (`Merity et al. 2018 <https://arxiv.org/abs/1708.02182>`_) removes single weights of the
 # recurrence instead, also with one mask for all steps.
 #

@@ -22,9 +22,9 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD
 # Strings and batches
 # -------------------
 #
-# A string is a list of ids. ``collate`` pads the strings of a batch and adds the signs for start and end. In training the
+# A string is a list of ids. ``collate`` pads the strings of a batch and adds the symbols for start and end. In training the
 # decoder reads ``tgt_in`` and has to predict ``tgt_out``, which is the same string one step later. That is called *teacher
-# forcing*: whatever the decoder would have written, its next input is the right symbol.
+# forcing*: the next input is the right symbol, even if the decoder would have written another one.
 
 FIRST, LETTERS = 4, 20  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -79,7 +79,7 @@ def train(width, updates=300):
 
 def write(model, strings):
     """Return what the model writes for strings of equal length."""
-    limits = [len(string) + 1 for string in strings]  # with the sign for the end
+    limits = [len(string) + 1 for string in strings]  # with the end symbol
     options = SearchOptions(BOS, EOS, beam_size=1)
     with model.evaluating():
         found = beam_search(model.step, model.encode(make_batch(strings)), limits, options)
@@ -87,7 +87,7 @@ def write(model, strings):
 
 
 def accuracy(model, length, rows=150):
-    """Return the share of letters that are repeated at their place."""
+    """Return the share of letters that are repeated at their position."""
     strings = draw(rows, length)
     correct = sum(a == b for ids, string in zip(write(model, strings), strings) for a, b in zip(ids, string))
     return correct / (rows * length)
@@ -107,14 +107,14 @@ axes.set(xlabel="length of the string", ylabel="share of correct letters", ylim=
 axes.legend()
 
 # %%
-# The wide context repeats strings of two letters without an error. But the accuracy falls with the length, although strings
-# of up to 10 letters were trained, and the wider context keeps more at every length. The context has the same size whatever
+# The wide context repeats strings of two letters without an error. But the accuracy falls with the length, although the
+# training had strings of up to 10 letters. The wider context keeps more at every length. The context has the same size whatever
 # the length of the string, and what the model has not learned to fit into it is lost.
 #
 # Which letters are lost?
 # -----------------------
 #
-# We look at strings of 10 letters, place by place.
+# We look at strings of 10 letters, position by position.
 
 strings = draw(300, LONGEST)
 figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
@@ -123,7 +123,7 @@ for (width, model), marker in zip(models.items(), "os"):
     by_place = (written == torch.tensor(strings)).float().mean(dim=0)
     axes.plot(range(1, LONGEST + 1), by_place.numpy(), marker=marker, label=f"context of width {width}")
     print(f"width {width}: first letter {by_place[0]:.2f}, last letter {by_place[-1]:.2f}")
-axes.set(xlabel="place in the string", ylabel="share of correct letters", ylim=(0, 1.05))
+axes.set(xlabel="position in the string", ylabel="share of correct letters", ylim=(0, 1.05))
 axes.legend()
 
 # %%

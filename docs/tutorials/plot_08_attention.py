@@ -78,7 +78,7 @@ def train(learning_rate=1e-2, updates=350, **options):
 
 
 def accuracy(model, length, rows=100):
-    """Return the share of letters that are repeated at their place."""
+    """Return the share of letters that are repeated at their position."""
     strings = draw(rows, length)
     options = SearchOptions(BOS, EOS, beam_size=1)
     with model.evaluating():
@@ -121,7 +121,7 @@ axes.legend(fontsize=8)
 # - More width is a gain, at three times the weights.
 # - The hierarchical encoder starts anew in each group of four letters. Such groups mean nothing here, so it gains nothing
 #   either. It is made for documents, whose sentences are units.
-# - The Transformer has no recurrence at all. It compares all places with each other directly. Here it is trained for
+# - The Transformer has no recurrence at all. It compares all positions with each other directly. Here it is trained for
 #   250 updates instead of 350 and with another learning rate, so the two trainings are not a measure of speed.
 #
 # Beyond the trained lengths, all of them lose accuracy.
@@ -146,9 +146,9 @@ for axes, name in zip(panels, ("attention, one direction", "attention, both dire
 figure.colorbar(image, ax=panels, label="weight")
 
 # %%
-# In both models the weights run along the diagonal: the decoder looks near the letter that it writes next. The weights need not be
-# sharp for that. A state of the encoder also knows the neighbours of its letter, in both directions if it reads in both, so
-# looking at several states can be enough to name one letter.
+# In both models the largest weights are along the diagonal: the decoder looks near the letter that it writes next. The weights
+# need not be sharp for that. A state of the encoder also knows the neighbours of its letter, in both directions if it reads
+# in both, so looking at several states can be enough to name one letter.
 #
 # Attention removes the limit of the fixed context at the lengths of the training, and it shows where a letter comes
 # from. The next chapter uses that to copy.

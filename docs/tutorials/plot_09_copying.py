@@ -23,8 +23,9 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 # -----------------------
 #
 # The vocabulary has 10 letters. The "translation" of a letter is the next one in the alphabet. Each string may also have
-# letters that are not in the vocabulary; they stay as they are. The encoder reads all of them as the sign for unknown, but within one string they have ids of their own, after the last id of the vocabulary. The model without
-# copying is trained to write the sign for unknown.
+# letters that are not in the vocabulary; they stay as they are. The encoder reads all of them as the unknown symbol, but
+# within one string they have ids of their own, after the last id of the vocabulary. The model without copying is trained to
+# write the unknown symbol.
 
 FIRST, LETTERS = 4, 10  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -44,7 +45,7 @@ def translate(strings):
 
 
 def hide(strings):
-    """Replace unknown letters by the sign for unknown."""
+    """Replace unknown letters by the unknown symbol."""
     return [[x if x < SIZE else UNK for x in string] for string in strings]
 
 
@@ -116,8 +117,8 @@ panels[1].legend(loc="center left")
 
 # %%
 # Both models that copy write nearly all unknown letters of the trained lengths, the model without copying none: it has no
-# output for them. Known letters are translated by all three. Beyond the trained lengths the attention loses its place, and
-# copying needs the right place.
+# output for them. Known letters are translated by all three. Beyond the trained lengths the attention no longer finds the
+# right position, which copying needs.
 #
 # When does the model copy?
 # -------------------------

@@ -5,7 +5,7 @@
 An attention that has no memory of where it looked can look at the same place twice, and forget another. Models then repeat
 phrases or leave some out. *Coverage* (`Tu et al. 2016 <https://aclanthology.org/P16-1008>`_, `See et al. 2017
 <https://aclanthology.org/P17-1099>`_) is the sum of the attention weights of the steps so far. It becomes an input of the
-attention, and a loss can punish looking at covered places. This chapter computes it, and measures what it does on a task that
+attention, and a loss can penalise looking at covered places. This chapter computes it, and measures what it does on a task that
 needs it.
 """
 

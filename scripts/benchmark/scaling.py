@@ -6,7 +6,7 @@ python scripts/benchmark/scaling.py --output scaling.png
 
 The model is an LSTM with hidden size 256, additive attention, copying and coverage. For each value, prints the seconds
 of an update (the median of several runs, after one run to warm up) and the target tokens per second, then a line of
-JSON. The picture requires ``pip install "seq2seq[plot]"``. Use a quiet machine.
+JSON. The picture requires ``pip install ".[plot]"``. Use a quiet machine.
 """
 
 from __future__ import annotations

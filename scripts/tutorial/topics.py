@@ -4,8 +4,8 @@
     python scripts/tutorial/topics.py --train train.tsv.gz --valid valid.tsv.gz --seeds 5 --updates 500 --rate 0.002
 
 The bundled reports have ten desks. Other files have a text, a tab and its class on each line; five seeds reach 75.2 to 77.6 %
-on the sentiment of Pang and Lee 2005 (Kim 2014, ten-fold: 76.1 %). Takes half a minute on one core with the reports. Writes
-the accuracy of each seed on the validation texts beside the figure, as JSON; the figure shows the weights of some words.
+on the sentiment of Pang and Lee 2005 (Kim 2014, ten-fold: 76.1 %). Takes about twenty seconds on one core with the reports.
+Writes the accuracy of each seed on the validation texts beside the figure, as JSON; the figure shows the weights of some words.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter  # needs the extra package
         except ImportError as error:
             raise ValueError(
-                "train.track=tensorboard requires the package tensorboard; install it with pip install 'seq2seq[track]'"
+                "train.track=tensorboard requires the package tensorboard; run "
+                'pip install ".[track]" in the checkout of seq2seq'
             ) from error
         self.writer = SummaryWriter(str(folder), purge_step=update + 1 if update else None)
         self.update = update

@@ -84,6 +84,6 @@ def test_curves_for_tensorboard(folder: Path) -> None:
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    message = "train.track=tensorboard requires the package tensorboard; install it with pip install 'seq2seq[track]'"
+    message = 'train.track=tensorboard requires the package tensorboard; run pip install ".[track]" in the checkout of seq2seq'
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         TensorBoard(tmp_path, 0)
