@@ -1,8 +1,41 @@
-"""The device that a model computes on."""
+"""The device that a model computes on, and the precision that suits it."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
+
+
+class PrecisionChoice(NamedTuple):
+    """A precision and the reason for it."""
+
+    name: str
+    reason: str
+
+    def line(self, setting: str) -> str:
+        """Format the choice for a setting whose value is auto as a line of text."""
+        return f"{setting}=auto: {self.name}, because {self.reason}"
+
+
+# Of the products of the output layer in search, by whether the CPU has AMX.
+SEARCH_CHOICES = {
+    True: PrecisionChoice("bf16", "the CPU has AMX, with which bf16 is faster"),
+    False: PrecisionChoice("fp32", "the CPU has no AMX, without which bf16 is little faster"),
+}
+
+
+def choose_search_precision(device: torch.device) -> PrecisionChoice:
+    """Return the precision of a search with ``search.precision=auto``."""
+    if device.type != "cpu":
+        return PrecisionChoice("fp32", "the products of the output layer take little time on a GPU")
+    return SEARCH_CHOICES[bool(cpu_supports("_is_amx_tile_supported"))]
+
+
+def cpu_supports(name: str) -> bool | None:
+    """Ask torch for a feature of the processor by the name of a function; None if this version of torch lacks it."""
+    question = getattr(torch.cpu, name, None)
+    return None if question is None else bool(question())
 
 
 def find_device(name: str | torch.device) -> torch.device:

@@ -147,9 +147,9 @@ class Ensemble:
                 stack.enter_context(model.evaluating())
             yield
 
-    def encode(self, batch: Batch, allowed: Tensor | None = None) -> EnsembleDecoding:
+    def encode(self, batch: Batch, allowed: Tensor | None = None, precision: str = "fp32") -> EnsembleDecoding:
         """Encode the sources of a batch by every member; return the initial state of a search."""
-        members = tuple(model.encode(self._batch_of(model, batch), allowed) for model in self.models)
+        members = tuple(model.encode(self._batch_of(model, batch), allowed, precision) for model in self.models)
         size = max(member.size for member in members)
         return EnsembleDecoding(members, self._attention_weights, self._oov_counts(batch), size)
 

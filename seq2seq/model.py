@@ -43,6 +43,7 @@ class Decoding(NamedTuple):
     size: int  # size of the extended vocabulary
     step: StepOfDecoder[Any]  # the decoder's step, prepared for this search
     short: ShortOutput | None = None  # the output layer of a search that may choose from some ids only
+    half: Tensor | None = None  # the weights of the output layer in bf16, for a search in this precision
 
     @property
     def weights(self) -> Tensor:
@@ -189,18 +190,19 @@ class Seq2Seq(nn.Module):
         finally:
             self.train(was_training)
 
-    def encode(self, batch: Batch, allowed: Tensor | None = None) -> Decoding:
+    def encode(self, batch: Batch, allowed: Tensor | None = None, precision: str = "fp32") -> Decoding:
         """Encode the sources of a batch; return the initial state of a search. Targets are not read.
 
         Args:
-            allowed: see ``Searchable.encode``.
+            allowed, precision: see ``Searchable.encode``.
         """
         memory, state = self._start(batch)
         memory = memory._replace(copy_first=first_positions(memory.copy_ids))
-        short = None
+        layer, short = self.readout.logits, None
+        half = layer.weight.to(torch.bfloat16) if precision == "bf16" else None
         if allowed is not None:
-            short = ShortOutput.of(self.readout.logits, self.readout.banned, allowed.to(self.device))
-        return Decoding(memory, state, self._extended_size(batch), self.decoder.search_step(), short)
+            short = ShortOutput.of(layer, half, banned=self.readout.banned, allowed=allowed.to(self.device))
+        return Decoding(memory, state, self._extended_size(batch), self.decoder.search_step(), short, half)
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         """Compute the loss of a batch, summed over its target tokens.
@@ -263,7 +265,7 @@ class Seq2Seq(nn.Module):
         Returns:
             The distribution of the next token, and the next state.
         """
-        memory, state, size, advance, short = decoding
+        memory, state, size, advance, short, half = decoding
         tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
         embedded = self._embed_target(tokens)
         output, state = advance(embedded, state, memory)
@@ -290,8 +292,10 @@ class Seq2Seq(nn.Module):
             next_token = ShortNextToken(short, features, copying=copying, first=first, size=size)
         else:
             layer = self.readout.logits
-            next_token = FastNextToken(layer, features, banned=banned, copying=copying, first=first, size=size)
-        return next_token, Decoding(memory, state, size, advance, short)
+            next_token = FastNextToken(
+                layer, features, banned=banned, copying=copying, first=first, size=size, half=half
+            )
+        return next_token, decoding._replace(state=state)
 
     def _extended_size(self, batch: Batch) -> int:
         """Return V, or with copying the size of the largest extended vocabulary of the batch."""

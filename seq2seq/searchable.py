@@ -71,12 +71,14 @@ class Searchable(Protocol[D]):
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Return the parameters with their names."""
 
-    def encode(self, batch: Batch, allowed: Tensor | None = None) -> D:
+    def encode(self, batch: Batch, allowed: Tensor | None = None, precision: str = "fp32") -> D:
         """Encode the sources of a batch; return the initial state of a search.
 
         Args:
             allowed: whether a sentence may choose each target id (B, V); with copying, each sentence its source pieces.
                 The distributions are then normalised over these ids. None: every id.
+            precision: fp32 or bf16, that of the products of the output layer; see ``layers.fast.next_token``. The plain
+                layers compute them in fp32.
         """
 
     def step(self, tokens: Tensor, decoding: D) -> tuple[NextToken, D]:

@@ -25,6 +25,7 @@ SOURCE_LENGTHS = (1, 2, 3, 5, 8, 13, 21)  # in pieces
 SENTENCE_LENGTH = 4  # pieces of each sentence, for an encoder with sentences
 CHECK_BEAM = 4
 CHECK_STEPS = 3
+HALF_TOLERANCE = 0.01  # of the log-probability of a piece in a search in bf16
 SCORE_TOLERANCE = 1e-4  # of sums of log-probabilities in fp32; plus 1e-5 of their size where forced scores are compared
 
 
@@ -76,21 +77,21 @@ class _Subject:
         )
         return batch.to(self.model.device)
 
-    def encode(self, sources: Sequence[list[int]]) -> Decoding | EnsembleDecoding:
+    def encode(self, sources: Sequence[list[int]], precision: str = "fp32") -> Decoding | EnsembleDecoding:
         """Encode sources in one batch."""
-        return self.encode_batch(self.batch(sources, [[] for _ in sources]))
+        return self.encode_batch(self.batch(sources, [[] for _ in sources]), precision)
 
-    def encode_batch(self, batch: Batch) -> Decoding | EnsembleDecoding:
+    def encode_batch(self, batch: Batch, precision: str = "fp32") -> Decoding | EnsembleDecoding:
         """Encode the sources of a batch."""
-        return self.model.encode(batch)
+        return self.model.encode(batch, None, precision)
 
-    def search(self, sources: Sequence[list[int]], beam_size: int) -> list[list[Hypothesis]]:
+    def search(self, sources: Sequence[list[int]], beam_size: int, precision: str = "fp32") -> list[list[Hypothesis]]:
         """Search the translations of sources in one batch.
 
         Raises:
             _NothingFoundError: a source has no translation.
         """
-        decoding = self.encode(sources)
+        decoding = self.encode(sources, precision)
         limits = [self.max_length(len(source)) for source in sources]
         options = SearchOptions(BOS, EOS, beam_size, self.penalty, never_id=self.never_id)
         found = beam_search(self.model.step, decoding, limits, options)
@@ -189,6 +190,16 @@ def _forced_scores(subject: _Subject) -> tuple[str, bool]:
     return text, worst <= 1
 
 
+def _half_scores(subject: _Subject) -> tuple[str, bool]:
+    """Compare the log-probabilities of a search in bf16 with those of teacher forcing in fp32 on the same ids."""
+    found = [best[0] for best in subject.search(subject.sources, CHECK_BEAM, "bf16")]
+    forced = subject.forced(subject.sources, [best.ids[:-1] for best in found])
+    errors = [abs(score - best.log_prob) / len(best.ids) for score, best in zip(forced.tolist(), found, strict=True)]
+    worst = _largest(errors)
+    text = f"log-probabilities of the search in bf16 differ from those in fp32 by {worst:.1e} per piece (allowed: 1e-2)"
+    return text, worst <= HALF_TOLERANCE
+
+
 def _greedy(subject: _Subject) -> tuple[str, bool]:
     """Check that beam 1 takes the most probable piece at every step."""
     wrong = 0
@@ -256,6 +267,7 @@ CHECKS: tuple[tuple[str, Callable[[_Subject], tuple[str, bool]]], ...] = (
     ("padding changes nothing", _more_padding),
     ("probabilities sum to one", _sums),
     ("search and scoring agree", _forced_scores),
+    ("half precision stays close", _half_scores),
     ("beam 1 is greedy", _greedy),
     ("beam 1 is greedy", _n_best),
     ("padding and start are never produced", _never_pad_or_bos),

@@ -22,7 +22,7 @@ from seq2seq.data.notices import Notices
 from seq2seq.data.source_lines import SourceLine, SourceReader, as_texts
 from seq2seq.data.terms import TermFinder
 from seq2seq.data.uniforms import uniform_numbers
-from seq2seq.device import find_device
+from seq2seq.device import PrecisionChoice, choose_search_precision, find_device
 from seq2seq.ensemble import load_models
 from seq2seq.files import expand_home
 from seq2seq.metrics.utility import mean_utilities
@@ -57,6 +57,7 @@ class Translator:
         terms: finds the terms that translations must have, see ``with_terms``.
 
     Attributes:
+        precision: the precision of the products of the output layer in search, and the reason for it.
         notices: counts of the lines translated so far, and of those that were cut.
     """
 
@@ -95,6 +96,9 @@ class Translator:
             terms=terms,
         )
         self._constraints = make_constraints(search, tokenizers.tgt)
+        self.precision = PrecisionChoice(search.precision, "it is set")
+        if search.precision == "auto":
+            self.precision = choose_search_precision(model.device)
 
     @classmethod
     def load(
@@ -544,7 +548,8 @@ class Translator:
 
     def _search_batch(self, sources: Sequence[SourceLine]) -> list[list[Hypothesis]]:
         config = self.search_config
-        state = self.model.encode(self._collate(sources, [[] for _ in sources]), self._allowed(sources))
+        batch = self._collate(sources, [[] for _ in sources])
+        state = self.model.encode(batch, self._allowed(sources), self.precision.name)
         options = SearchOptions(
             bos_id=BOS,
             eos_id=EOS,

@@ -37,6 +37,7 @@ SENTENCES = {  # how the sentence of each check starts, or how it goes on after 
     "more padding": "more padding changes",
     "sums": "the probabilities of the next token sum to 1",
     "forced": "log-probabilities of the search and of forced scoring",
+    "half": "log-probabilities of the search in bf16",
     "greedy": "a search with beam size 1",
     "n-best": "of the n-best lists",
     "banned": "the search produces padding or the start symbol",

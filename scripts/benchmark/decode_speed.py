@@ -50,7 +50,9 @@ def make_batches(lengths: np.ndarray, kind: str, batch_tokens: int) -> list[Batc
     return [make_batch(lengths[rows].tolist(), [1] * len(rows), kind=kind, vocabulary=vocabulary) for rows in groups]
 
 
-def decode(model: Seq2Seq, batches: list[Batch], beam: int, length: int, candidates: int = 0) -> float:
+def decode(
+    model: Seq2Seq, batches: list[Batch], beam: int, length: int, *, candidates: int = 0, precision: str = "fp32"
+) -> float:
     """Search all batches and return the seconds.
 
     Args:
@@ -61,7 +63,7 @@ def decode(model: Seq2Seq, batches: list[Batch], beam: int, length: int, candida
     with model.evaluating():
         for batch in batches:
             allowed = allow(batch, candidates, model.vocab_size) if candidates else None
-            state = model.encode(batch.to(model.device), allowed)
+            state = model.encode(batch.to(model.device), allowed, precision)
             beam_search(model.step, state, [length] * len(batch.src), options)
     return time.perf_counter() - started
 
@@ -117,7 +119,11 @@ def measure(
         "floor": floor,
     }
     if arguments.candidates:
-        ways["short"] = lambda: len(lengths) / decode(model, batches, beam, arguments.length, arguments.candidates)
+        ways["short"] = lambda: (
+            len(lengths) / decode(model, batches, beam, arguments.length, candidates=arguments.candidates)
+        )
+    if arguments.bf16:
+        ways["bf16"] = lambda: len(lengths) / decode(model, batches, beam, arguments.length, precision="bf16")
     if arguments.peer:
         ways["peer"] = lambda: peer_speed(arguments, kind, beam)
     found: dict[str, list[float]] = {way: [] for way in ways}
@@ -169,6 +175,7 @@ def main() -> None:
     parser.add_argument(
         "--candidates", type=int, default=0, help="ids of a shortlist of each sentence; 0: no shortlist"
     )
+    parser.add_argument("--bf16", action="store_true", help="also measure search.precision=bf16")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=0)

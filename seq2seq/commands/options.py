@@ -37,6 +37,14 @@ class ReportFormat(str, Enum):
     JSON = "json"
 
 
+class SearchPrecisionName(str, Enum):
+    """Precision of the products of the output layer in search."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    AUTO = "auto"
+
+
 class UtilityName(str, Enum):
     """Utility of minimum Bayes risk."""
 
@@ -200,6 +208,14 @@ ForbiddenWords = Annotated[
         help="Words, separated by spaces, that must not appear: the sequence of the pieces of each is blocked.",
     ),
 ]
+SearchPrecision = Annotated[
+    SearchPrecisionName | None,
+    typer.Option(
+        "--precision",
+        help="Precision of the products of the output layer. bf16 is faster on a CPU with AMX, and changes few "
+        "translations; auto chooses by the CPU and prints the reason.",
+    ),
+]
 ShortlistSize = Annotated[
     int | None,
     typer.Option(
@@ -250,6 +266,12 @@ def with_terms(translator: Translator, glossary: Path | None, keep: Sequence[str
     if glossary is None and not keep:
         return translator
     return translator.with_terms(read_glossary(glossary) if glossary else None, keep or ())
+
+
+def print_precision(translator: Translator) -> None:
+    """Print the precision of the search on standard error if it was chosen by the device."""
+    if translator.search_config.precision == "auto":
+        typer.echo(translator.precision.line("search.precision"), err=True)
 
 
 def load_translator(

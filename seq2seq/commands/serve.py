@@ -18,6 +18,7 @@ from seq2seq.commands.options import (
     ThreadsOption,
     at_most,
     load_translator,
+    print_precision,
     with_terms,
 )
 
@@ -71,6 +72,7 @@ def serve(
     with listen(host, port) as listening:
         translator = without_samples(load_translator(model, device, threads))
         translator = with_terms(translator, glossary, keep)
+        print_precision(translator)
         _log_requests()
         service = Service(translator, name=Path(model).resolve().name, max_batch=max_batch, timeout=timeout)
         serve_until_stopped(service, listening)

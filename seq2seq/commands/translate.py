@@ -30,6 +30,7 @@ from seq2seq.commands.options import (
     PrefixFile,
     RepetitionFactor,
     Samples,
+    SearchPrecision,
     Seed,
     ShortlistSize,
     SrcField,
@@ -42,6 +43,7 @@ from seq2seq.commands.options import (
     Weight,
     load_translator,
     named_path,
+    print_precision,
     with_terms,
 )
 from seq2seq.commands.streams import check_output, model_files, named_file, output_stream, standard_input
@@ -124,6 +126,7 @@ def translate(
     glossary: GlossaryFile = None,
     keep: Keep = None,
     shortlist: ShortlistSize = None,
+    precision: SearchPrecision = None,
     batch_tokens: BatchTokens = None,
     format: Annotated[
         Format,
@@ -190,7 +193,9 @@ def translate(
         may_repeat=may_repeat,
         forbidden=forbid,
         shortlist=shortlist,
+        precision=precision and precision.value,
     )
+    print_precision(translator)
     translator = with_terms(translator, glossary, keep)
     translator.check_n_best(n_best)
     invalid = InvalidLines()
@@ -242,7 +247,8 @@ def _options_of(ctx: typer.Context, translator: Translator) -> dict[str, str]:
     options = {f"--{name.replace('_', '-')}": value for name, value in ctx.params.items() if name not in _NOT_RECORDED}
     paths, shortlist = ctx.params["model"], translator.search_config.shortlist > 0
     models = ", ".join(fingerprint(path, shortlist=shortlist and path == paths[0]) for path in paths)
-    named = {"version of seq2seq": __version__, "model": models} | options | {"--device": translator.model.device}
+    named = {"version of seq2seq": __version__, "model": models} | options
+    named |= {"--device": translator.model.device, "--precision": translator.precision.name}
     if glossary := translator.terms.glossary:
         named["--glossary"] = f"one with the hash {hash_values(sorted(glossary.items()))[:16]}"
     return {name: str(getattr(value, "value", value)) for name, value in named.items()}

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from seq2seq import __version__
-from seq2seq.device import find_device
-from seq2seq.training.auto_precision import PrecisionChoice, choose_precision, cpu_supports
+from seq2seq.device import PrecisionChoice, cpu_supports, find_device
+from seq2seq.training.auto_precision import choose_precision
 
 PACKAGES: tuple[str, ...] = (
     *("numpy", "sentencepiece", "datasets", "hydra-core", "sacrebleu", "safetensors"),
@@ -55,7 +55,7 @@ def environment_lines(found: dict[str, Any]) -> list[str]:
         f"threads: {', '.join(f'{name} {value}' for name, value in found['threads'].items())}",
         f"memory: {memory}",
         f"gpu: {'; '.join(found['gpu']) or 'none'}",
-        PrecisionChoice(**found["precision"]).line(),
+        PrecisionChoice(**found["precision"]).line("train.precision"),
         *(f"{name}: {version or 'not installed'}" for name, version in found["packages"].items()),
     ]
 

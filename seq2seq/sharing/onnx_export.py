@@ -48,6 +48,7 @@ _PLAIN_SEARCH = (  # settings of the search that ``OnnxTranslator`` does not hav
     "forbidden",
     "mbr",
     "shortlist",
+    "precision",
 )
 
 

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import torch
 
 from seq2seq.config import Config, TrainConfig
+from seq2seq.device import PrecisionChoice, cpu_supports
 from seq2seq.files import expand_home
 from seq2seq.training.precision import TYPES
 from seq2seq.training.processes import Processes
 from seq2seq.training.run_dir import read_run_settings
 from seq2seq.training.state import has_state, new_run_advice
-
-
-class PrecisionChoice(NamedTuple):
-    """A precision and the reason for it."""
-
-    name: str  # a key of TYPES
-    reason: str
-
-    def line(self) -> str:
-        """Format the choice as a line of text."""
-        return f"train.precision=auto: {self.name}, because {self.reason}"
-
 
 # By the type of the device, and by whether it computes products in bf16.
 # cuda: BLEU on Multi30k is 37.94 in bf16 and 37.91 in fp32 (docs/results.md). No score was measured in fp16.
@@ -35,12 +23,6 @@ PRECISION_CHOICES = {
     ("cpu", True): PrecisionChoice("bf16", "the CPU has AMX, with which bf16 is faster"),
     ("cpu", False): PrecisionChoice("fp32", "the CPU has no AMX, without which bf16 is not faster"),
 }
-
-
-def cpu_supports(name: str) -> bool | None:
-    """Ask torch for a feature of the processor by the name of a function; None if this version of torch lacks it."""
-    question = getattr(torch.cpu, name, None)
-    return None if question is None else bool(question())
 
 
 def choose_precision(device: torch.device) -> PrecisionChoice:
@@ -75,7 +57,7 @@ def with_precision(
     else:
         choice = PrecisionChoice(saved, "the run started with it")
     resolved = dataclasses.replace(config.train, precision=choice.name)
-    return dataclasses.replace(config, train=resolved), [choice.line()]
+    return dataclasses.replace(config, train=resolved), [choice.line("train.precision")]
 
 
 def _common_choice(choices: list[PrecisionChoice]) -> PrecisionChoice:

@@ -186,6 +186,7 @@ def resume(folder: Path, *options: Any, model: Path = MODEL, lines: str = "in") 
         (["--threads", 1], "--threads", "0", "1"),
         (["--too-long", "split"], "--too-long", "None", "split"),
         (["--mixture", "linear"], "--mixture", "log-linear", "linear"),
+        (["--precision", "bf16"], "--precision", "fp32", "bf16"),
     ],
 )
 def test_other_options_are_refused(interrupted: Path, options: list[Any], name: str, before: str, now: str) -> None:

@@ -151,7 +151,7 @@ def test_each_part_of_a_split_line_has_its_sentences(monkeypatch):
     translator.notices.shown = False
     batches = []
     encode = translator.model.encode
-    monkeypatch.setattr(translator.model, "encode", lambda batch, _: batches.append(batch) or encode(batch))
+    monkeypatch.setattr(translator.model, "encode", lambda batch, *_: batches.append(batch) or encode(batch))
     translator.translate([TEXTS[0]])
     found = sorted(
         batch.segments[row, : batch.src_lengths[row]].tolist() for batch in batches for row in range(len(batch.src))

@@ -70,7 +70,7 @@ def test_the_precision_that_auto_chooses_is_printed(monkeypatch: pytest.MonkeyPa
     found = describe_environment()
     assert found["precision"] == choose_precision(torch.device("cpu"))._asdict()
     assert found["precision"]["name"] == ("bf16" if has_amx else "fp32")
-    assert choose_precision(torch.device("cpu")).line() in environment_lines(found)
+    assert choose_precision(torch.device("cpu")).line("train.precision") in environment_lines(found)
 
 
 def test_a_processor_without_features_for_bf16_is_described(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from several import train_together
 from small_runs import assert_same_run, config_of, everything
 
 from seq2seq.config import Config
-from seq2seq.training.auto_precision import PrecisionChoice, choose_precision, with_precision
+from seq2seq.device import PrecisionChoice
+from seq2seq.training.auto_precision import choose_precision, with_precision
 from seq2seq.training.inspection import inspect_run
 from seq2seq.training.processes import Processes
 from seq2seq.training.train import train
@@ -67,7 +68,7 @@ def test_a_gpu_computes_in_bf16_if_it_can(monkeypatch: pytest.MonkeyPatch, found
     patch_amx(monkeypatch, not found)
     patch_gpu(monkeypatch, found)
     choice = choose_precision(GPU)
-    assert (choice.name, choice.line()) == (name, LINES[kind])
+    assert (choice.name, choice.line("train.precision")) == (name, LINES[kind])
 
 
 @pytest.mark.parametrize(("found", "name", "kind"), [(True, "bf16", "AMX CPU"), (False, "fp32", "old CPU")])
@@ -75,12 +76,12 @@ def test_a_cpu_computes_in_bf16_with_amx(monkeypatch: pytest.MonkeyPatch, found:
     patch_amx(monkeypatch, found)
     patch_gpu(monkeypatch, not found)
     choice = choose_precision(CPU)
-    assert (choice.name, choice.line()) == (name, LINES[kind])
+    assert (choice.name, choice.line("train.precision")) == (name, LINES[kind])
 
 
 def test_without_the_question_for_amx_a_cpu_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
-    assert choose_precision(CPU).line() == LINES["old CPU"]
+    assert choose_precision(CPU).line("train.precision") == LINES["old CPU"]
 
 
 # ---- resolving a configuration
@@ -176,7 +177,7 @@ def test_damaged_settings_are_an_error_and_no_new_choice(folder: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_choose_together_and_continue(folder: Path) -> None:
     choice = choose_precision(CPU)
-    for updates, line in ((4, choice.line()), (6, KEPT.format(choice.name))):
+    for updates, line in ((4, choice.line("train.precision")), (6, KEPT.format(choice.name))):
         first, second = train_together(folder, "two", AUTO | {"train.max_updates": updates})
         assert [each for each in first.err.splitlines() if "precision" in each] == [line]
         assert second.err == ""

@@ -29,12 +29,14 @@ class ShortOutput(NamedTuple):
     banned: Tensor  # places that are never produced
     allowed: Tensor  # (B, U), whether a sentence may choose an id
     is_single: bool  # whether the rows are those of one sentence, which may choose all of them
+    half: Tensor | None  # the weights in bf16, for a search in this precision
 
     @classmethod
-    def of(cls, layer: nn.Linear, banned: Tensor, allowed: Tensor) -> ShortOutput:
+    def of(cls, layer: nn.Linear, half: Tensor | None, *, banned: Tensor, allowed: Tensor) -> ShortOutput:
         """Gather the rows.
 
         Args:
+            half: the weights of the layer in bf16, for a search in this precision.
             banned: ids that are never produced, at least one.
             allowed: whether a sentence may choose an id (B, V); with copying, every sentence its own pieces.
         """
@@ -42,7 +44,16 @@ class ShortOutput(NamedTuple):
         ids = chosen.nonzero().squeeze(1)
         places = chosen.cumsum(0) - 1
         places = places.where(chosen, places[banned[0]])
-        return cls(layer.weight[ids], layer.bias[ids], ids, places, places[banned], allowed[:, ids], len(allowed) == 1)
+        return cls(
+            weight=layer.weight[ids],
+            bias=layer.bias[ids],
+            ids=ids,
+            places=places,
+            banned=places[banned],
+            allowed=allowed[:, ids],
+            is_single=len(allowed) == 1,
+            half=None if half is None else half[ids],
+        )
 
     def keep(self, sentences: Tensor) -> ShortOutput:
         """Select sentences."""
@@ -91,6 +102,7 @@ class ShortNextToken:
             first=first,
             size=size + len(output.ids) - len(output.places),
             refused=refused,
+            half=output.half,
         )
 
     def best(self, k: int, banned: Sequence[int] = ()) -> tuple[Tensor, Tensor]:

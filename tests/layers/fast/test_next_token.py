@@ -11,7 +11,7 @@ from torch import nn
 
 from seq2seq.layers.distribution import NEVER, Copying, Distribution
 from seq2seq.layers.fast import output
-from seq2seq.layers.fast.next_token import FastNextToken
+from seq2seq.layers.fast.next_token import FastNextToken, _largest
 from seq2seq.layers.fast.output import BANNED_LOGIT
 from seq2seq.layers.pointer import first_positions
 from seq2seq.search.next_token import LogProbs
@@ -29,6 +29,7 @@ def make(
     dtype: torch.dtype = torch.float64,
     scale: float = 1.0,
     device: str = "cpu",
+    half: bool = False,
 ) -> tuple[FastNextToken, LogProbs]:
     """Return the fast and the plain distribution of the same rows; the source holds repeated, OOV and padding ids."""
     torch.manual_seed(size)
@@ -52,7 +53,8 @@ def make(
         gate = None if copying.gate is None else copying.gate.to(device)
         copying = Copying(gate, copying.energies.to(device), copying.ids.to(device))
         first = first.to(device)
-    fast = FastNextToken(layer, features, banned=banned, copying=copying, first=first, size=extended)
+    rounded = layer.weight.to(torch.bfloat16) if half else None
+    fast = FastNextToken(layer, features, banned=banned, copying=copying, first=first, size=extended, half=rounded)
     logits = layer(features).index_fill(1, banned, BANNED_LOGIT)
     return fast, LogProbs(Distribution(logits, banned, copying).log_probs(extended))
 
@@ -68,6 +70,42 @@ def test_the_best_ids_are_those_of_the_plain_table(copy: str, size: int, banned:
         torch.testing.assert_close(log_probs, expected, rtol=1e-5, atol=1e-5)
         possible = expected > NEVER
         assert torch.equal(ids[possible], expected_ids[possible])
+
+
+@pytest.mark.parametrize("copy", ["none", "pointer", "copynet"])
+@pytest.mark.parametrize("size", SIZES)
+@torch.no_grad()
+def test_in_bf16_the_best_ids_have_nearly_the_same_log_probabilities(copy: str, size: int) -> None:
+    for k, dtype in itertools.product((1, 5, 12), (torch.float32, torch.float64)):
+        fast, plain = make(copy, size=size, dtype=dtype, scale=4.0, half=True)
+        (log_probs, ids), (expected, _) = fast.best(k, (1,)), plain.best(k, (1,))
+        assert log_probs.dtype == dtype
+        torch.testing.assert_close(log_probs, expected, rtol=0, atol=0.01)
+        torch.testing.assert_close(log_probs[log_probs > NEVER], plain.at(ids)[log_probs > NEVER], rtol=0, atol=0.01)
+        everything = torch.arange(plain.table.shape[1]).expand(len(plain.table), -1)
+        torch.testing.assert_close(fast.at(everything), plain.table, rtol=0, atol=0.01)
+        table = fast.log_probs()
+        torch.testing.assert_close(table.exp(), plain.table.exp(), rtol=0, atol=0.01)
+        torch.testing.assert_close(table.exp().sum(dim=1), torch.ones(len(table), dtype=dtype))
+        assert torch.equal(table == NEVER, plain.table == NEVER)
+
+
+@torch.no_grad()
+def test_in_bf16_only_improbable_logits_are_rounded() -> None:
+    fast, plain = make("none", size=503, dtype=torch.float32, scale=4.0, half=True)
+    found, expected = fast.best(5)[0], plain.best(5)[0]
+    assert not torch.equal(found, expected), "the product is in bf16"
+    torch.testing.assert_close(found - found[:, :1], expected - expected[:, :1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5, 8, 9, 30])
+@torch.no_grad()
+def test_the_largest_logits_do_not_depend_on_the_number_of_blocks(k: int) -> None:
+    logits = torch.randn(16 * 600 + 5, 3)
+    largest, ids = _largest(logits, k)
+    expected, expected_ids = logits.t().topk(k, dim=1)
+    assert torch.equal(largest, expected)
+    assert torch.equal(ids, expected_ids)
 
 
 @pytest.mark.parametrize("copy", ["none", "pointer", "copynet"])
