@@ -19,7 +19,8 @@ from seq2seq.text.words import in_one_word
 
 KEPT_SPANS = {  # regular expressions of the kinds of spans with a name
     "urls": r"(?:https?|ftp)://[^\s<>\"]*[^\s<>\".,;:!?()\[\]{}'“”‘’«»]",
-    "emails": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
+    # only from the start of a run of these characters, so that the time does not grow with the square of its length
+    "emails": r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "tags": r"</?[A-Za-z][^<>]*>|&(?:[A-Za-z]\w*|#\d+|#x[0-9A-Fa-f]+);",
     "numbers": r"(?<![\w.,])\d+(?:[.,:/-]\d+)*(?!\w|[.,:/-]\d)",
 }
