@@ -188,9 +188,12 @@ class Translator:
             keep: urls, emails, tags, numbers, and regular expressions.
 
         Raises:
-            ValueError: an invalid regular expression, or the translator draws samples.
+            ValueError: an invalid regular expression, a term without text or of another type, or the translator draws
+                samples.
         """
-        return self._copy(terms=TermFinder(glossary or {}, keep))
+        sources = as_texts(glossary or {}, "the source terms")
+        given = {source: as_texts((glossary or {})[source], f"the target terms of {source!r}") for source in sources}
+        return self._copy(terms=TermFinder(given, as_texts(keep, "what is kept")))
 
     def _copy(
         self, *, search: SearchConfig | None = None, tag: str | None = None, terms: TermFinder | None = None
