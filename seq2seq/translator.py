@@ -578,6 +578,7 @@ class Translator:
         """Return whether the search of each source may choose each target id (B, V); None without a shortlist."""
         if not self.search_config.shortlist:
             return None
+        self._read_shortlist(self._path)
         assert self._shortlist is not None
         required = [source.terms.required if source.terms else None for source in sources]
         others = [
