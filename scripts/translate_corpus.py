@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.commands.streams import check_output, model_files, output_stream
+from seq2seq.config import SearchConfig, keys
 from seq2seq.data.lines import as_line, read_lines
 from seq2seq.data.stream import CHUNK, chunks
 from seq2seq.data.terms import read_glossary
@@ -139,7 +140,7 @@ def main() -> None:
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Read NAME=VALUE texts into search settings; a value is a number or a text.
+    """Read NAME=VALUE texts into search settings; a value is a number if it looks like one, except in settings of words.
 
     Raises:
         ValueError: a text without =.
@@ -149,7 +150,7 @@ def read_settings(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--search must have the form NAME=VALUE, but is {text}; for example --search beam_size=1")
-        settings[name] = _value(value)
+        settings[name] = value if name in keys(SearchConfig, texts=True) else _value(value)
     return settings
 
 

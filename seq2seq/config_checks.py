@@ -105,7 +105,11 @@ def check_model(config: ModelConfig, *, shared: bool) -> None:
             f"model.attention_size has no effect with model.attention={config.attention}; "
             "remove it, or set model.attention=additive, scaled_dot or multi_head"
         )
-    if config.heads != 4 and config.attention != "multi_head" and "transformer" not in (config.encoder, config.decoder):
+    if (
+        config.heads != ModelConfig().heads
+        and config.attention != "multi_head"
+        and "transformer" not in (config.encoder, config.decoder)
+    ):
         raise ValueError(
             f"model.heads has no effect with model.attention={config.attention}; "
             "remove it, or set model.attention=multi_head, or model.encoder or model.decoder to transformer"

@@ -192,9 +192,12 @@ class Translator:
             keep: urls, emails, tags, numbers, and regular expressions.
 
         Raises:
-            ValueError: an invalid regular expression, or the translator draws samples.
+            ValueError: an invalid regular expression, a term without text or of another type, or the translator draws
+                samples.
         """
-        return self._copy(terms=TermFinder(glossary or {}, keep))
+        sources = as_texts(glossary or {}, "the source terms")
+        given = {source: as_texts((glossary or {})[source], f"the target terms of {source!r}") for source in sources}
+        return self._copy(terms=TermFinder(given, as_texts(keep, "what is kept")))
 
     def _copy(
         self, *, search: SearchConfig | None = None, tag: str | None = None, terms: TermFinder | None = None
@@ -580,6 +583,7 @@ class Translator:
         """Return whether the search of each source may choose each target id (B, V); None without a shortlist."""
         if not self.search_config.shortlist:
             return None
+        self._read_shortlist(self._path)
         assert self._shortlist is not None
         required = [source.terms.required if source.terms else None for source in sources]
         others = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -144,6 +145,9 @@ def test_a_missing_shortlist_is_refused() -> None:
     message = "search.shortlist=2 requires a translator that Translator.load made; set it to 0"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         bare.with_search(shortlist=2)
+    search = dataclasses.replace(translator.search_config, shortlist=2)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Translator(translator.model, translator.tokenizers, search).translate(LINES)
 
 
 def test_a_damaged_or_foreign_shortlist_is_refused(model: Path, translator: Translator, tmp_path: Path) -> None:

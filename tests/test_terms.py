@@ -228,6 +228,23 @@ def test_settings_keep_the_terms_and_sampling_is_refused():
         make(samples=2, beam_size=5).with_terms(GLOSSARY)
 
 
+@pytest.mark.parametrize(
+    ("glossary", "keep", "message"),
+    [
+        ({"dog": "chien"}, (), r"the target terms of 'dog' must be a list of texts, but are one text; "),
+        ({"dog": [3]}, (), r"the target terms of 'dog' must be of type str, but number 1 is of type int$"),
+        ({3: ["chien"]}, (), r"the source terms must be of type str, but number 1 is of type int$"),
+        ({}, "numbers", r"what is kept must be a list of texts, but are one text; put the text into a list$"),
+        ({"dog": []}, (), r"a glossary must have source terms and .* with text, but has 'dog': \[\]; remove it$"),
+        ({"dog": ["a", " "]}, (), r"a glossary must have .*, but has 'dog': \['a', ' '\]; remove it$"),
+        ({"": ["chien"]}, (), r"a glossary must have .*, but has '': \['chien'\]; remove it$"),
+    ],
+)
+def test_terms_without_text_and_texts_that_are_no_lists_are_refused(glossary, keep, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        make("word").with_terms(glossary, keep)
+
+
 def test_a_traced_translation_has_its_terms():
     translator = make().with_terms(GLOSSARY)
     assert [term.met for term in translator.trace("the dog")[0].terms] == [True]

@@ -28,6 +28,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 def test_settings_are_read() -> None:
     given = ["beam_size=2", "length_penalty=0.5", "too_long=split"]
     assert translate_corpus.read_settings(given) == {"beam_size": 2, "length_penalty": 0.5, "too_long": "split"}
+    words = translate_corpus.read_settings(["forbidden=1984", "may_repeat=2"])
+    assert words == {"forbidden": "1984", "may_repeat": "2"}
     message = r"^--search must have the form NAME=VALUE, but is beam; for example --search beam_size=1$"
     with pytest.raises(ValueError, match=message):
         translate_corpus.read_settings(["beam"])

@@ -162,8 +162,6 @@ def translate(
         raise ValueError("--n-best above 1 gives several translations per line and requires --format jsonl")
     if explain and format is not Format.JSONL:
         raise ValueError("--explain adds values to every line and requires --format jsonl")
-    if explain and mbr and mbr.value != "none":
-        raise ValueError("--explain compares scores, which don't decide with --mbr; translate without one of them")
     if resume and prefix:
         raise ValueError("--resume can't continue with --prefix; translate without --resume")
     from seq2seq.commands.progress import output_is_terminal, show_progress
@@ -195,6 +193,11 @@ def translate(
         shortlist=shortlist,
         precision=precision and precision.value,
     )
+    if explain and translator.search_config.mbr != "none":
+        raise ValueError(
+            f"--explain compares scores, which don't decide with search.mbr={translator.search_config.mbr}; "
+            "give --mbr none, or remove --explain"
+        )
     print_precision(translator)
     translator = with_terms(translator, glossary, keep)
     translator.check_n_best(n_best)

@@ -13,7 +13,7 @@ from seq2seq.data.segments import sentence_numbers
 from seq2seq.data.splitting import split_text
 from seq2seq.data.terms import MaskedLine, SourceTerm, TermFinder, known_placeholders, mask_line
 from seq2seq.data.uniforms import LinePart
-from seq2seq.text.tags import add_tag, split_tag
+from seq2seq.text.tags import add_tag, split_tag, tag_piece
 from seq2seq.text.tokenizer import Segments, Tokenizer
 
 
@@ -139,7 +139,8 @@ class SourceReader:
     def _warn_of_missing_tag(self, number: int, notices: Notices) -> None:
         tags = ", ".join(self.src.tags)
         notices.warn(
-            f"line {number} has no tag, but the model was trained with the tags {tags}; give one of them with --tag",
+            f"line {number} has no tag, but the model was trained with the tags {tags}; give one of them with --tag, or put "
+            f"{tag_piece(self.src.tags[0])} and a space before the line",
             summary=f"have no tag, but the model was trained with the tags {tags}",
         )
 

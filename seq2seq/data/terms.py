@@ -19,7 +19,8 @@ from seq2seq.text.words import in_one_word
 
 KEPT_SPANS = {  # regular expressions of the kinds of spans with a name
     "urls": r"(?:https?|ftp)://[^\s<>\"]*[^\s<>\".,;:!?()\[\]{}'“”‘’«»]",
-    "emails": r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
+    # only from the start of a run of these characters, so that the time does not grow with the square of its length
+    "emails": r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
     "tags": r"</?[A-Za-z][^<>]*>|&(?:[A-Za-z]\w*|#\d+|#x[0-9A-Fa-f]+);",
     "numbers": r"(?<![\w.,])\d+(?:[.,:/-]\d+)*(?!\w|[.,:/-]\d)",
 }
@@ -60,10 +61,16 @@ class TermFinder:
         keep: what is kept unchanged: names of ``KEPT_SPANS`` and regular expressions.
 
     Raises:
-        ValueError: an invalid regular expression.
+        ValueError: an invalid regular expression, or a term without text.
     """
 
     def __init__(self, glossary: Mapping[str, Sequence[str]], keep: Sequence[str] = ()) -> None:
+        for source, targets in glossary.items():
+            if not targets or not all(text.strip() for text in (source, *targets)):
+                raise ValueError(
+                    f"a glossary must have source terms and target terms with text, but has {source!r}: {list(targets)}; "
+                    "remove it"
+                )
         self.glossary = {source: tuple(targets) for source, targets in glossary.items()}
         self.keep = tuple(keep)
         self._lengths = sorted({len(source) for source in self.glossary}, reverse=True)

@@ -351,14 +351,15 @@ class TermBanks:
         """Return how many required ids each candidate lacks, and whether it is blocked: (B, K, C), (B, K, C)."""
         lacking = torch.zeros(candidates.ids.shape, dtype=torch.long)
         blocked = torch.zeros(candidates.ids.shape, dtype=torch.bool)
+        ids, possible = candidates.ids.cpu(), (candidates.values > -inf).cpu()  # one copy from a GPU
         for row, (sentence, is_free) in enumerate(zip(sentences, free, strict=True)):
             terms = self.required[sentence]
             if terms is None or not is_free:
                 continue
-            ids, possible = candidates.ids[row].tolist(), (candidates.values[row] > -inf).tolist()
+            row_ids, row_possible = ids[row].tolist(), possible[row].tolist()
             for slot, state in enumerate(self._states[sentence]):
                 if state is not None:
-                    counts = _lacking(terms, state, ids[slot], possible[slot], rules)
+                    counts = _lacking(terms, state, row_ids[slot], row_possible[slot], rules)
                     blocked[row, slot] = torch.tensor([count is None for count in counts])
                     lacking[row, slot] = torch.tensor([0 if count is None else count for count in counts])
         device = candidates.ids.device

@@ -109,11 +109,15 @@ def test_explain_adds_the_whole_beam_to_the_best_translation(lines: Path) -> Non
     assert "beam" not in whole[0][0]
 
 
-def test_explain_requires_jsonl() -> None:
+def test_explain_requires_jsonl_and_an_order_by_score(tmp_path: Path) -> None:
     assert refused("translate", MODEL, "--explain") == "--explain adds values to every line and requires --format jsonl"
-    assert refused("translate", MODEL, "--explain", "--format", "jsonl", "--mbr", "chrf") == (
-        "--explain compares scores, which don't decide with --mbr; translate without one of them"
-    )
+    explain = ("--explain", "--format", "jsonl")
+    message = "--explain compares scores, which don't decide with search.mbr=chrf; give --mbr none, or remove --explain"
+    assert refused("translate", MODEL, *explain, "--mbr", "chrf") == message
+    saved = tmp_path / "model"
+    Translator.load(MODEL, device="cpu").with_search(mbr="chrf").save(saved)
+    assert refused("translate", saved, *explain) == message
+    assert run("translate", saved, *explain, "--mbr", "none", text="w1\n").exit_code == 0
     assert refused("translate", MODEL, "--resume", "--prefix", "prefixes.txt", "--output", "out.txt") == (
         "--resume can't continue with --prefix; translate without --resume"
     )

@@ -174,7 +174,10 @@ def test_tags(tagged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert inline.stdout == found["de"].stdout
     assert not any("tag" in message for message in caplog.messages)
     assert run("translate", tagged, text=text).exit_code == 0
-    warning = "line 1 has no tag, but the model was trained with the tags de, fr; give one of them with --tag"
+    warning = (
+        "line 1 has no tag, but the model was trained with the tags de, fr; give one of them with --tag, or put <2de> and a "
+        "space before the line"
+    )
     assert warning in caplog.messages
     assert "4 lines have no tag, but the model was trained with the tags de, fr" in caplog.messages
     src = write(tmp_path / "src", text)

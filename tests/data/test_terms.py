@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from seq2seq.config import TokenizerConfig
@@ -65,6 +67,7 @@ def test_glossary_terms_are_whole_words_and_the_longest_counts():
             ["http://x.org/a?b=c#d", "https://y.org/", "ftp://z"],
         ),
         ("emails", "<ann.b+c@x-y.co.uk>, or bob@z", ["ann.b+c@x-y.co.uk"]),
+        ("emails", "to:a@b@c.de,d@e.fr", ["b@c.de", "d@e.fr"]),
         ("tags", 'a <b class="x">bold</b> &amp; 1 < 2 > 3 <br/>', ['<b class="x">', "</b>", "&amp;", "<br/>"]),
         ("numbers", "3 dogs, 1,000.50 x2 2x 10:30 v1.2", ["3", "1,000.50", "10:30"]),
         ("numbers", "at 10.30pm, 1.5x, 3-4th, 12:30h: 7.", ["7"]),  # no part of a number with letters
@@ -77,6 +80,15 @@ def test_kept_spans(kind, line, spans):
     terms = TermFinder({}, [kind]).find(line)
     assert [term.source for term in terms] == spans
     assert all(term.kept and term.targets == (term.source,) for term in terms)
+
+
+@pytest.mark.parametrize("kind", KEPT_SPANS)
+@pytest.mark.parametrize("text", ["a", "a.b", "1.1", "a@b-", "<a &a", "http://"])
+def test_the_time_to_find_spans_does_not_grow_with_the_square_of_a_word(kind: str, text: str) -> None:
+    finder = TermFinder({}, [kind])
+    start = time.process_time()
+    finder.find(text * 20_000)  # with the square, emails in "a.b" take 15 seconds
+    assert time.process_time() - start < 10
 
 
 def test_terms_do_not_overlap():
