@@ -2,9 +2,9 @@
 2. Why gradients vanish and explode
 ===================================
 
-A recurrent network is trained through its steps: the gradient of a loss at step t with respect to an earlier step is a
-product with one factor for each step between them. Such a product shrinks or grows exponentially (`Bengio et al. 1994
-<https://doi.org/10.1109/72.279181>`_, `Pascanu et al. 2013 <https://arxiv.org/abs/1211.5063>`_). This chapter measures
+A recurrent network is trained through its steps: the gradient of a loss at step t with respect to the state of an earlier
+step is a product with one factor for each step between them. Such a product shrinks or grows exponentially (`Bengio et al.
+1994 <https://doi.org/10.1109/72.279181>`_, `Pascanu et al. 2013 <https://arxiv.org/abs/1211.5063>`_). This chapter measures
 it with :mod:`seq2seq.gradients`, the module behind ``seq2seq gradients``.
 """
 
@@ -72,8 +72,9 @@ for factor, curve in curves.items():
 
 # %%
 # For a below 1 the gradient vanishes: at a = 0.7, 30 steps leave less than a ten-thousandth. The network then learns nothing
-# about inputs that are that far back. For a above 1 it grows, until the states become so large that the slope of the tanh
-# makes it smaller: the curve of a = 1.1 leaves its dotted line. The gradient keeps its size only at a = 1 with small states.
+# about inputs that are that far back. For a above 1 it grows. The larger the states become, the smaller is the slope of the
+# tanh, which slows the growth: the curve of a = 1.1 falls below its dotted line. The gradient keeps its size only at a = 1
+# with small states.
 #
 # Saturated units
 # ---------------

@@ -3,7 +3,7 @@
 ===========
 
 The long short-term memory (`Hochreiter and Schmidhuber 1997 <https://doi.org/10.1162/neco.1997.9.8.1735>`_) adds a second
-state, the cell state c, that is changed by addition instead of multiplication with a matrix. Gates decide what is kept,
+state, the cell state c, which is changed by addition instead of multiplication with a matrix. Gates decide what is kept,
 added and shown. This chapter writes one step by hand, measures what its forget gate does to gradients, and repeats the
 memory task of the last chapter.
 """
@@ -87,10 +87,13 @@ for name, curve in curves.items():
     print(f"{name}: after 10 steps {curve[10]:.2g}, after 30 steps {curve[30]:.2g}")
 
 # %%
-# With a forget gate that is half open, an LSTM loses its gradients as fast as other cells do. With an open one, a large part of
-# them is left after 30 steps. `Gers et al. 2000 <https://doi.org/10.1162/089976600300015015>`_ and `Jozefowicz et al. 2015
-# <https://proceedings.mlr.press/v37/jozefowicz15.html>`_ therefore recommend to start with a positive bias. The toolkit starts
-# near 0, because on its translation tasks this was better (see ``init_recurrent`` in ``seq2seq/layers/cells.py``).
+# With a forget gate that is half open (bias 0), the gradient vanishes even faster than in the plain cell of the last chapter
+# with a = 0.7. With a bias of 2, a few hundredths of it are left after 30 steps; with a bias of 4, more than half. `Gers et al.
+# 2000 <https://doi.org/10.1162/089976600300015015>`_ and `Jozefowicz et al. 2015
+# <https://proceedings.mlr.press/v37/jozefowicz15.html>`_ therefore recommend a positive initial bias. The toolkit draws the
+# weights and biases of gated cells from [-0.1, 0.1], so that its gates start half open: on the translation task Multi30k, the
+# loss after 500 updates was lower than with Glorot and orthogonal weights, with or without an open forget gate (see
+# ``init_recurrent`` in ``seq2seq/layers/cells.py``).
 #
 # The memory task
 # ---------------

@@ -23,7 +23,8 @@ torch.manual_seed(1)
 #
 # .. math:: n = \tanh(W_n x + b + r \odot (U_n h_{t-1} + b')), \qquad h_t = (1 - z) \odot n + z \odot h_{t-1}.
 #
-# As in PyTorch, z = 1 keeps the old state. In the paper, z and 1 - z are exchanged.
+# As in PyTorch and in the paper, z = 1 keeps the old state. In the paper, r multiplies :math:`h_{t-1}` before the product with
+# :math:`U_n`; here, as in PyTorch, it multiplies the product.
 
 width = 8
 cell = StackedCell("gru", input_size=3, hidden_size=width)
@@ -101,8 +102,8 @@ axes.set(xlabel="update", ylabel="share of correct answers", ylim=(0, 1.05))
 axes.legend()
 
 # %%
-# Both gated cells learn the task, the plain one does not in this time: it has no way to treat a marked symbol differently
-# from the others. With as many weights, the GRU has more units than the LSTM.
+# Both gated cells learn the task, the plain one does not in this time: the mark is only one more summand in its tanh, and no
+# gate protects the state from the symbols without a mark. With about as many weights, the GRU has more units than the LSTM.
 #
 # The update gate at work
 # -----------------------

@@ -3,7 +3,7 @@
 =============================
 
 A layer that reads from left to right knows only the past. A bidirectional layer (`Schuster and Paliwal 1997
-<https://doi.org/10.1109/78.650093>`_) reads in both directions and joins the two states of each step. Layers can also be
+<https://doi.org/10.1109/78.650093>`_) reads in both directions and concatenates the two states of each step. Layers can also be
 stacked. This chapter measures what each of the two gives, and what it costs.
 """
 
@@ -73,8 +73,9 @@ print("both directions:", [round(share, 2) for share in both])
 # -----------------------------------
 #
 # In a stack, each layer reads the values of the one below. The gradient then also passes through all layers, and the problem
-# of chapter 2 occurs again, over layers instead of steps. A residual connection adds the input of a layer to its output, so
-# that the gradient has a direct path. We train stacks of GRU layers on the task of the past, d = -2, and follow the loss.
+# of chapter 2 occurs again, over layers instead of steps. A residual connection adds the input of a layer to its output (in
+# the toolkit, from the second layer on), so that the gradient has a direct path. We train stacks of GRU layers on the task of
+# the past, d = -2, and follow the loss.
 
 
 def train_depth(num_layers, residual, updates=80):
@@ -115,7 +116,7 @@ axes.set(xlabel="update", ylabel="cross-entropy in nats", ylim=(0, None))
 axes.legend()
 
 # %%
-# Six plain layers learn more slowly than one or two. With residual connections, the same six layers learn at least as fast as
-# the shallow stacks. Depth costs time: the layers of a stack are computed one after the other, so an update of six layers
+# Six layers without residual connections learn more slowly than one or two layers. With them, six layers learn at least as fast
+# as the shallow stacks. Depth costs time: the layers of a stack are computed one after the other, so an update of six layers
 # takes several times as long as one of a single layer. On this simple task one or two layers are enough; the toolkit has one
 # layer in encoder and decoder by default, and ``model.residual`` for deep stacks.

@@ -20,9 +20,9 @@ torch.manual_seed(1)
 # Three masks
 # -----------
 #
-# Applied to a sequence of ones: ordinary dropout draws each element, locked dropout (`Gal and Ghahramani 2016
-# <https://arxiv.org/abs/1512.05287>`_) draws one mask for all steps, word dropout removes whole steps. The elements that are
-# kept are scaled up, so that the mean stays 1.
+# We apply three kinds of dropout to a sequence of ones. Ordinary dropout draws for each element whether it is removed, locked
+# dropout (`Gal and Ghahramani 2016 <https://arxiv.org/abs/1512.05287>`_) draws one mask for all steps, and word dropout removes
+# whole steps. The elements that are kept are scaled up, so that the expected value stays 1.
 
 ones = torch.ones(1, 40, 16)
 kinds = {
@@ -44,7 +44,8 @@ figure.colorbar(image, ax=panels, label="value")
 #
 # What if dropout is applied to the state between the steps? We take a cell that keeps its state without loss (a ReLU cell
 # with the identity as weights and no input), and follow the state over 30 steps: with a new mask at every step, and with
-# ``recurrent_dropout``, whose mask is the same at all steps of a sequence.
+# ``recurrent_dropout``, whose mask is the same at all steps of a sequence. We count the units that are not 0; the scaling of
+# the kept ones does not change this number.
 
 width, steps, p = 64, 30, 0.25
 cell = StackedCell("rnn_relu", input_size=1, hidden_size=width, recurrent_dropout=p)
@@ -78,8 +79,8 @@ axes.legend()
 # The effect on a small data set
 # ------------------------------
 #
-# 300 sequences of 12 random symbols, each with one of two classes: the class of a sequence is 1 if symbol 0 occurs
-# more often than symbol 1. A fifth of the training labels is wrong. A network that learns these by heart becomes worse on new
+# 300 sequences of 12 random symbols, each with one of two classes: the class of a sequence is 1 if symbol 0 occurs more often
+# than symbol 1. About a fifth of the training labels are wrong. A network that learns these by heart becomes worse on new
 # sequences, whose labels are all right.
 
 SYMBOLS, LENGTH = 6, 12

@@ -23,8 +23,8 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD
 # -------------------
 #
 # A string is a list of ids. ``collate`` pads the strings of a batch and adds the symbols for start and end. In training the
-# decoder reads ``tgt_in`` and has to predict ``tgt_out``, which is the same string one step later. That is called *teacher
-# forcing*: the next input is the right symbol, even if the decoder would have written another one.
+# decoder reads ``tgt_in`` and has to predict ``tgt_out``, whose symbol at each step is the input of the next step. That is
+# called *teacher forcing*: the next input is the right symbol, even if the decoder would have written another one.
 
 FIRST, LETTERS = 4, 20  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -48,8 +48,8 @@ print("tgt_out:", batch.tgt_out.tolist())
 # Model and training
 # ------------------
 #
-# ``attention="none"`` gives the decoder the encoder's summary as its context at every step. The loss of a batch is a sum over
-# its target symbols.
+# ``attention="none"`` gives the decoder the encoder's summary as its context at every step. With one layer of GRU cells, the
+# decoder's initial state is computed from the same vector. The loss of a batch is a sum over its target symbols.
 
 
 def train(width, updates=300):

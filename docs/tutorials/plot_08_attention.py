@@ -118,9 +118,10 @@ axes.legend(fontsize=8)
 #
 # - Both directions are no gain on this task: to repeat a letter, nothing that comes after it is needed, and each
 #   direction has only half the width. Chapter 5 has a task where the future counts.
-# - More width is a gain, at three times the weights.
-# - The hierarchical encoder starts anew in each group of four letters. Such groups mean nothing here, so it gains nothing
-#   either. It is made for documents, whose sentences are units.
+# - More width is a gain, at about three times as many weights.
+# - The hierarchical encoder reads each group of four letters on its own, and then the sequence of groups; the attention
+#   weights both letters and groups. Such groups mean nothing here, so it gains nothing either. It is made for documents,
+#   whose sentences are units.
 # - The Transformer has no recurrence at all. It compares all positions with each other directly. Here it is trained for
 #   250 updates instead of 350 and with another learning rate, so the two trainings are not a measure of speed.
 #

@@ -123,7 +123,7 @@ panels[1].legend(loc="center left")
 # When does the model copy?
 # -------------------------
 #
-# ``provenance`` returns p_gen of each target symbol, and the share of its probability that copying contributed.
+# ``provenance`` returns p_gen of each target symbol, and the share of its probability that comes from copying.
 
 model = models["pointer"]
 strings = draw(200, LONGEST)
@@ -152,5 +152,5 @@ for name, p in p_gen.items():
 
 # %%
 # The pointer learned the difference: p_gen is near 1 for known letters and the end, which are generated, and near 0 for unknown
-# letters, which are copied. Nobody told it which letters are unknown; it follows from the loss, because an unknown letter that
-# is generated has no probability.
+# letters, which are copied. Nobody told it which letters are unknown; it follows from the loss, because generating
+# gives an unknown letter the probability 0.

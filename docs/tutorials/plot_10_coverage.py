@@ -2,11 +2,11 @@
 10. Coverage
 ============
 
-An attention that has no memory of where it looked can look at the same place twice, and forget another. Models then repeat
+An attention that has no memory of where it looked can look at the same position twice, and miss another. Models then repeat
 phrases or leave some out. *Coverage* (`Tu et al. 2016 <https://aclanthology.org/P16-1008>`_, `See et al. 2017
 <https://aclanthology.org/P17-1099>`_) is the sum of the attention weights of the steps so far. It becomes an input of the
-attention, and a loss can penalise looking at covered places. This chapter computes it, and measures what it does on a task that
-needs it.
+attention, and a loss can penalise looking at covered positions. This chapter computes it, and measures what it does on a task
+that needs it.
 """
 
 import matplotlib.pyplot as plt
@@ -25,9 +25,9 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD
 # -------------------------
 #
 # Coverage before step t is :math:`c^t = \sum_{t' < t} a^{t'}`, and the loss of the step :math:`\sum_i \min(a_i^t, c_i^t)`: the
-# weight that goes to places which already have it. We compare an attention that moves on with one that stays.
+# weight that goes to positions which were already read. We compare an attention that moves on with one that stays.
 
-moves = torch.eye(4).unsqueeze(0)  # each of four steps looks at another place: (1, T, S)
+moves = torch.eye(4).unsqueeze(0)  # each of four steps looks at another position: (1, T, S)
 stays = torch.tensor([1.0, 0, 0, 0]).expand(1, 4, 4)
 for name, weights in (("moves on", moves), ("stays", stays)):
     print(f"{name}: loss of each step", coverage_loss(weights, torch.ones(1, 4))[0].tolist())
@@ -131,4 +131,5 @@ for coverage, trained in models.items():
 # read before, which two letters alone cannot tell.
 #
 # ``loss.coverage_weight`` adds the coverage loss of the beginning of this chapter to the training loss. See et al. train
-# without coverage first and switch it on for the last few thousand updates; ``loss.coverage_start`` does that.
+# without coverage first and switch it on for the last few thousand updates; ``loss.coverage_start`` is the number of updates
+# before that.
