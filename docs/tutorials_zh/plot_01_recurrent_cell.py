@@ -1,9 +1,10 @@
 """
-1. 循环单元：手写与调用层
-=========================
+1. 循环单元：手工实现与工具包的层
+=================================
 
-循环网络逐步读取序列。它保存一个向量，即 *状态* ，每一步都由旧状态和当前输入算出新状态。本章先手写一个单元，验证它与工具包中
-的层结果一致，再观察一个输入能在状态中保留多久，最后训练一个单元去记忆。
+循环网络（recurrent network）逐个时间步读取序列。它保存一个向量，即“状态”（state）；在每个时间步，
+它由旧状态和当前输入计算新状态。本章先手工实现一个单元（cell），验证工具包的层算出相同的数值，
+再观察一个输入在状态中能保留多久，最后训练一个单元来记住输入。
 """
 
 import matplotlib.pyplot as plt
@@ -15,11 +16,11 @@ from seq2seq.layers import RecurrentEncoder, StackedCell
 torch.manual_seed(1)
 
 # %%
-# 手写
-# ----
+# 手工实现
+# --------
 #
-# 最简单的单元是 :math:`h_t = \tanh(W x_t + U h_{t-1} + b)` 。这里输入 :math:`x_t` 的宽度为 3，状态 :math:`h_t` 的宽度为 8。
-# 每一步使用同一组权重，因此单元可以读取任意长度的序列。
+# 最简单的单元是 :math:`h_t = \tanh(W x_t + U h_{t-1} + b)`。这里输入 :math:`x_t` 的宽度为 3，状态 :math:`h_t` 的宽度为
+# 8。所有时间步使用同一组权重，因此单元可以读取任意长度的序列。
 
 input_width, width = 3, 8
 sequence = torch.randn(20, input_width)  # 20 steps
@@ -36,11 +37,11 @@ by_hand = torch.stack(states)
 print("states:", tuple(by_hand.shape))
 
 # %%
-# 调用层
-# ------
+# 使用工具包的层
+# --------------
 #
-# :class:`seq2seq.layers.RecurrentEncoder` 在整个序列上运行单元。权重相同时，除舍入误差外，它给出相同的状态。与 PyTorch 的层一样，
-# 它有两个偏置向量；这里两者都是零。
+# :class:`seq2seq.layers.RecurrentEncoder` 在整个序列上运行一个单元。权重相同时，它给出的状态也相同，只有舍入误差。与 PyTorch
+# 的层一样，这个层有两个偏置向量；这里两者都为零。
 
 encoder = RecurrentEncoder("rnn_tanh", input_size=input_width, hidden_size=width, bidirectional=False)
 layer = encoder.layers[0]
@@ -52,8 +53,8 @@ with torch.no_grad():
 print("largest difference:", float((encoded.values[0] - by_hand).abs().max()))
 
 # %%
-# 一个批次中的序列长短不一。较短的序列会被填充，长度参数告诉层每个序列在哪里结束：结束之后的值为 0，它的 *summary* 是最后一个
-# 真实步骤的状态。
+# 同一批次（batch）中的序列长短不一。较短的序列会被填充（padding），层根据各序列的长度知道它们在哪里结束：结束之后的输出值为
+# 0，而“汇总向量”（summary）是最后一个真实时间步之后的状态。
 
 batch = torch.stack((sequence, sequence))
 with torch.no_grad():
@@ -65,8 +66,8 @@ print(
 )
 
 # %%
-# :class:`seq2seq.layers.StackedCell` 是同样的单元，供您自己写循环时使用。解码器需要这样的循环，因为只有前一步完成之后，才知道
-# 下一步的输入。
+# :class:`seq2seq.layers.StackedCell` 是同样的单元，用于自己编写的循环。解码器（decoder）需要这样的循环，因为只有完成上一步，
+# 才知道下一步的输入。
 
 cell = StackedCell("rnn_tanh", input_size=input_width, hidden_size=width)
 state = cell.start(1)
@@ -78,7 +79,7 @@ print("output of a step:", tuple(output.shape), " state:", tuple(state.shape))
 # 一个输入能保留多久？
 # --------------------
 #
-# 我们只在第 0 步给单元一个输入，之后全部输入零。此后的状态就只是单元对这个输入的记忆。
+# 我们在第 0 步给单元一个输入，之后的输入全为零。此后，状态只包含单元对这个输入的记忆。
 
 impulse = torch.zeros(1, 30, input_width)
 impulse[0, 0] = 1.0
@@ -100,13 +101,13 @@ right.legend()
 print(f"norm at step 0: {norms[0]:.3f}, at step 10: {norms[10]:.3f}, at step 29: {norms[29]:.4f}")
 
 # %%
-# 每乘一次 :math:`U` ，状态的长度就变为原来的 0.8，tanh 又使它略微缩短，所以范数始终低于虚线。29 步之后，剩下的不到这个输入的
-# 百分之一。下一章将看到，梯度也以同样的方式衰减。
+# 每乘一次 :math:`U`，状态的长度就变为原来的 0.8，tanh 又使它略微缩短，所以范数（norm）始终低于虚线。29
+# 步之后，剩下的不到这个输入的百分之一。下一章将说明，梯度也以同样的方式衰减。
 #
-# 训练单元去记忆
-# --------------
+# 训练单元来记住输入
+# ------------------
 #
-# 记住什么由权重决定，而权重是学出来的。任务是：在每一步给出三步之前的输入。一个线性层从状态中读出答案。
+# 单元记住什么由权重决定，而权重是学习得到的。任务：在每个时间步，给出三步之前的输入。一个线性层从状态中读出答案。
 
 lag = 3
 network = nn.ModuleDict(
@@ -156,4 +157,4 @@ right.legend()
 print(f"error at first: {losses[0]:.4f}, at the end: {losses[-1]:.5f}")
 
 # %%
-# 不看过去的网络，误差不可能低于左图的虚线。训练后的网络远低于它：它学会了在状态中携带最近三个输入。
+# 不看过去的网络，误差不可能低于左图中的虚线。训练后的网络远低于虚线：它学会了把最近三个输入保存在状态中。

@@ -2,8 +2,9 @@
 4. GRU
 ======
 
-门控循环单元（GRU，`Cho et al. 2014 <https://aclanthology.org/D14-1179>`_）与 LSTM 一样有门，但只有一个状态，权重是三块而不是四块。
-本章手写其中一步，统计权重的个数，并在一个需要选择保留什么的任务上比较三种单元。
+门控循环单元（gated recurrent unit，GRU，`Cho et al. 2014 <https://aclanthology.org/D14-1179>`_）与 LSTM
+一样有门，但只有一个状态，权重是三块而不是四块。本章手工实现其中一步，统计权重的个数，
+并用一个需要选择保留什么的任务比较三种单元。
 """
 
 import matplotlib.pyplot as plt
@@ -15,14 +16,15 @@ from seq2seq.layers import RecurrentEncoder, StackedCell
 torch.manual_seed(1)
 
 # %%
-# 手写一步
-# --------
+# 手工实现一步
+# ------------
 #
-# 重置门 r 决定旧状态有多少进入新内容 n，更新门 z 则混合两者：
+# 重置门（reset gate）r 决定旧状态有多少进入新内容 n，更新门（update gate）z 混合两者：
 #
 # .. math:: n = \tanh(W_n x + b + r \odot (U_n h_{t-1} + b')), \qquad h_t = (1 - z) \odot n + z \odot h_{t-1}.
 #
-# 与 PyTorch 一样，z = 1 表示保留旧状态。论文中 z 与 1 - z 的位置相反。
+# 与 PyTorch 和论文一样，z = 1 表示保留旧状态。在论文中，r 先乘以 :math:`h_{t-1}`，结果再与 :math:`U_n` 相乘；这里与 PyTorch
+# 一样，r 乘以这个乘积。
 
 width = 8
 cell = StackedCell("gru", input_size=3, hidden_size=width)
@@ -42,8 +44,8 @@ print("largest difference:", float((output - by_hand).abs().max()))
 # 选择保留什么
 # ------------
 #
-# 输入是一串随机符号，其中一些带有标记。最后一步之后，网络要说出最后一个带标记的符号。遇到标记时，它必须改写自己的记忆；遇到没有
-# 标记的符号时，它必须保护自己的记忆。
+# 输入是一串随机符号，其中一些带有标记。最后一个时间步之后，网络要给出最后一个带标记的符号。每遇到一个标记，它都必须改写记忆；
+# 遇到没有标记的符号，则必须忽略。
 
 SYMBOLS, LENGTH = 8, 20
 
@@ -64,7 +66,7 @@ print("marked: ", inputs[0, :, SYMBOLS].int().tolist())
 print("answer: ", int(answers))
 
 # %%
-# 选择宽度时，使三种单元的权重个数大致相同。
+# 选取宽度时，使三种单元的权重个数大致相同。
 
 
 def train(kind, width, learning_rate, updates=200):
@@ -100,13 +102,13 @@ axes.set(xlabel="update", ylabel="share of correct answers", ylim=(0, 1.05))
 axes.legend()
 
 # %%
-# 两种有门的单元学会了这个任务，普通单元在这段时间内没有学会：它无法区别对待带标记的符号和其他符号。权重个数相同时，GRU 的单元数比
-# LSTM 多。
+# 两种门控单元学会了这个任务，普通单元在这么多次更新内没有学会：标记只是 tanh
+# 中多出的一个加数，没有门来保护状态不受无标记符号的影响。权重个数大致相同时，GRU 的隐藏单元（unit）比 LSTM 多。
 #
-# 工作中的更新门
-# --------------
+# 观察更新门
+# ----------
 #
-# 我们用训练好的 GRU 的权重和状态，算出每个单元在每一步的更新门。
+# 我们根据训练好的 GRU 的权重和状态，计算每个隐藏单元在每个时间步的更新门。
 
 encoder = trained["gru"][0]
 layer = encoder.layers[0]
@@ -135,4 +137,4 @@ right.legend()
 print(f"mean of z at marked steps {z[is_marked].mean():.2f}, at the others {z[~is_marked].mean():.2f}")
 
 # %%
-# 没有人告诉网络标记是什么意思。它学会了在带标记的步骤降低 z，从而改写旧状态，而在其他步骤提高 z。
+# 没有人告诉网络标记是什么意思。它学会了在带标记的时间步降低 z，从而改写旧状态，并在其他时间步提高 z。

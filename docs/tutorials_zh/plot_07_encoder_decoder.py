@@ -2,9 +2,10 @@
 7. 编码器与解码器，以及固定上下文会丢失什么
 ===========================================
 
-序列到序列模型（`Sutskever et al. 2014 <https://arxiv.org/abs/1409.3215>`_、`Cho et al. 2014
-<https://aclanthology.org/D14-1179>`_）有两个循环网络。编码器读取源序列，交出一个向量，即上下文。解码器写出目标序列，一次一个符号。
-本章训练这样的模型去重复一个字符串，并测量它的准确率如何取决于字符串的长度和上下文的宽度。
+序列到序列模型（sequence-to-sequence model，`Sutskever et al. 2014 <https://arxiv.org/abs/1409.3215>`_、
+`Cho et al. 2014 <https://aclanthology.org/D14-1179>`_）由两个循环网络组成。编码器（encoder）读取源序列（source），
+交出一个向量，即上下文（context）。解码器（decoder）逐个符号地写出目标序列（target）。本章训练这样一个模型来重复字符串，
+并测量准确率与字符串长度和上下文宽度的关系。
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +22,9 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD
 # 字符串与批次
 # ------------
 #
-# 字符串是一列编号。 ``collate`` 填充一个批次的字符串，并加上开始与结束的标记。训练时，解码器读取 ``tgt_in`` ，要预测 ``tgt_out`` ，
-# 后者就是同一个字符串错后一步。这叫作 *teacher forcing* ：不管解码器自己会写什么，它的下一个输入总是正确的符号。
+# 字符串是一列编号（id）。函数 ``collate`` 把一个批次（batch）中的字符串填充（padding）到相同的长度，并加上起始符和结束符。
+# 训练时，解码器读取 ``tgt_in``，需要预测 ``tgt_out``，后者每一步的符号就是下一步的输入。这叫作“教师强制”（teacher
+# forcing）：下一步的输入总是正确的符号，即使解码器自己会写出另一个符号。
 
 FIRST, LETTERS = 4, 20  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -46,7 +48,8 @@ print("tgt_out:", batch.tgt_out.tolist())
 # 模型与训练
 # ----------
 #
-# ``attention="none"`` 使解码器在每一步都以编码器的 summary 作为上下文。一个批次的损失是对其目标符号求和。
+# ``attention="none"`` 使解码器在每一步都以编码器的汇总向量（summary）作为上下文。只有一层 GRU
+# 时，解码器的初始状态也由这个向量算出。一个批次的损失是其各个目标符号的损失之和。
 
 
 def train(width, updates=300):
@@ -67,15 +70,16 @@ def train(width, updates=300):
 
 
 # %%
-# 书写
-# ----
+# 写出目标序列
+# ------------
 #
-# 训练之后没有正确的目标可读：解码器读的是自己写的东西。束中只有一个假设时，搜索在每一步取概率最大的符号。
+# 训练之后，没有正确的目标序列可读：解码器读取的是它自己写出的符号。束搜索（beam
+# search）只保留一个假设（hypothesis）时，每一步都取概率最大的符号。
 
 
 def write(model, strings):
     """Return what the model writes for strings of equal length."""
-    limits = [len(string) + 1 for string in strings]  # with the sign for the end
+    limits = [len(string) + 1 for string in strings]  # with the end symbol
     options = SearchOptions(BOS, EOS, beam_size=1)
     with model.evaluating():
         found = beam_search(model.step, model.encode(make_batch(strings)), limits, options)
@@ -83,7 +87,7 @@ def write(model, strings):
 
 
 def accuracy(model, length, rows=150):
-    """Return the share of letters that are repeated at their place."""
+    """Return the share of letters that are repeated at their position."""
     strings = draw(rows, length)
     correct = sum(a == b for ids, string in zip(write(model, strings), strings) for a, b in zip(ids, string))
     return correct / (rows * length)
@@ -103,13 +107,14 @@ axes.set(xlabel="length of the string", ylabel="share of correct letters", ylim=
 axes.legend()
 
 # %%
-# 宽的上下文能无误地重复两个字母的字符串。但是准确率随长度下降，尽管训练过长达 10 个字母的字符串；在每种长度上，较宽的上下文都保留得
-# 更多。不管字符串多长，上下文的大小都一样，模型没有学会装进去的东西就丢失了。
+# 宽的上下文能无误地重复两个字母的字符串。但是，准确率随长度下降，尽管训练中有最长为 10
+# 个字母的字符串。在每种长度上，较宽的上下文都保留得更多。无论字符串多长，上下文的大小都一样；
+# 模型没有学会装进去的内容就丢失了。
 #
 # 丢失的是哪些字母？
 # ------------------
 #
-# 我们逐个位置观察 10 个字母的字符串。
+# 我们逐个位置地观察有 10 个字母的字符串。
 
 strings = draw(300, LONGEST)
 figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
@@ -118,9 +123,9 @@ for (width, model), marker in zip(models.items(), "os"):
     by_place = (written == torch.tensor(strings)).float().mean(dim=0)
     axes.plot(range(1, LONGEST + 1), by_place.numpy(), marker=marker, label=f"context of width {width}")
     print(f"width {width}: first letter {by_place[0]:.2f}, last letter {by_place[-1]:.2f}")
-axes.set(xlabel="place in the string", ylabel="share of correct letters", ylim=(0, 1.05))
+axes.set(xlabel="position in the string", ylabel="share of correct letters", ylim=(0, 1.05))
 axes.legend()
 
 # %%
-# 最前面的字母保留得最好。每个错误又是下一步的输入，所以写错一个字母，会使后面的字母更难。下一章消除这个瓶颈：解码器在每一步重新查看
-# 源序列。
+# 开头的字母保留得最好。每个错误也是下一步的输入，所以一个字母写错，会使后面的字母更难写对。下一章消除这个瓶颈：
+# 解码器在每一步都重新查看源序列。

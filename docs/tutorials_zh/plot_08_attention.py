@@ -2,9 +2,10 @@
 8. 注意力，以及克服固定上下文的其他办法
 =======================================
 
-上一章的模型把整个源序列压缩成一个向量。有了 *注意力* （`Bahdanau et al. 2015 <https://arxiv.org/abs/1409.0473>`_），解码器在每一步都
-重新查看源序列：它把自己的状态与编码器的每个状态比较，把结果变成和为 1 的权重，然后读取加权和。本章观察这些权重，并把注意力与模型的
-其他改变相比较：单向或双向、更大的宽度、面向句子的编码器，以及 Transformer。
+上一章的模型把整个源序列（source）压缩成一个向量。有了“注意力”（attention，
+`Bahdanau et al. 2015 <https://arxiv.org/abs/1409.0473>`_），解码器在每一步都重新查看源序列：
+它把自己的状态与编码器的每个状态相比较，把结果转换成和为 1 的权重，再读取加权和。本章观察这些权重，
+并把注意力与模型的其他改动相比较：单向或双向、更大的宽度、以句子为单位的编码器，以及 Transformer。
 """
 
 import time
@@ -24,9 +25,10 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD
 # 一次查询
 # --------
 #
-# 注意力把一个宽度为 6 的查询 :math:`s` （解码器的状态）与五个宽度为 8 的值 :math:`h_j` （编码器的状态）进行比较。“additive”这一种
-# 计算能量 :math:`e_j = v \cdot \tanh(W s + U h_j + b)` ，其中 :math:`v, W, U, b` 是学到的。权重 :math:`a_j` 是能量的 softmax，上下文是
-# :math:`\sum_j a_j h_j` 。第二个序列只有两个真实的值：填充部分没有权重。
+# 注意力把一个宽度为 6 的查询（query）与五个宽度为 8 的值（value）相比较。查询 :math:`s` 是解码器的状态，值 :math:`h_j`
+# 是编码器的状态。加性注意力 ``additive`` 按下式计算能量（energy）：:math:`e_j = v \cdot \tanh(W s + U h_j + b)`，其中
+# :math:`v, W, U, b` 是学习得到的。权重 :math:`a_j` 是能量的 softmax，上下文（context）是
+# :math:`\sum_j a_j h_j`。第二个序列只有两个真实的值：填充的位置没有权重。
 
 torch.manual_seed(1)
 attention = make_attention("additive", query_size=6, memory_size=8)
@@ -37,11 +39,11 @@ print("weights:", [[round(weight, 2) for weight in row[0]] for row in attended.w
 print("context:", tuple(attended.context.shape))
 
 # %%
-# 有注意力的同一任务
-# ------------------
+# 同一任务，加上注意力
+# --------------------
 #
-# 模型仍然重复字符串，这里最长为 8 个字母。 ``segments`` 把字符串切成四个字母一段的“句子”；只有层次编码器（`Nallapati et al. 2016
-# <https://aclanthology.org/K16-1028>`_）会读取它。
+# 模型仍然重复字符串，这里最长为 8 个字母。参数 ``segments`` 把字符串切分成每四个字母一个的“句子”；
+# 只有层次编码器（hierarchical encoder，`Nallapati et al. 2016 <https://aclanthology.org/K16-1028>`_）读取它。
 
 FIRST, LETTERS = 4, 10  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -75,7 +77,7 @@ def train(learning_rate=1e-2, updates=350, **options):
 
 
 def accuracy(model, length, rows=100):
-    """Return the share of letters that are repeated at their place."""
+    """Return the share of letters that are repeated at their position."""
     strings = draw(rows, length)
     options = SearchOptions(BOS, EOS, beam_size=1)
     with model.evaluating():
@@ -96,7 +98,7 @@ models = {
 }
 
 # %%
-# 各种长度上的准确率，包括超过训练长度的情况：
+# 各种长度上的准确率，包括超出训练长度的情况：
 
 lengths = (2, 4, 6, 8, 10, 12)
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
@@ -110,19 +112,22 @@ axes.set(xlabel="length of the string", ylabel="share of correct letters", ylim=
 axes.legend(fontsize=8)
 
 # %%
-# 在训练过的最大长度上，每个有注意力的模型重复的字母都比固定上下文的模型多。其他改变在这里没有那么重要：
+# 在训练过的最大长度上，每个有注意力的模型正确重复的字母都多于使用固定上下文的模型。其他改动在这里影响较小：
 #
-# - 双向在这个任务上没有好处：要重复一个字母，不需要它后面的任何东西，而且每个方向只有一半的宽度。在第 5 章的任务中，未来才有用。
-# - 更大的宽度有好处，但权重是三倍。
-# - 层次编码器在每组四个字母处重新开始。这里的分组没有意义，所以它也没有好处。它是为文档设计的，文档的句子是有意义的单位。
-# - Transformer 完全没有循环。它直接比较所有的位置。这里它训练 250 次更新而不是 350 次，学习率也不同，所以这两种训练不能用来比较快慢。
+# - 双向读取在这个任务上没有好处：要重复一个字母，不需要它后面的任何内容，而且每个方向只有一半的宽度。在第 5
+#   章的任务中，未来才有用。
+# - 更大的宽度有好处，但权重的个数约为三倍。
+# - 层次编码器分别读取每组四个字母，然后读取由各组构成的序列；注意力对字母和组都分配权重。这里的分组没有意义，
+#   所以它也没有好处。它是为文档设计的，文档中的句子是有意义的单位。
+# - Transformer 完全没有循环结构。它直接把所有位置相互比较。这里它训练了 250 次更新而不是 350
+#   次，学习率也不同，所以这两种训练不能用来比较速度。
 #
-# 超过训练长度之后，所有模型的准确率都会下降。
+# 超出训练长度之后，所有模型的准确率都会下降。
 #
 # 解码器看哪里
 # ------------
 #
-# 对于已知的目标， ``provenance`` 返回每一步的权重。我们比较单向与双向的注意力。
+# 对于已知的目标序列（target），``provenance`` 返回每一步的权重。我们比较单向编码器与双向编码器的注意力。
 
 string = draw(1, LONGEST)
 letters = [chr(ord("a") + index - FIRST) for index in string[0]] + ["end"]
@@ -139,7 +144,7 @@ for axes, name in zip(panels, ("attention, one direction", "attention, both dire
 figure.colorbar(image, ax=panels, label="weight")
 
 # %%
-# 在两个模型中，权重都沿着对角线：解码器看的是它接着要写的字母附近。为此，权重不必很集中。编码器的一个状态也知道自己字母的邻居，双向
-# 读取时则知道两侧的邻居，所以查看几个状态也足以说出一个字母。
+# 在两个模型中，最大的权重都沿着对角线：解码器看的是它接下来要写的字母附近。为此，权重不必很集中。
+# 编码器的一个状态还包含相邻字母的信息，双向读取时则包含两侧的相邻字母，所以查看几个状态就可能足以确定一个字母。
 #
-# 在训练过的长度之内，注意力消除了固定上下文的限制，并显示出一个字母来自哪里。下一章用它来复制。
+# 在训练过的长度上，注意力消除了固定上下文的限制，并显示一个字母来自哪里。下一章利用这一点来复制。

@@ -1,10 +1,11 @@
 """
-9. 复制
-=======
+9. 复制机制
+===========
 
-模型只能写出它的词表里有的东西。名字和数字常常不在词表里，却出现在源序列中，而且解码器知道它们的位置：它的注意力正指向它们。*指针*
-（`See et al. 2017 <https://aclanthology.org/P17-1099>`_）把注意力的权重变成源符号的概率。本章训练有复制和没有复制的模型，翻译含有未知
-字母的字符串。
+模型只能写出词表（vocabulary）里有的符号。名字和数字常常不在词表里，却出现在源序列（source）中，而解码器知道它们在哪里：
+它的注意力正指向它们。“指针”（pointer，
+`See et al. 2017 <https://aclanthology.org/P17-1099>`_）把注意力权重转换为源符号的概率。
+本章训练有复制机制和没有复制机制的模型，来翻译含有未知字母的字符串。
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +22,9 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 # 扩展词表
 # --------
 #
-# 词表有 10 个字母。一个字母的“译文”是字母表中的下一个字母。字符串还可以含有词表之外的字母，它们保持不变。编码器把它们都读成“未知”
-# 标记，但在一个字符串之内，它们各有自己的编号，排在词表最后一个编号之后。没有复制的模型被训练成写出“未知”标记。
+# 词表有 10 个字母。一个字母的“译文”是字母表中的下一个字母。每个字符串还可能含有词表之外的字母，它们保持不变。
+# 编码器把这些字母都读作未知符，但在一个字符串之内，它们各有自己的编号（id），排在词表的最后一个编号之后。
+# 没有复制机制的模型被训练成写出未知符。
 
 FIRST, LETTERS = 4, 10  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -42,7 +44,7 @@ def translate(strings):
 
 
 def hide(strings):
-    """Replace unknown letters by the sign for unknown."""
+    """Replace unknown letters by the unknown symbol."""
     return [[x if x < SIZE else UNK for x in string] for string in strings]
 
 
@@ -62,9 +64,9 @@ print("tgt_out: ", batch.tgt_out.tolist())
 # 三个模型
 # --------
 #
-# 使用 ``copy="pointer"`` 时，门 p_gen 在每一步决定是生成还是复制：
-# :math:`P(w) = p_{gen} P_{vocab}(w) + (1 - p_{gen}) \sum_{j: x_j = w} a_j` 。使用 ``copy="copynet"`` （`Gu et al. 2016
-# <https://aclanthology.org/P16-1154>`_）时，源位置与词表共用一个 softmax。
+# 使用 ``copy="pointer"`` 时，门 p_gen 在每一步决定是生成（generate）还是复制（copy）：
+# :math:`P(w) = p_{gen} P_{vocab}(w) + (1 - p_{gen}) \sum_{j: x_j = w} a_j`。使用
+# ``copy="copynet"`` （`Gu et al. 2016 <https://aclanthology.org/P16-1154>`_）时，源序列的各个位置与词表共用一个 softmax。
 
 
 def train(copy, updates=300):
@@ -113,13 +115,13 @@ for axes, title in zip(panels, ("letters of the vocabulary", "unknown letters"))
 panels[1].legend(loc="center left")
 
 # %%
-# 在训练过的长度上，两个有复制的模型几乎写对所有未知字母，没有复制的模型一个也写不出：它没有对应的输出。已知字母三个模型都会翻译。
-# 超过训练长度之后，注意力会找不到位置，而复制需要正确的位置。
+# 在训练过的长度上，两个有复制机制的模型几乎写对了所有未知字母，没有复制机制的模型一个也没有写对：它没有对应的输出。
+# 三个模型都能翻译已知字母。超出训练长度之后，注意力不再能找到正确的位置，而复制需要它。
 #
 # 模型什么时候复制？
 # ------------------
 #
-# ``provenance`` 返回每个目标符号的 p_gen，以及复制在其概率中所占的份额。
+# ``provenance`` 返回每个目标符号的 p_gen，以及其概率中来自复制的份额。
 
 model = models["pointer"]
 strings = draw(200, LONGEST)
@@ -147,5 +149,5 @@ for name, p in p_gen.items():
     print(f"{name}: mean p_gen {p.mean():.3f}")
 
 # %%
-# 指针学会了区别：对于已知字母和结束标记，p_gen 接近 1，它们由生成得到；对于未知字母，p_gen 接近 0，它们由复制得到。没有人告诉它哪些
-# 字母是未知的；这是由损失得出的，因为靠生成写出未知字母的概率为零。
+# 指针学会了区分：已知字母和结束符由生成得到，p_gen 接近 1；未知字母由复制得到，p_gen 接近
+# 0。没有人告诉它哪些字母是未知的；这是由损失得出的，因为生成给未知字母的概率为 0。

@@ -1,10 +1,11 @@
 """
-10. 覆盖
-========
+10. 覆盖机制
+============
 
-如果注意力不记得自己看过哪里，它就可能两次看同一个地方，而忘记另一个地方。于是模型会重复短语，或者漏掉一些。*覆盖* （`Tu et al. 2016
-<https://aclanthology.org/P16-1008>`_、`See et al. 2017 <https://aclanthology.org/P17-1099>`_）是到目前为止各步注意力权重之和。它成为
-注意力的一个输入，还可以用一个损失来惩罚查看已覆盖的位置。本章计算覆盖，并在一个需要它的任务上测量它的作用。
+如果注意力不记得自己看过哪里，就可能两次查看同一个位置，而漏掉另一个位置。于是，模型会重复一些短语，或者漏掉一些。
+“覆盖度”（coverage，`Tu et al. 2016 <https://aclanthology.org/P16-1008>`_、
+`See et al. 2017 <https://aclanthology.org/P17-1099>`_）是到目前为止各步的注意力权重之和。它成为注意力的一个输入，
+还可以用一个损失来惩罚查看已覆盖的位置。本章计算覆盖度，并在一个需要它的任务上测量它的作用。
 """
 
 import matplotlib.pyplot as plt
@@ -19,22 +20,23 @@ from seq2seq.search.beam import SearchOptions, beam_search
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 # %%
-# 手算覆盖损失
-# ------------
+# 手工计算覆盖损失
+# ----------------
 #
-# 第 t 步之前的覆盖为 :math:`c^t = \sum_{t' < t} a^{t'}` ，这一步的损失为 :math:`\sum_i \min(a_i^t, c_i^t)` ，也就是落在已有权重之处的
-# 权重。我们比较一个向前移动的注意力和一个停留不动的注意力。
+# 第 t 步之前的覆盖度为 :math:`c^t = \sum_{t' < t} a^{t'}`，这一步的损失为
+# :math:`\sum_i \min(a_i^t, c_i^t)`，也就是落在已读位置上的权重。我们比较一个不断前移的注意力和一个停留不动的注意力。
 
-moves = torch.eye(4).unsqueeze(0)  # each of four steps looks at another place: (1, T, S)
+moves = torch.eye(4).unsqueeze(0)  # each of four steps looks at another position: (1, T, S)
 stays = torch.tensor([1.0, 0, 0, 0]).expand(1, 4, 4)
 for name, weights in (("moves on", moves), ("stays", stays)):
     print(f"{name}: loss of each step", coverage_loss(weights, torch.ones(1, 4))[0].tolist())
 
 # %%
-# 容易迷路的任务
-# --------------
+# 容易迷失位置的任务
+# ------------------
 #
-# 模型仍然重复字符串，但字符串只有两种字母。在长的字符串中，大多数相邻字母对都会出现多次，所以字母本身不能告诉解码器它在哪里。
+# 模型仍然重复字符串，但字符串只由两种字母组成。在长字符串中，大多数相邻字母对会出现多次，所以仅凭字母，
+# 解码器无法知道自己在哪里。
 
 FIRST, LETTERS = 4, 2  # the first letter has id 4, after padding, unknown, start and end
 SIZE = FIRST + LETTERS
@@ -78,8 +80,8 @@ seeds = (1, 2)
 models = {coverage: [train(coverage, seed) for seed in seeds] for coverage in ("none", "sum")}
 
 # %%
-# 使用 ``coverage="sum"`` 时，字母 j 在第 t 步的能量是 :math:`v \cdot \tanh(W s_t + U h_j + b + w\, c_j^t)` ，也就是第 8 章的公式再加
-# 一个学到的向量 :math:`w` ，它在训练之前为 0。各种长度上的准确率，每种模型用两个种子：
+# 使用 ``coverage="sum"`` 时，字母 j 在第 t 步的能量（energy）是 :math:`v \cdot \tanh(W s_t + U h_j + b + w\, c_j^t)`，
+# 也就是第 8 章的公式再加一个学习得到的向量 :math:`w`，它在训练之前为 0。下面是各种长度上的准确率，每种模型用两个随机种子：
 
 lengths = (2, 4, 6, 8, 10, 12)
 figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
@@ -92,14 +94,14 @@ axes.set(xlabel="length of the string", ylabel="share of strings without an erro
 axes.legend()
 
 # %%
-# 两类模型都能重复短字符串。长度为 10 时，有覆盖的模型能无误地重复大多数字符串，没有覆盖的模型不到一半。长度为 12 时，两类模型都很少
-# 全对，但有覆盖的仍然多一些。两个种子的结果一致。
+# 两种模型都能重复短字符串。长度为 10 时，有覆盖机制的模型能无误地重复大多数字符串，没有覆盖机制的模型不到一半。长度为 12
+# 时，两种模型写对的都很少，但有覆盖机制的仍然多一些。两个随机种子的结果一致。
 #
-# 权重去了哪里
+# 权重落在哪里
 # ------------
 #
-# 一个字符串的权重，以及它们在所有步骤上的和，也就是最后的覆盖。每一步的权重之和为 1，所以所有条形的
-# 平均值总是 1；如果每个字母恰好被读一次，那么每个条形都接近 1。
+# 下面是一个字符串的权重，以及它们对所有步求的和，即最后的覆盖度。每一步的权重之和为 1，所以所有条形的平均值总是
+# 1；如果每个字母恰好被读了一次，那么每个条形都接近 1。
 
 string = draw(1, LONGEST)
 names = ["ab"[index - FIRST] for index in string[0]] + ["end"]
@@ -122,8 +124,8 @@ for coverage, trained in models.items():
         print(f"coverage={coverage}, seed {seed}: largest weight of a step {weights.amax(dim=1).mean():.2f} on average")
 
 # %%
-# 两个模型都把每个字母大约读了一次：条形接近 1。但一步并不只读一个字母。一步中最大的权重远小于 1，所以几个相邻的字母分享权重。覆盖告诉
-# 解码器，它们各自已经被读了多少，而这是两种字母本身无法告诉它的。
+# 两种模型都把每个字母读了大约一次：条形接近 1。但一步并不只读一个字母。一步中最大的权重远小于
+# 1，所以几个相邻的字母分享权重。覆盖度告诉解码器，其中每个字母此前已经被读了多少，而这是两种字母本身无法表明的。
 #
-# ``loss.coverage_weight`` 把本章开头的覆盖损失加入训练损失。See 等人先不用覆盖进行训练，只在最后几千次更新时打开它；
-# ``loss.coverage_start`` 可以做到这一点。
+# ``loss.coverage_weight`` 把本章开头的覆盖损失加入训练损失。See 等人先不用覆盖机制训练，只在最后几千次更新时启用它；
+# ``loss.coverage_start`` 就是启用之前的更新次数。
