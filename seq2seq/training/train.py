@@ -41,6 +41,7 @@ from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import TEST_TRANSLATIONS, find_run, write_data_report
 from seq2seq.training.schedule import check_coverage, check_schedule
 from seq2seq.training.state import has_state
+from seq2seq.training.tracking import check_tracker
 from seq2seq.training.trainer import Trainer
 from seq2seq.training.validation import mean_loss, score_translations
 from seq2seq.translator import Translator
@@ -139,6 +140,7 @@ def check_together(config: Config) -> None:
     corpus.training_weights(config.data)
     check_schedule(config.train)
     check_coverage(config)
+    check_tracker(config.train.track)
 
 
 def read_rows(config: Config, tokenizers: Tokenizers) -> tuple[Rows, Report]:

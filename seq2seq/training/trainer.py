@@ -96,11 +96,11 @@ class Trainer:
         try:
             self.processes.check_same({"the training data": rows.fingerprint, "the validation data": valid_fingerprint})
             self._restore(display)
+            tracker = config.train.track if self.processes.is_first else "none"
+            self.tracker = make_tracker(tracker, run, self.progress.update)
         except BaseException:
             self.metrics_log.discard()
             raise
-        tracker = config.train.track if self.processes.is_first else "none"
-        self.tracker = make_tracker(tracker, run, self.progress.update)
         self.updater.progress = self.progress
         self.reporter = Reporter(config, display=display, log=self.metrics_log, tracker=self.tracker)
         coverage_parameters = [p for p in model.decoder.coverage_parameters() if p.requires_grad]  # not frozen
