@@ -241,5 +241,6 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, metri
     for line in translator.notices.cut_lines(advice="raise it with search.max_length_ratio"):
         display.print(f"test: {line}")
     write_atomically(run / TEST_TRANSLATIONS, b"".join(map(as_line, hypotheses)))
-    results = score_translations(hypotheses, sources, references, metric=metric)
+    tags = translator.tokenizers.src.tags
+    results = score_translations(hypotheses, sources, references, metric=metric, tags=tags)
     reporter.test(results, mean_loss(translator, sources, references) if metric == "loss" else None)
