@@ -246,6 +246,14 @@ def test_a_batch_that_does_not_fit_into_the_memory_of_one_process_is_split_in_al
         torch.testing.assert_close(whole[name], split[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_the_processes_wait_longer_for_each_other_while_they_plan_an_epoch_and_validate(folder: Path) -> None:
+    changes = {"train.max_updates": 2, "train.valid_every": 1}
+    faults: dict[int, dict[str, Any]] = {0: {"lost_after": 3, "delay": 5}, 1: {"lost_after": 3}}
+    train_together(folder, "run", changes, faults=faults)
+    assert sum("valid_loss" in record for record in metrics_of(config_of(folder))) == 2
+
+
 def errors(ended: Sequence[Ended]) -> list[str]:
     """Return the error lines of all processes."""
     return [line for each in ended for line in each.err.splitlines() if line.startswith("error: ")]
