@@ -74,6 +74,7 @@ def train(config: Config) -> float:
 
 def _train_together(config: Config, device: torch.device, processes: Processes) -> float:
     """Train in the processes of the run; see ``train``."""
+    _check_devices(processes.gather(device.type))
     sections = ("model", "tokenizer", "loss", "train", "search")
     processes.check_same({f"the settings of {name}": getattr(config, name) for name in sections})
     config = processes.from_first(lambda: with_saved_defaults(config))
@@ -124,6 +125,20 @@ def _train_together(config: Config, device: torch.device, processes: Processes) 
             metric, reporter = config.train.metric, trainer.reporter
             processes.from_first(lambda: _score_test(test, run=run, device=device, metric=metric, reporter=reporter))
     return best
+
+
+def _check_devices(types: Sequence[str]) -> None:
+    """Check that all processes compute on GPUs or all on CPUs, since these cannot communicate.
+
+    Args:
+        types: cuda or cpu, by rank.
+    """
+    for rank, name in enumerate(types):
+        if name != types[0]:
+            raise ValueError(
+                f"all processes must compute on the same type of device, but process {rank} uses {name} and process 0 "
+                f"{types[0]}; set train.device=cpu, or start processes only on machines with a GPU"
+            )
 
 
 def check_together(config: Config) -> None:

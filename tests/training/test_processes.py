@@ -29,7 +29,7 @@ from seq2seq.training.precision import Precision
 from seq2seq.training.processes import Group, Processes, ProcessFailed, _choose_gpu, join, separate_random_numbers
 from seq2seq.training.state import Progress, load_state, save_state
 from seq2seq.training.stopping import Stopped
-from seq2seq.training.train import read_rows, train
+from seq2seq.training.train import _train_together, read_rows, train
 from seq2seq.training.update import Updater
 
 T = TypeVar("T")
@@ -297,6 +297,15 @@ class Fixed(Processes):
 
     def gather(self, value: Any) -> list[Any]:
         return self.calls.pop(0)
+
+
+def test_processes_on_different_types_of_devices_are_refused(folder: Path) -> None:
+    message = (
+        "all processes must compute on the same type of device, but process 2 uses cpu and process 0 cuda; set "
+        "train.device=cpu, or start processes only on machines with a GPU"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        _train_together(config_of(folder), torch.device("cpu"), Fixed(["cuda", "cuda", "cpu"]))
 
 
 def test_other_data_in_one_process_are_refused() -> None:
