@@ -9,7 +9,10 @@ import json
 import os
 import signal
 import sys
+import time
 import warnings
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,11 @@ import torch
 import torch._dynamo  # the first step of an optimizer imports it, which takes seconds
 
 from seq2seq.commands.app import main
+from seq2seq.data.rows import Rows
 from seq2seq.model import Seq2Seq
+from seq2seq.training import processes
 from seq2seq.training.update import Updater
+from seq2seq.training.validation import Validator
 
 
 def run(folder: Path, rank: int, environment: dict[str, str], arguments: list[str], faults: dict[str, Any]) -> None:
@@ -27,7 +33,8 @@ def run(folder: Path, rank: int, environment: dict[str, str], arguments: list[st
 
     Args:
         faults: ``kill_at``, ``stop_at``, ``fail_at``: updates made before SIGKILL, SIGTERM or an error; ``most``: positions
-            that fit into memory; ``gradients``: save the weights before every update and its gradient.
+            that fit into memory; ``gradients``: save the weights before every update and its gradient; ``lost_after``:
+            seconds in place of ``LOST_AFTER``; ``delay``: seconds that planning an epoch and scoring a validation take.
     """
     os.chdir(folder)
     os.environ.update(environment)
@@ -71,5 +78,18 @@ def _inject(rank: int, faults: dict[str, Any]) -> None:
     replaced: list[tuple[Any, str, Any]] = [(Updater, "_accumulate", record), (Updater, "_step", save)]
     if "most" in faults:
         replaced.append((Seq2Seq, "forward", limited))
+    if "lost_after" in faults:
+        replaced.append((processes, "LOST_AFTER", timedelta(seconds=faults["lost_after"])))
+    if "delay" in faults:
+        slow = [(Rows, "plan", Rows.plan), (Validator, "_result", Validator._result)]
+        replaced += [(owner, name, _delayed(function, faults["delay"])) for owner, name, function in slow]
     for owner, name, function in replaced:
         setattr(owner, name, function)
+
+
+def _delayed(function: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    def delayed(*arguments: Any, **options: Any) -> Any:
+        time.sleep(seconds)
+        return function(*arguments, **options)
+
+    return delayed

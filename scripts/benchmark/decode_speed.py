@@ -11,8 +11,8 @@ work does not depend on the weights. The ways are run in turn, several times; us
 model without the fast twins of ``seq2seq.layers.fast``. The floor is the speed if decoding consisted of the products of
 the output layer alone. "short" is the speed if every sentence chooses from its own random candidates (``--candidates``).
 The latency is that of one sentence at a time; the cold start is that of the command translate with a trained ``--model``.
-The peak of the memory is that of the process until the row was measured. A peer's script is called with ``translate SIZE KIND UPDATES BEAM BATCH THREADS LENGTH``, as for
-``train_speed.py``. Prints a table and a line of JSON.
+The peak of the memory is that of the process until the row was measured. A peer's script is called with ``translate SIZE
+KIND UPDATES BEAM BATCH THREADS LENGTH``, as for ``train_speed.py``. Prints a table and a line of JSON.
 """
 
 from __future__ import annotations

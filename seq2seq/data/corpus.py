@@ -161,11 +161,15 @@ def check_fields(data: DataConfig) -> None:
             )
 
 
-def split_stamps(data: DataConfig, split: str) -> list[tuple[str, int, int]]:
-    """Identify the sources of a split without reading them; empty if there are none, or if they are those of train."""
+def split_stamps(data: DataConfig, split: str) -> list[tuple[int, str, int, int]]:
+    """Identify the sources of a split without reading them; empty if there are none, or if they are those of train.
+
+    A stamp begins with the number of the corpus: the files of a pattern are one corpus, those of a list are several.
+    """
     if split != "train" and (not has_split(data, split) or (split == "valid" and data.valid_share)):
         return []
-    return [stamp for source in sources(getattr(data, split), data, split) for stamp in source.stamps()]
+    found = sources(getattr(data, split), data, split)
+    return [(source.corpus, *stamp) for source in found for stamp in source.stamps()]
 
 
 def _each(files: FilesConfig, name: str, default: Any, split: str) -> list[Any]:

@@ -33,27 +33,30 @@ class Suspects:
 def find_suspects(read: Callable[[], Iterable[Pair]]) -> list[Suspects]:
     """Find suspicious pairs in two passes over the pairs: statistics, then the texts of the first ones.
 
+    Memory holds 12 bytes for each pair.
+
     Args:
         read: returns the pairs, without tags, from the start.
     """
     equal: list[int] = []
     ratios = array("d")
-    scripts: tuple[list[str], list[str]] = ([], [])
+    numbers = {"": 0}  # of the scripts, in the order in which they occur
+    scripts = (array("H"), array("H"))  # numbers of the scripts of the sources and of the targets
     for number, pair in enumerate(read()):
         src, tgt = pair.src.strip(), pair.tgt.strip()
         if src and src == tgt:
             equal.append(number)
         ratios.append(math.log(len(tgt) / len(src)) if min(len(src), len(tgt)) >= _SHORT else math.nan)
         for side, text in zip(scripts, (src, tgt), strict=True):
-            side.append(main_script(text))
+            side.append(numbers.setdefault(main_script(text), len(numbers)))
     found = {
         "both sides equal": equal,
         "unusual ratio of lengths": _unusual(np.frombuffer(ratios)) if len(ratios) else [],
-        "unexpected script of the source": _unexpected(scripts[0]),
-        "unexpected script of the target": _unexpected(scripts[1]),
+        "unexpected script of the source": _unexpected(scripts[0]) if len(ratios) else [],
+        "unexpected script of the target": _unexpected(scripts[1]) if len(ratios) else [],
     }
     wanted = {number for numbers in found.values() for number in numbers[:SHOWN]}
-    texts = dict(_pick(read(), wanted))
+    texts = dict(_pick(read(), wanted)) if wanted else {}
     return [
         Suspects(kind, len(numbers), [(number + 1, *texts[number]) for number in numbers[:SHOWN]])
         for kind, numbers in found.items()
@@ -78,11 +81,13 @@ def _unusual(ratios: np.ndarray) -> list[int]:
     return np.flatnonzero(distance > max(math.log(_LEAST_FACTOR), _DEVIATIONS * deviation)).tolist()
 
 
-def _unexpected(scripts: list[str]) -> list[int]:
-    """Return the numbers of the texts in a script that few of the texts have."""
-    counts = Counter(filter(None, scripts))
-    rare = {script for script, count in counts.items() if count < _RARE * counts.total()}
-    return [number for number, script in enumerate(scripts) if script in rare]
+def _unexpected(scripts: array[int]) -> list[int]:
+    """Return the numbers of the texts in a script that few of the texts have; the script 0 stands for no letter."""
+    found = np.frombuffer(scripts, dtype=np.uint16)
+    counts = np.bincount(found)
+    counts[:1] = 0
+    rare = (counts < _RARE * counts.sum()) & (counts > 0)
+    return np.flatnonzero(rare[found]).tolist()
 
 
 def main_script(text: str) -> str:

@@ -156,13 +156,18 @@ def _first_pieces(tokenizer: Tokenizer, texts: list[str], limit: int, strings: b
 def _sample(
     tokenizer: Tokenizer, texts: list[str], sampling: Sampling, seed: int, *, max_length: int
 ) -> list[Segments]:
-    """Segment texts at random; a text with more than ``max_length`` random pieces is segmented as usual.
+    """Segment texts at random; a text with more than ``max_length`` pieces, random or usual ones, is segmented as usual.
 
-    A text with more characters than ``segment_beginnings`` reads at first is not sampled, since it would be too long.
+    A text with more characters than ``segment_beginnings`` reads at first is not sampled, since it would be too long. The
+    usual pieces are counted if the random ones are more than half of ``max_length``: no sample is shorter by half.
     """
     bound = characters_at_first(max_length + 1)
     sampled = tokenizer.sample([text if len(text) <= bound else "" for text in texts], sampling, seed)
-    too_long = [row for row, found in enumerate(sampled) if len(found.ids) > max_length or len(texts[row]) > bound]
+    near = [row for row, found in enumerate(sampled) if max_length < 2 * len(found.ids) <= 2 * max_length]
+    usual = _first_pieces(tokenizer, [texts[row] for row in near], max_length, False)
+    rows = {row for row, found in zip(near, usual, strict=True) if len(found.ids) > max_length}
+    rows |= {row for row, found in enumerate(sampled) if len(found.ids) > max_length or len(texts[row]) > bound}
+    too_long = sorted(rows)
     for row, segments in zip(
         too_long, _first_pieces(tokenizer, [texts[r] for r in too_long], max_length, True), strict=True
     ):

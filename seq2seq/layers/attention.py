@@ -44,8 +44,9 @@ class SentenceMemory(NamedTuple):
 class Memory(NamedTuple):
     """The encoded source, constant while a sentence is decoded. A tensor that a model does not use has width 0.
 
-    ``sentences`` is None unless the encoder has sentences. The real positions of ``mask`` include the end of sentence, which attention and copying can select. The mask of a
-    search, ``Decoding.mask``, excludes it. The keys of a Transformer decoder have another shape, see its ``keys``.
+    ``sentences`` is None unless the encoder has sentences. The real positions of ``mask`` include the end of sentence,
+    which attention and copying can select. The mask of a search, ``Decoding.mask``, excludes it. The keys of a Transformer
+    decoder have another shape, see its ``keys``.
     """
 
     values: Tensor  # (B, S, M)

@@ -65,7 +65,7 @@ class OnnxTranslator:
         ids, pieces = list(segments.ids)[:most], list(segments.pieces)[:most]
         if not ids:
             return ScoredText("", 0.0)
-        copies = source_copies(pieces, tgt)
+        copies = source_copies(pieces, tgt, tags=src.tags)
         copy_ids = np.array([*copies.copy_ids, EOS])
         source = {"src": np.array([[*ids, EOS]]), "lengths": np.array([len(ids) + 1])}
         names = [each.name for each in self._encoder.get_outputs()]

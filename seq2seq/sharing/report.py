@@ -35,6 +35,7 @@ from seq2seq.sharing.analysis import (
 )
 from seq2seq.sharing.curves import learning_curves
 from seq2seq.sharing.run_record import RunRecord
+from seq2seq.text.tags import without_tag
 from seq2seq.text.words import words
 from seq2seq.training.run_dir import TEST_TRANSLATIONS
 from seq2seq.translator import Translator
@@ -117,10 +118,10 @@ def write_report(runs: Sequence[RunRecord], *, device: str = "auto") -> str:
     names = run_names(runs)
     split = "test" if all((run.path / TEST_TRANSLATIONS).is_file() for run in runs) else "valid"
     pairs = _read_same_pairs(runs, split)
-    sources, references = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
     metrics = _metrics(runs)
     found = [_evaluate(name, run, split, pairs, metrics, device) for name, run in zip(names, runs, strict=True)]
-    systems = [run.hypotheses for run in found]
+    systems, references = [run.hypotheses for run in found], [pair.tgt for pair in pairs]
+    sources = _texts_of(pairs, found[0].translator)
     lengths = group_lines([len(words(source)) for source in sources], LENGTH_BOUNDS)
     values = {
         "title": " and ".join(names),
@@ -177,6 +178,11 @@ def _read_same_pairs(runs: Sequence[RunRecord], split: str) -> list[Pair]:
     return first
 
 
+def _texts_of(pairs: Sequence[Pair], translator: Translator) -> list[str]:
+    """Return the sources without their tags."""
+    return [without_tag(pair.src, translator.tokenizers.src.tags) for pair in pairs]
+
+
 def _metrics(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     chosen = [run.config.train.metric for run in runs if run.config.train.metric in METRICS]
     return tuple(dict.fromkeys([*REPORT_METRICS, *chosen]))
@@ -198,7 +204,8 @@ def _evaluate(
             )
     else:
         hypotheses = translator.translate(sources)
-    results = scores.score(hypotheses, [references], metrics=metrics, sources=sources, intervals=True)
+    texts = _texts_of(pairs, translator)
+    results = scores.score(hypotheses, [references], metrics=metrics, sources=texts, intervals=True)
     return EvaluatedRun(name, run, translator, hypotheses, results, compare_content(hypotheses, references))
 
 

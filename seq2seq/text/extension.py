@@ -26,11 +26,12 @@ def extend_tokenizer(tokenizer: Tokenizer, config: TokenizerConfig, texts: Seque
     """
     trained = train_tokenizer(texts, dataclasses.replace(config, model=None))
     names = trained.pieces(range(EOS + 1, trained.size))
-    new = [name for name in names if tokenizer.id(name) == UNK][:most]
+    new = [name for name in names if tokenizer.id(name) == UNK]
     if isinstance(tokenizer, WordTokenizer):
-        return WordTokenizer([*tokenizer.pieces(range(tokenizer.size)), *new], tokenizer.normalization)
+        return WordTokenizer([*tokenizer.pieces(range(tokenizer.size)), *new[:most]], tokenizer.normalization)
     assert isinstance(tokenizer, SentencePieceTokenizer)
     old, other = load_processor(tokenizer.to_bytes()), load_processor(trained.to_bytes())
+    new = [name for name in new if not other.is_byte(trained.id(name))][:most]  # an adopted model may have no bytes
     scores = [other.get_score(trained.id(name)) for name in new]
     if config.type == "bpe":  # the score orders the merges
         lowest = min(old.get_score(index) for index in range(tokenizer.size))

@@ -32,12 +32,13 @@ from seq2seq.text.tokenizer import EOS, UNK
 from seq2seq.text.words import words
 from seq2seq.threads import set_threads
 from seq2seq.training.auto_precision import with_precision
-from seq2seq.training.initial import find_tokenizers, initial_model
+from seq2seq.training.initial import apply_start_settings, find_tokenizers, initial_model
 from seq2seq.training.older_runs import with_saved_defaults
 from seq2seq.training.precision import Precision
 from seq2seq.training.profile import peak_memory
 from seq2seq.training.run_dir import find_run
 from seq2seq.training.schedule import learning_rate
+from seq2seq.training.state import has_state
 from seq2seq.training.train import check_together, corpus_lines, read_rows, step_by_step_message
 from seq2seq.training.update import Updater
 
@@ -95,6 +96,7 @@ class Inspection:
     report: Report
     corpora: list[str]
     vocabulary: dict[str, int]  # ids of src and tgt
+    start: list[str]  # lines on pretrained vectors and frozen parameters
     valid_pairs: int
     copyable: Copyable
     suspects: list[Suspects]
@@ -111,7 +113,7 @@ class Inspection:
         """Format the inspection as lines of text."""
         copyable, cost = self.copyable, self.cost
         sizes = f"{self.vocabulary['src']:,} source and {self.vocabulary['tgt']:,} target ids"
-        lines = [*self.report.lines(), *self.corpora, f"vocabulary: {sizes}"]
+        lines = [*self.report.lines(), *self.corpora, f"vocabulary: {sizes}", *self.start]
         lines.append(f"copying, in a sample of {copyable.pairs:,} pairs:")
         lines.append(
             f"  {copyable.unknown:,} of {copyable.tgt_pieces:,} target pieces are unknown; "
@@ -157,6 +159,7 @@ def inspect_run(config: Config) -> Inspection:
     config, precision = with_precision(config, device)
     set_threads(config.train.threads, name="train.threads")
     run = find_run(config)
+    continues = has_state(run / "last")
     valid = corpus.read_split(config.data, "valid")
     if corpus.has_split(config.data, "test"):
         corpus.read_split(config.data, "test")
@@ -164,7 +167,9 @@ def inspect_run(config: Config) -> Inspection:
     rows, report = read_rows(config, tokenizers)
     torch.manual_seed(config.train.seed)
     settings = model_dir.settings_of(config, rows.length_limit)
-    model = initial_model(settings, tokenizers, config.train.init_from).to(device)
+    model = initial_model(settings, tokenizers, None if continues else config.train.init_from)
+    start = apply_start_settings(model, config.train, tokenizers, continues=continues)
+    model = model.to(device)
     updater = Updater(config, model=model, precision=Precision(config.train.precision, device), rows=rows)
     copyable, examples = _read_sample(config, tokenizers, report.pairs_read)
 
@@ -182,6 +187,7 @@ def inspect_run(config: Config) -> Inspection:
         report=report,
         corpora=corpus_lines(config, rows),
         vocabulary={"src": tokenizers.src.size, "tgt": tokenizers.tgt.size},
+        start=start,
         valid_pairs=len(valid),
         copyable=copyable,
         suspects=suspects,
@@ -292,8 +298,10 @@ def _data_findings(config: Config, report: Report, suspects: list[Suspects], val
     if report.duplicates > 0.05 * report.pairs_read:
         yield f"{_share(report.duplicates, report.pairs_read)} of the pairs repeat an earlier one: remove them from data.train"
     if valid_pairs < _FEW_VALID:
-        limit = "data.valid_lines" if config.data.valid_lines else "data.valid_share, or the files of data.valid"
-        yield f"{valid_pairs} validation pairs give an uncertain score: raise {limit}"
+        advice = "raise data.valid_share" if config.data.valid_share else "give data.valid more pairs"
+        if valid_pairs == config.data.valid_lines:
+            advice = "raise data.valid_lines"
+        yield f"{valid_pairs} validation pairs give an uncertain score: {advice}"
     for found in suspects:
         if found.count:
             yield f"{found.count:,} pairs are suspicious ({found.kind}): look at them in the files of data.train"

@@ -39,8 +39,8 @@ from seq2seq.training.stopping import Stopped
 
 Result = TypeVar("Result")
 
-LONGEST_SETUP = timedelta(days=1)  # the others wait while the first process reads and tokenizes the data
-LOST_AFTER = timedelta(minutes=10)  # a process that does not answer for so long during training is lost
+LONGEST_WORK = timedelta(days=1)  # the others wait while a process reads and tokenizes the data, or validates
+LOST_AFTER = timedelta(minutes=10)  # a process that does not answer for so long during updates is lost
 _BUCKET = 2**24  # elements that are summed at once: 64 MiB
 _PATIENCE = 10.0  # seconds to wait for the store after an error
 _HEAD_START = 0.5  # seconds; the message of the first process is preferred if all processes have the same error
@@ -101,6 +101,14 @@ class Processes:
 
     def end_updates(self) -> None:
         """Wait for other processes as long as before ``start_updates``."""
+
+    @contextmanager
+    def uneven_work(self) -> Iterator[None]:
+        """Between updates: do work for which a process may need ``LOST_AFTER`` longer than another one.
+
+        At its end, all processes wait for the last one.
+        """
+        yield
 
     def share(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows of a batch that this process computes; none if there are fewer rows than processes.
@@ -167,9 +175,9 @@ class Group(Processes):
                 store=dist.PrefixStore("group", self._store),
                 rank=self.rank,
                 world_size=self.size,
-                timeout=LONGEST_SETUP,
+                timeout=LONGEST_WORK,
             )
-            self._setup_group = self._group = dist.group.WORLD
+            self._patient_group = self._group = dist.group.WORLD
             self._update_group = dist.new_group(timeout=LOST_AFTER)
 
     def from_first(self, make: Callable[[], Result]) -> Result:
@@ -219,7 +227,16 @@ class Group(Processes):
         self._group = self._update_group
 
     def end_updates(self) -> None:
-        self._group = self._setup_group
+        self._group = self._patient_group
+
+    @contextmanager
+    def uneven_work(self) -> Iterator[None]:
+        before, self._group = self._group, self._patient_group
+        try:
+            yield
+            self.gather(None)  # wait for all
+        finally:
+            self._group = before
 
     def failure(self, error: Exception) -> Exception:
         """Announce an error of this process to the others, unless one was announced before.

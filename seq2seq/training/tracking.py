@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 TRACK_FOLDER = "tensorboard"  # in the run directory
 
@@ -34,20 +37,10 @@ class TensorBoard:
     Args:
         folder: where TensorBoard finds them.
         update: updates made so far; later numbers of an earlier process are hidden.
-
-    Raises:
-        ValueError: the package is not installed.
     """
 
     def __init__(self, folder: Path, update: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter  # needs the extra package
-        except ImportError as error:
-            raise ValueError(
-                "train.track=tensorboard requires the package tensorboard; run "
-                'pip install ".[track]" in the checkout of seq2seq'
-            ) from error
-        self.writer = SummaryWriter(str(folder), purge_step=update + 1 if update else None)
+        self.writer = _summary_writer()(str(folder), purge_step=update + 1 if update else None)
         self.update = update
 
     def write(self, record: dict[str, Any]) -> None:
@@ -60,6 +53,26 @@ class TensorBoard:
     def close(self) -> None:
         """Write all that is pending."""
         self.writer.close()
+
+
+def check_tracker(name: str) -> None:
+    """Check that the tracker ``train.track`` can be made.
+
+    Raises:
+        ValueError: its package is not installed.
+    """
+    if name == "tensorboard":
+        _summary_writer()
+
+
+def _summary_writer() -> type[SummaryWriter]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # needs the extra package
+    except ImportError as error:
+        raise ValueError(
+            'train.track=tensorboard requires the package tensorboard; run pip install ".[track]" in the checkout of seq2seq'
+        ) from error
+    return SummaryWriter
 
 
 def make_tracker(name: str, run: Path, update: int) -> Tracker:

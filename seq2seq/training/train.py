@@ -41,6 +41,7 @@ from seq2seq.training.reporting import Reporter
 from seq2seq.training.run_dir import TEST_TRANSLATIONS, find_run, write_data_report
 from seq2seq.training.schedule import check_coverage, check_schedule
 from seq2seq.training.state import has_state
+from seq2seq.training.tracking import check_tracker
 from seq2seq.training.trainer import Trainer
 from seq2seq.training.validation import mean_loss, score_translations
 from seq2seq.translator import Translator
@@ -73,6 +74,7 @@ def train(config: Config) -> float:
 
 def _train_together(config: Config, device: torch.device, processes: Processes) -> float:
     """Train in the processes of the run; see ``train``."""
+    _check_devices(processes.gather(device.type))
     sections = ("model", "tokenizer", "loss", "train", "search")
     processes.check_same({f"the settings of {name}": getattr(config, name) for name in sections})
     config = processes.from_first(lambda: with_saved_defaults(config))
@@ -125,6 +127,20 @@ def _train_together(config: Config, device: torch.device, processes: Processes) 
     return best
 
 
+def _check_devices(types: Sequence[str]) -> None:
+    """Check that all processes compute on GPUs or all on CPUs, since these cannot communicate.
+
+    Args:
+        types: cuda or cpu, by rank.
+    """
+    for rank, name in enumerate(types):
+        if name != types[0]:
+            raise ValueError(
+                f"all processes must compute on the same type of device, but process {rank} uses {name} and process 0 "
+                f"{types[0]}; set train.device=cpu, or start processes only on machines with a GPU"
+            )
+
+
 def check_together(config: Config) -> None:
     """Check settings that depend on each other, before any data is read."""
     check_tokenizer(config.tokenizer)
@@ -139,6 +155,7 @@ def check_together(config: Config) -> None:
     corpus.training_weights(config.data)
     check_schedule(config.train)
     check_coverage(config)
+    check_tracker(config.train.track)
 
 
 def read_rows(config: Config, tokenizers: Tokenizers) -> tuple[Rows, Report]:
@@ -239,5 +256,6 @@ def _score_test(pairs: Sequence[Pair], *, run: Path, device: torch.device, metri
     for line in translator.notices.cut_lines(advice="raise it with search.max_length_ratio"):
         display.print(f"test: {line}")
     write_atomically(run / TEST_TRANSLATIONS, b"".join(map(as_line, hypotheses)))
-    results = score_translations(hypotheses, sources, references, metric=metric)
+    tags = translator.tokenizers.src.tags
+    results = score_translations(hypotheses, sources, references, metric=metric, tags=tags)
     reporter.test(results, mean_loss(translator, sources, references) if metric == "loss" else None)

@@ -96,11 +96,11 @@ class Trainer:
         try:
             self.processes.check_same({"the training data": rows.fingerprint, "the validation data": valid_fingerprint})
             self._restore(display)
+            tracker = config.train.track if self.processes.is_first else "none"
+            self.tracker = make_tracker(tracker, run, self.progress.update)
         except BaseException:
             self.metrics_log.discard()
             raise
-        tracker = config.train.track if self.processes.is_first else "none"
-        self.tracker = make_tracker(tracker, run, self.progress.update)
         self.updater.progress = self.progress
         self.reporter = Reporter(config, display=display, log=self.metrics_log, tracker=self.tracker)
         coverage_parameters = [p for p in model.decoder.coverage_parameters() if p.requires_grad]  # not frozen
@@ -236,7 +236,8 @@ class Trainer:
     def _plan_epoch(self) -> list[np.ndarray]:
         """Return the row numbers of each batch of the current epoch."""
         config = self.config.train
-        return self.rows.plan(batch_tokens=config.batch_tokens, seed=config.seed, epoch=self.progress.epoch)
+        with self.processes.uneven_work():  # random segmentations tokenize all pairs
+            return self.rows.plan(batch_tokens=config.batch_tokens, seed=config.seed, epoch=self.progress.epoch)
 
     def _try_largest_batch(self) -> None:
         """Try the largest batch, so that a run that does not fit into memory fails at its start; print the peak memory."""
@@ -300,8 +301,9 @@ class Trainer:
         """Validate, save the model if it is the best so far, and report the scores."""
         self._check_pending()
         self.processes.copy_from_first(self.parts)  # on different processors, the weights differ by rounding
-        result = self.validator.score()
-        is_best = self.validator.record(result)
+        with self.processes.uneven_work():
+            result = self.validator.score()
+            is_best = self.validator.record(result)
         self.reporter.validation(self.progress.update, result, is_best=is_best)
 
     def _save(self) -> None:

@@ -16,6 +16,7 @@ from seq2seq.metrics import scores
 from seq2seq.metrics.scores import Score
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Tokenizers
+from seq2seq.text.tags import without_tag
 from seq2seq.training.advice import non_finite_advice
 from seq2seq.training.processes import Processes
 from seq2seq.training.state import Progress
@@ -62,11 +63,16 @@ def mean_loss(
 
 
 def score_translations(
-    hypotheses: Sequence[str], sources: Sequence[str], references: Sequence[str], *, metric: str
+    hypotheses: Sequence[str], sources: Sequence[str], references: Sequence[str], *, metric: str, tags: Sequence[str]
 ) -> list[Score]:
-    """Return BLEU, chrF and, if it is another score of translations, the metric ``train.metric``."""
+    """Return BLEU, chrF and, if it is another score of translations, the metric ``train.metric``.
+
+    Args:
+        tags: of the model; a tag at the start of a source is not a part of the text that is compared.
+    """
     others = [] if metric in ("bleu", "chrf", "loss") else [metric]
-    return scores.score(hypotheses, [references], metrics=("bleu", "chrf", *others), sources=sources)
+    texts = [without_tag(source, tags) for source in sources]
+    return scores.score(hypotheses, [references], metrics=("bleu", "chrf", *others), sources=texts)
 
 
 class Validator:
@@ -100,6 +106,7 @@ class Validator:
         self.run = run
         self.progress = progress
         self.translator = Translator(model, tokenizers, config.search, length_limit=length_limit)
+        self.tags = tokenizers.src.tags
         self.sources = [pair.src for pair in pairs]
         self.references = [pair.tgt for pair in pairs]
 
@@ -123,7 +130,8 @@ class Validator:
     def _result(self, hypotheses: Sequence[str], loss: float, cut: int) -> ValidationResult:
         """Score the translations."""
         metric = self.config.train.metric
-        bleu, chrf, *chosen = score_translations(hypotheses, self.sources, self.references, metric=metric)
+        sources, references = self.sources, self.references
+        bleu, chrf, *chosen = score_translations(hypotheses, sources, references, metric=metric, tags=self.tags)
         samples = tuple(zip(hypotheses[:_SAMPLES], self.references, strict=False))
         named = (metric, chosen[0]) if chosen else None
         return ValidationResult(bleu, chrf, loss, named, cut, samples)

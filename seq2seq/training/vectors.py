@@ -34,24 +34,32 @@ def set_vectors(embedding: nn.Embedding, tokenizer: Tokenizer, path: str, *, set
     width = embedding.embedding_dim
     exact: dict[int, list[float]] = {}
     marked: dict[int, list[float]] = {}
+    numbers: dict[int, int] = {}  # of the first vector, by the number of its line
     for number, line in enumerate(read_lines(expand_home(path)), start=1):
         fields = line.rstrip().split(" ")
         if number == 1 and len(fields) == 2 and all(field.isdecimal() for field in fields):
             continue
-        name, index = " ".join(fields[:-width]), UNK
+        numbers = numbers or {number: len(fields) - 1}
         if len(fields) <= width:
-            raise ValueError(
-                f"{setting} must name vectors of model.embedding_size={width} numbers, but line {number} of {path} has "
-                f"{len(fields) - 1}"
-            )
+            raise _wrong_width(setting, width, path, number, len(fields) - 1)
+        name = " ".join(fields[:-width])  # a piece of some files has spaces
         for rows, piece in ((exact, name), (marked, _SPACE + name)):
             if (index := tokenizer.id(piece)) != UNK:
                 rows[index] = _numbers(fields[-width:], path, number)
     found = marked | exact
+    for number, count in numbers.items():
+        if not found and count > width:  # the first numbers of each vector were read as a part of its piece
+            raise _wrong_width(setting, width, path, number, count)
     if not found:
         raise ValueError(f"{setting} must name vectors of pieces of the vocabulary, but {path} has none of them")
     embedding.weight[list(found)] = torch.tensor(list(found.values())).to(embedding.weight)
     return len(found)
+
+
+def _wrong_width(setting: str, width: int, path: str, number: int, count: int) -> ValueError:
+    return ValueError(
+        f"{setting} must name vectors of model.embedding_size={width} numbers, but line {number} of {path} has {count}"
+    )
 
 
 def _numbers(fields: list[str], path: str, number: int) -> list[float]:

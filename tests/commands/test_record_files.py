@@ -321,7 +321,7 @@ def test_inspect_finds_what_is_unusual(folder: Path) -> None:
         "1.2% of the pairs have a source above data.max_source_length=20 and are dropped: raise it, or set data.too_long=cut",
         "3 pairs of data.valid also occur in data.train, so their scores are too good: remove them from data.train, or set "
         "data.valid_share instead of data.valid",
-        "3 validation pairs give an uncertain score: raise data.valid_share, or the files of data.valid",
+        "3 validation pairs give an uncertain score: give data.valid more pairs",
         "1 pairs are suspicious (both sides equal): look at them in the files of data.train",
         "of the target pieces are unknown, and many occur in the source: set model.copy=pointer",
         "train.max_updates=1 ends within the first epoch",
@@ -353,7 +353,17 @@ def test_inspect_as_text(folder: Path) -> None:
     assert "advice:" in lines
 
 
+def test_inspect_applies_vectors_and_frozen_parts(folder: Path) -> None:
+    write(folder / "vectors", "here " + " ".join(["0.5"] * 8) + "\n")
+    found = inspected("train.src_vectors=vectors", "train.freeze=[encoder]")
+    assert found["start"][0].endswith(" src pieces start with the vectors of vectors")
+    assert found["start"][1].endswith(" parameters are frozen by train.freeze")
+
+
 def test_errors_of_inspect_are_those_of_train(folder: Path) -> None:
     assert refused("inspect", "model.celll=gru") == "there is no setting model.celll; the nearest is model.cell"
     message = refused("inspect", "data.train.file=train.jsonl", "data.valid.file=none.jsonl", *SMALL)
     assert message == "none.jsonl cannot be read: No such file or directory"
+    files = ["data.train.file=train.jsonl", "data.valid.file=valid.jsonl"]
+    message = refused("inspect", *files, "train.freeze=[tail]", *SMALL)
+    assert message.startswith("train.freeze must name parts of the model (")

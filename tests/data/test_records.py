@@ -424,6 +424,16 @@ def test_weights_draw_pairs(tmp_path: Path) -> None:
         few.draw(seed=1, epoch=0)
 
 
+def test_the_cache_distinguishes_a_pattern_from_a_list_of_its_files(tmp_path: Path) -> None:
+    data, tokenizer = two_corpora(tmp_path), WordTokenizer([*SPECIALS, "dog", "Hund", "chien"])
+    found = {}
+    for files in ("*.jsonl", ["de.jsonl", "fr.jsonl"]):
+        data.train.file = files
+        rows, _ = training_set(data, tokenizer, tokenizer)
+        found[str(files)] = rows["corpus"][0], rows["corpus"][-1]
+    assert list(found.values()) == [(0, 0), (0, 1)]
+
+
 @pytest.mark.parametrize("weight", [0, -1, 1001, float("nan"), True, "two"])
 def test_bad_weights(weight: Any) -> None:
     data = DataConfig(train=FilesConfig(file="x.jsonl", weight=weight))

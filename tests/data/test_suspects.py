@@ -25,6 +25,17 @@ def test_main_script(text: str, script: str) -> None:
     assert main_script(text) == script
 
 
+def test_pairs_without_a_suspect_are_read_once() -> None:
+    calls: list[None] = []
+
+    def read() -> list[Pair]:
+        calls.append(None)
+        return [Pair("the dog", "der Hund")] * 3
+
+    assert [found.count for found in find_suspects(read)] == [0, 0, 0, 0]
+    assert len(calls) == 1
+
+
 def test_suspects() -> None:
     pairs = [Pair(f"the dog number {number}", f"der Hund Nummer {number}") for number in range(300)]
     pairs[3] = Pair(" the same text ", "the same text")

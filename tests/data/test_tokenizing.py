@@ -8,6 +8,7 @@ import os
 import re
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from seq2seq.data.corpus import training_text
 from seq2seq.data.dataset import sampled_set, training_set
 from seq2seq.data.report import Repeats
 from seq2seq.data.rows import Rows
+from seq2seq.data.tokenizing import PairTokenizer, RandomSegmentation
 from seq2seq.text.factory import train_tokenizer
 from seq2seq.text.sentencepiece import SentencePieceTokenizer
-from seq2seq.text.tokenizer import Sampling, Tokenizer
+from seq2seq.text.tokenizer import SPECIALS, Sampling, Segments, Tokenizer
+from seq2seq.text.word import WordTokenizer
 
 PAIRS = 3500  # not a multiple of the size of a batch
 
@@ -82,6 +85,30 @@ def test_random_segmentations_do_not_depend_on_the_number_of_processes(
 
     assert sampled(0, 3) == sampled(0, 1) != sampled(1, 3)
     assert not list((tmp_path / "cache").rglob("tmp*"))  # the files have no name any more
+
+
+class ShortSamples(WordTokenizer):
+    """Segments a word into two pieces, but samples one."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [2 * row for row in super().encode_batch(texts)]
+
+    def segment(self, texts: Sequence[str]) -> list[Segments]:
+        return [Segments(*(2 * values for values in row)) for row in super().segment(texts)]
+
+    def sample(self, texts: Sequence[str], sampling: Sampling, seed: int) -> list[Segments]:
+        return super().segment(texts)
+
+
+def test_a_pair_that_is_too_long_is_not_kept_when_its_sample_is_short() -> None:
+    tokenizer = ShortSamples([*SPECIALS, "a"])
+    random = RandomSegmentation(Sampling(), 1, 0)
+    tokenize = PairTokenizer(
+        tokenizer, tokenizer, limits=(5, 5), too_long="drop", copies=False, segments=False, random=random
+    )
+    texts = {"src": ["a a", "a a a", "a a a a a"], "tgt": ["a"] * 3, "corpus": [0] * 3}
+    rows, _ = tokenize(texts, 0)
+    assert rows.to_pydict()["src_ids"] == [[4, 4]], "the deterministic segmentations have 4, 6 and 10 pieces"
 
 
 def test_a_killed_process_ends_the_training_with_a_message(

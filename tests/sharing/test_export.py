@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ import torch
 from command_line import refused, run
 from served import TEXT, save_model
 
+from seq2seq.config import ModelConfig, SearchConfig, TokenizerConfig
 from seq2seq.data.batching import collate
+from seq2seq.model_dir import Settings, Tokenizers, with_tags
 from seq2seq.sharing import onnx_export
 from seq2seq.sharing.onnx_search import OnnxTranslator, ScoredText
-from seq2seq.text.tokenizer import BOS, EOS, PAD
+from seq2seq.text.factory import train_tokenizer
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.translator import Translator
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -113,6 +117,25 @@ def check_search(translator: Translator, folder: Path) -> None:
         onnx = OnnxTranslator(folder)
         onnx.settings = onnx.settings._replace(search=changed.search_config)
         assert onnx.translate(LINES) == changed.translate(LINES), changes
+
+
+def test_a_tag_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizers = with_tags(
+        Tokenizers(*[train_tokenizer(TEXT, TokenizerConfig(type="word", vocab_size=40))] * 2), ["fr"]
+    )
+    translator, copied = OnnxTranslator.__new__(OnnxTranslator), []
+    translator.settings = Settings(ModelConfig(), TokenizerConfig(), SearchConfig(), 12)
+    translator.tokenizers = tokenizers
+    translator._encoder = SimpleNamespace(get_outputs=list, run=lambda names, inputs: [])
+    translator._inputs = []
+
+    def search(memory: object, copy_ids: np.ndarray, max_length: int) -> tuple[list[int], float]:
+        copied.extend(copy_ids.tolist())
+        return [EOS], 0.0
+
+    monkeypatch.setattr(translator, "_beam_search", search)
+    translator.translate(["<2fr> a dog"])
+    assert copied == [UNK, tokenizers.tgt.id("a"), tokenizers.tgt.id("dog"), EOS]
 
 
 @pytest.mark.slow

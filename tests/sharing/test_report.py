@@ -218,6 +218,15 @@ def test_groups_are_scored_on_their_lines() -> None:
     assert [pair[1] for pair in found[1].scores] == pytest.approx([100, 100])
 
 
+def test_the_tags_of_sources_are_no_words(tmp_path: Path) -> None:
+    write_corpus(tmp_path, pairs=60)
+    config = config_of(tmp_path, **{"data.train.tag": "de", "data.valid.tag": "de", "train.max_updates": 1})
+    train(config)
+    rows = Reader(write_report([read_run(config.run_dir)], device="cpu")).rows
+    counts = [row[:2] for row in rows if row[:2] == ["0", "4"]]
+    assert len(counts) == 1, "every word of the 4 sources occurs in the training sources"
+
+
 def test_unknown_words_are_those_of_no_training_source() -> None:
     assert count_unknown_words(["The cat, Zug", "zug ZUG dog", ""], ["the dog", "CAT sat"]) == [1, 2, 0]
 

@@ -17,6 +17,7 @@ import sentencepiece
 
 from seq2seq.config import TokenizerConfig
 from seq2seq.config_checks import check_tokenizer
+from seq2seq.text.extension import extend_tokenizer
 from seq2seq.text.factory import load_tokenizer, tokenizer_configs, train_tokenizer
 from seq2seq.text.model_proto import add_pieces, load_processor, model_kind, renumber
 from seq2seq.text.sentencepiece import SentencePieceTokenizer
@@ -95,6 +96,15 @@ def test_added_pieces_follow_the_others_and_are_used(tmp_path: Path) -> None:
     assert after.pieces(range(before.size)) == before.pieces(range(before.size))
     assert after.encode("tangerine") == [before.size]
     assert after.encode(TEXTS[0]) == before.encode(TEXTS[0])
+
+
+def test_bytes_are_not_added_to_a_model_without_them(tmp_path: Path) -> None:
+    config = TokenizerConfig(model=str(foreign(tmp_path / "own.model", "unigram")), vocab_size=400)
+    old = train_tokenizer([], config)
+    new = extend_tokenizer(old, config, ["a tangerine and a tangerine"] * 20, most=50)
+    added = new.pieces(range(old.size, new.size))
+    assert added
+    assert not [piece for piece in added if re.fullmatch("<0x[0-9A-F]{2}>", piece)]
 
 
 def test_errors_of_a_model_of_other_origin(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from small_runs import config_of
 
-from seq2seq.training.tracking import TensorBoard
 from seq2seq.training.train import train
 from seq2seq.translator import Translator
 
@@ -86,4 +85,5 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     message = 'train.track=tensorboard requires the package tensorboard; run pip install ".[track]" in the checkout of seq2seq'
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        TensorBoard(tmp_path, 0)
+        train(config_of(tmp_path, train__track="tensorboard"))
+    assert list(tmp_path.iterdir()) == [], "it is found before the data are read and the run directory is written"

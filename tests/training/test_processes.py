@@ -29,7 +29,7 @@ from seq2seq.training.precision import Precision
 from seq2seq.training.processes import Group, Processes, ProcessFailed, _choose_gpu, join, separate_random_numbers
 from seq2seq.training.state import Progress, load_state, save_state
 from seq2seq.training.stopping import Stopped
-from seq2seq.training.train import read_rows, train
+from seq2seq.training.train import _train_together, read_rows, train
 from seq2seq.training.update import Updater
 
 T = TypeVar("T")
@@ -246,6 +246,14 @@ def test_a_batch_that_does_not_fit_into_the_memory_of_one_process_is_split_in_al
         torch.testing.assert_close(whole[name], split[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_the_processes_wait_longer_for_each_other_while_they_plan_an_epoch_and_validate(folder: Path) -> None:
+    changes = {"train.max_updates": 2, "train.valid_every": 1}
+    faults: dict[int, dict[str, Any]] = {0: {"lost_after": 3, "delay": 5}, 1: {"lost_after": 3}}
+    train_together(folder, "run", changes, faults=faults)
+    assert sum("valid_loss" in record for record in metrics_of(config_of(folder))) == 2
+
+
 def errors(ended: Sequence[Ended]) -> list[str]:
     """Return the error lines of all processes."""
     return [line for each in ended for line in each.err.splitlines() if line.startswith("error: ")]
@@ -289,6 +297,15 @@ class Fixed(Processes):
 
     def gather(self, value: Any) -> list[Any]:
         return self.calls.pop(0)
+
+
+def test_processes_on_different_types_of_devices_are_refused(folder: Path) -> None:
+    message = (
+        "all processes must compute on the same type of device, but process 2 uses cpu and process 0 cuda; set "
+        "train.device=cpu, or start processes only on machines with a GPU"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        _train_together(config_of(folder), torch.device("cpu"), Fixed(["cuda", "cuda", "cpu"]))
 
 
 def test_other_data_in_one_process_are_refused() -> None:

@@ -186,6 +186,10 @@ def test_vectors_go_to_the_rows_of_their_pieces(tmp_path: Path, header: str, tok
         ("cats 1 x\n", "line 1 of {path} must hold a piece and finite numbers, but holds 1 x"),
         ("cats 1 nan\n", "line 1 of {path} must hold a piece and finite numbers, but holds 1 nan"),
         ("dogs 1 2\n", "train.src_vectors must name vectors of pieces of the vocabulary, but {path} has none of them"),
+        (
+            "2 3\ncats 1 2 3\nsat 1 2 3\n",
+            "train.src_vectors must name vectors of model.embedding_size=2 numbers, but line 2 of {path} has 3",
+        ),
     ],
 )
 def test_errors_of_vectors(tmp_path: Path, text: str, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,30 +14,40 @@ import pytest
 from small_runs import config_of, write_corpus
 
 from seq2seq.config import VALIDATION_METRICS, Config, TrainConfig
+from seq2seq.data.corpus import Pair
 from seq2seq.metrics import rouge, scores
 from seq2seq.metrics.scores import Score
+from seq2seq.model_dir import Tokenizers
 from seq2seq.training.state import Progress
 from seq2seq.training.train import train
 from seq2seq.training.validation import ValidationResult, Validator
 
 
-def make_validator(folder: Path, metric: str, progress: Progress) -> Validator:
-    """Return a validator whose model is never called."""
-    model: Any = SimpleNamespace(has_attention=True)
-    tokenizers: Any = SimpleNamespace(tgt=SimpleNamespace(segment=lambda texts: []))  # no constraint has words
+def make_validator(folder: Path, metric: str, progress: Progress, pairs: Sequence[Pair] = ()) -> Validator:
+    """Return a validator whose model, with the tag de, is never called."""
+    model: Any = SimpleNamespace(has_attention=True, copies=False, max_source_length=9, never_id=None)
+    src: Any = SimpleNamespace(tags=("de",))
+    tgt: Any = SimpleNamespace(segment=lambda texts: [])  # no constraint has words
     return Validator(
         Config(train=TrainConfig(metric=metric)),
         run=folder,
         progress=progress,
         model=model,
-        tokenizers=tokenizers,
-        pairs=[],
+        tokenizers=Tokenizers(src, tgt),
+        pairs=pairs,
     )
 
 
 def make_result(bleu: float, chrf: float, loss: float, **chosen: float) -> ValidationResult:
     others = [(name, Score(name.upper(), score, "", {})) for name, score in chosen.items()]
     return ValidationResult(Score("BLEU", bleu, "", {}), Score("chrF2", chrf, "", {}), loss, *others)
+
+
+def test_the_tag_of_a_source_is_not_scored(tmp_path: Path) -> None:
+    validator = make_validator(tmp_path, "numbers", Progress(), [Pair("<2de> two dogs", "zwei Hunde")])
+    assert validator._result(["2 Hunde"], 1.0, 0).values()["numbers"] == 0, (
+        "the 2 of the tag is no number of the source"
+    )
 
 
 @pytest.mark.parametrize(
