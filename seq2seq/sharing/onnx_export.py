@@ -213,7 +213,12 @@ def check_exportable(settings: Settings) -> None:
     required |= {f"search.{name}": (getattr(search, name), getattr(plain, name)) for name in _PLAIN_SEARCH}
     for key, (value, exported) in required.items():
         if value != exported:
-            raise ValueError(f"only models with {key}={exported} are exported to ONNX, but this one has {value}")
+            message = f"only models with {key}={exported} are exported to ONNX, but this one has {value}"
+            if key.startswith("search."):
+                message += (
+                    f"; save a copy from Python: Translator.load(MODEL).with_search({key[7:]}={exported!r}).save(COPY)"
+                )
+            raise ValueError(message)
     if model.attention == "none":
         raise ValueError("only models with an attention are exported to ONNX, but this one has model.attention=none")
 

@@ -254,6 +254,9 @@ def _measure(config: Config, updater: Updater, rows: Rows) -> UpdateCost:
     )
 
 
+_AGAINST_UNKNOWN = {"word": ", or set tokenizer.type=bpe", "char": ""}  # by the type of the target vocabulary
+
+
 def _findings(
     config: Config,
     report: Report,
@@ -270,7 +273,9 @@ def _findings(
         if not copies and copyable.unknown_in_source > 0.3 * copyable.unknown:
             yield f"{share} of the target pieces are unknown, and many occur in the source: set model.copy=pointer"
         elif not copies or copyable.unknown_in_source < 0.7 * copyable.unknown:
-            yield f"{share} of the target pieces are unknown: raise tokenizer.vocab_size, or set tokenizer.type=bpe"
+            kind = config.tokenizer.tgt_type or config.tokenizer.type
+            remedy = _AGAINST_UNKNOWN.get(kind, " or tokenizer.character_coverage")
+            yield f"{share} of the target pieces are unknown: raise tokenizer.vocab_size{remedy}"
     elif not copies and copyable.words_in_source > 0.4 * copyable.tgt_words:
         yield f"{_share(copyable.words_in_source, copyable.tgt_words)} of the target words occur in the source: set model.copy=pointer"
     total = config.train.max_updates

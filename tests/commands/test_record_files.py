@@ -341,6 +341,16 @@ def test_advice_of_inspect_follows_the_settings(folder: Path) -> None:
     assert "the first epoch" not in findings
 
 
+@pytest.mark.parametrize(("kind", "remedy"), [("word", ", or set tokenizer.type=bpe"), ("char", "")])
+def test_advice_on_unknown_pieces_suits_the_tokenizer(kind: str, remedy: str, folder: Path) -> None:
+    words = [f"{first}{second}" for first in "abcdefghij" for second in "klmnopqrst"]
+    rows = [{"en": "we saw it", "fr": f"nous {word} ici"} for word in words]
+    write(folder / "train.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    findings = inspected(f"tokenizer.type={kind}", "tokenizer.shared=false")["findings"]
+    (found,) = [line for line in findings if "are unknown" in line]
+    assert found.endswith(f"of the target pieces are unknown: raise tokenizer.vocab_size{remedy}")
+
+
 def test_inspect_as_text(folder: Path) -> None:
     result = run("inspect", "data.train.file=train.jsonl", "data.valid_share=0.1", "data.train.tag=fr", *SMALL)
     assert result.exit_code == 0, (result.output, result.exception)

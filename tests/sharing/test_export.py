@@ -178,11 +178,18 @@ def test_what_is_not_exported_is_refused(changes: dict[str, Any], message: str, 
         ({"repetition_penalty": 1.5}, "search.repetition_penalty=1.0 are exported to ONNX, but this one has 1.5"),
         ({"forbidden": "the"}, "search.forbidden= are exported to ONNX, but this one has the"),
         ({"mbr": "chrf"}, "search.mbr=none are exported to ONNX, but this one has chrf"),
+        ({"precision": "bf16"}, "search.precision=fp32 are exported to ONNX, but this one has bf16"),
     ],
 )
 def test_searches_that_are_not_exported_are_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     Translator.load(save_model(tmp_path / "model"), device="cpu").with_search(**changes).save(tmp_path / "changed")
-    assert refused("export", tmp_path / "changed", "--output", tmp_path / "new") == f"only models with {message}"
+    name, value = next(iter(changes)), getattr(SearchConfig(), next(iter(changes)))
+    assert refused("export", tmp_path / "changed", "--output", tmp_path / "new") == (
+        f"only models with {message}; save a copy from Python: "
+        f"Translator.load(MODEL).with_search({name}={value!r}).save(COPY)"
+    )
+    Translator.load(tmp_path / "changed", device="cpu").with_search(**{name: value}).save(tmp_path / "copy")
+    assert run("export", tmp_path / "copy", "--output", tmp_path / "new").exit_code == 0
 
 
 def test_a_search_with_a_shortlist_is_refused(tmp_path: Path) -> None:
@@ -191,7 +198,8 @@ def test_a_search_with_a_shortlist_is_refused(tmp_path: Path) -> None:
     assert run("shortlist", model, "--src", text, "--tgt", text).exit_code == 0
     Translator.load(model, device="cpu").with_search(shortlist=3).save(tmp_path / "changed")
     assert refused("export", tmp_path / "changed", "--output", tmp_path / "new") == (
-        "only models with search.shortlist=0 are exported to ONNX, but this one has 3"
+        "only models with search.shortlist=0 are exported to ONNX, but this one has 3; save a copy from Python: "
+        "Translator.load(MODEL).with_search(shortlist=0).save(COPY)"
     )
 
 
