@@ -224,7 +224,7 @@ def test_blank_lines_give_empty_lines_and_the_model_is_not_asked(translator, mon
 
     rows = []
     original = translator.model.encode
-    monkeypatch.setattr(translator.model, "encode", lambda batch, _: rows.append(len(batch.src)) or original(batch))
+    monkeypatch.setattr(translator.model, "encode", lambda batch, *_: rows.append(len(batch.src)) or original(batch))
     translator.translate(LINES)
     assert sum(rows) == len(FILLED)
     monkeypatch.setattr(translator.model, "encode", None)
