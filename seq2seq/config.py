@@ -248,7 +248,7 @@ class SearchConfig:
     batch_tokens: int = _setting(4096, least=1)  # maximum of source pieces in a batch, padding included
     precision: str = _setting(
         "fp32", choices=("fp32", "bf16", "auto")
-    )  # of the products of the output layer; auto: bf16 on a CPU with AMX, which is faster there
+    )  # of the products of the output layer; auto: bf16 on a CPU with instructions for it
     samples: int = _setting(
         0, least=0, most=_MOST_HYPOTHESES
     )  # translations drawn at random per sentence, the best score first; 0: beam search

@@ -18,10 +18,11 @@ class PrecisionChoice(NamedTuple):
         return f"{setting}=auto: {self.name}, because {self.reason}"
 
 
-# Of the products of the output layer in search, by whether the CPU has AMX.
+# Of the products of the output layer in search, by whether the CPU has instructions for bf16 (AMX or AVX512-BF16).
+# With AVX512-BF16, a search is about 1.2 times as fast in bf16 (docs/results.md).
 SEARCH_CHOICES = {
-    True: PrecisionChoice("bf16", "the CPU has AMX, with which bf16 is faster"),
-    False: PrecisionChoice("fp32", "the CPU has no AMX, without which bf16 is little faster"),
+    True: PrecisionChoice("bf16", "the CPU has instructions for bf16, with which it is faster"),
+    False: PrecisionChoice("fp32", "the CPU has no instructions for bf16, without which it is slower"),
 }
 
 
@@ -29,7 +30,7 @@ def choose_search_precision(device: torch.device) -> PrecisionChoice:
     """Return the precision of a search with ``search.precision=auto``."""
     if device.type != "cpu":
         return PrecisionChoice("fp32", "the products of the output layer take little time on a GPU")
-    return SEARCH_CHOICES[bool(cpu_supports("_is_amx_tile_supported"))]
+    return SEARCH_CHOICES[any(cpu_supports(name) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))]
 
 
 def cpu_supports(name: str) -> bool | None:

@@ -15,13 +15,15 @@ FIXTURES = Path(__file__).parent / "fixtures"
 MODEL = FIXTURES / "model"
 LINES = (FIXTURES / "lines.src").read_text().splitlines()[:12]
 CPU = torch.device("cpu")
-AMX = "search.precision=auto: bf16, because the CPU has AMX, with which bf16 is faster"
-OLD = "search.precision=auto: fp32, because the CPU has no AMX, without which bf16 is little faster"
+NEW = "search.precision=auto: bf16, because the CPU has instructions for bf16, with which it is faster"
+OLD = "search.precision=auto: fp32, because the CPU has no instructions for bf16, without which it is slower"
 GPU = "search.precision=auto: fp32, because the products of the output layer take little time on a GPU"
 
 
-def patch_amx(monkeypatch: pytest.MonkeyPatch, found: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: found, raising=False)
+def patch_cpu(monkeypatch: pytest.MonkeyPatch, *, amx: bool = False, avx512: bool = False) -> None:
+    """Let the CPU have AMX or AVX512-BF16, or neither."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
 
 
 @pytest.mark.parametrize("search", [{}, {"beam_size": 1}, {"samples": 3, "top_k": 4}, {"repetition_penalty": 1.3}])
@@ -52,20 +54,21 @@ def test_a_shortlist_is_searched_in_bf16(tmp_path: Path) -> None:
 
 
 def test_auto_chooses_by_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    for has_amx, line in ((True, AMX), (False, OLD)):
-        patch_amx(monkeypatch, has_amx)
+    for amx, avx512, line in ((True, True, NEW), (True, False, NEW), (False, True, NEW), (False, False, OLD)):
+        patch_cpu(monkeypatch, amx=amx, avx512=avx512)
         assert choose_search_precision(CPU).line("search.precision") == line
         translator = Translator.load(MODEL, device="cpu").with_search(precision="auto")
         assert translator.precision == choose_search_precision(CPU)
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert choose_search_precision(CPU).line("search.precision") == OLD
     assert choose_search_precision(torch.device("cuda")).line("search.precision") == GPU
 
 
 def test_the_command_prints_the_reason_and_translates_in_the_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    patch_amx(monkeypatch, True)
+    patch_cpu(monkeypatch, amx=True)
     chosen = run("translate", MODEL, "--precision", "auto", "--format", "jsonl", text="\n".join(LINES))
-    assert chosen.stderr.splitlines()[0] == AMX
+    assert chosen.stderr.splitlines()[0] == NEW
     given = run("translate", MODEL, "--precision", "bf16", "--format", "jsonl", text="\n".join(LINES))
     plain = run("translate", MODEL, "--format", "jsonl", text="\n".join(LINES))
     assert chosen.stdout == given.stdout != plain.stdout

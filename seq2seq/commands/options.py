@@ -212,8 +212,8 @@ SearchPrecision = Annotated[
     SearchPrecisionName | None,
     typer.Option(
         "--precision",
-        help="Precision of the products of the output layer. bf16 is faster on a CPU with AMX, and changes few "
-        "translations; auto chooses by the CPU and prints the reason.",
+        help="Precision of the products of the output layer. bf16 is faster on a CPU with instructions for "
+        "it, and changes few translations; auto chooses by the CPU and prints the reason.",
     ),
 ]
 ShortlistSize = Annotated[
