@@ -43,7 +43,9 @@ class Decoding(NamedTuple):
     size: int  # size of the extended vocabulary
     step: StepOfDecoder[Any]  # the decoder's step, prepared for this search
     short: ShortOutput | None = None  # the output layer of a search that may choose from some ids only
-    half: Tensor | None = None  # the weights of the output layer in bf16, for a search in this precision
+    half: Tensor | None = (
+        None  # without ``short``: the weights of the output layer in bf16, for a search in this precision
+    )
 
     @property
     def weights(self) -> Tensor:
@@ -198,10 +200,12 @@ class Seq2Seq(nn.Module):
         """
         memory, state = self._start(batch)
         memory = memory._replace(copy_first=first_positions(memory.copy_ids))
-        layer, short = self.readout.logits, None
-        half = layer.weight.to(torch.bfloat16) if precision == "bf16" else None
+        layer, banned, in_bf16 = self.readout.logits, self.readout.banned, precision == "bf16"
+        short = half = None
         if allowed is not None:
-            short = ShortOutput.of(layer, half, banned=self.readout.banned, allowed=allowed.to(self.device))
+            short = ShortOutput.of(layer, banned=banned, allowed=allowed.to(self.device), in_bf16=in_bf16)
+        elif in_bf16:
+            half = layer.weight.to(torch.bfloat16)
         return Decoding(memory, state, self._extended_size(batch), self.decoder.search_step(), short, half)
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:

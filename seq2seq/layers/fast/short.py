@@ -32,27 +32,28 @@ class ShortOutput(NamedTuple):
     half: Tensor | None  # the weights in bf16, for a search in this precision
 
     @classmethod
-    def of(cls, layer: nn.Linear, half: Tensor | None, *, banned: Tensor, allowed: Tensor) -> ShortOutput:
+    def of(cls, layer: nn.Linear, *, banned: Tensor, allowed: Tensor, in_bf16: bool) -> ShortOutput:
         """Gather the rows.
 
         Args:
-            half: the weights of the layer in bf16, for a search in this precision.
             banned: ids that are never produced, at least one.
             allowed: whether a sentence may choose an id (B, V); with copying, every sentence its own pieces.
+            in_bf16: whether the search computes its products in bf16.
         """
         chosen = allowed.any(dim=0).index_fill(0, banned, True)
         ids = chosen.nonzero().squeeze(1)
         places = chosen.cumsum(0) - 1
         places = places.where(chosen, places[banned[0]])
+        weight = layer.weight[ids]
         return cls(
-            weight=layer.weight[ids],
+            weight=weight,
             bias=layer.bias[ids],
             ids=ids,
             places=places,
             banned=places[banned],
             allowed=allowed[:, ids],
             is_single=len(allowed) == 1,
-            half=None if half is None else half[ids],
+            half=weight.to(torch.bfloat16) if in_bf16 else None,
         )
 
     def keep(self, sentences: Tensor) -> ShortOutput:
