@@ -104,8 +104,8 @@ def sampled_set(
     """Tokenize the training pairs with random segmentations; see ``Tokenizer.sample``.
 
     The result has the same pairs as ``training_set``: a text whose random or deterministic segmentation exceeds the length
-    limit keeps the deterministic one. The result depends only on the arguments. It is a memory-mapped file without a name, whose space on
-    the disk is free again when the result is no longer used.
+    limit keeps the deterministic one. The result depends only on the arguments. It is a memory-mapped file without a name,
+    whose space on the disk is free again when the result is no longer used.
     """
     random = RandomSegmentation(sampling, seed, epoch)
     tokenize = _pair_tokenizer(data, src_tokenizer, tgt_tokenizer, copies=copies, segments=segments, random=random)

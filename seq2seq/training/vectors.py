@@ -34,12 +34,12 @@ def set_vectors(embedding: nn.Embedding, tokenizer: Tokenizer, path: str, *, set
     width = embedding.embedding_dim
     exact: dict[int, list[float]] = {}
     marked: dict[int, list[float]] = {}
-    numbers: dict[int, int] = {}  # of the first vector, by the number of its line
+    first: tuple[int, int] | None = None  # the number of the line of the first vector, and how many numbers it has
     for number, line in enumerate(read_lines(expand_home(path)), start=1):
         fields = line.rstrip().split(" ")
         if number == 1 and len(fields) == 2 and all(field.isdecimal() for field in fields):
             continue
-        numbers = numbers or {number: len(fields) - 1}
+        first = first or (number, len(fields) - 1)
         if len(fields) <= width:
             raise _wrong_width(setting, width, path, number, len(fields) - 1)
         name = " ".join(fields[:-width])  # a piece of some files has spaces
@@ -47,10 +47,9 @@ def set_vectors(embedding: nn.Embedding, tokenizer: Tokenizer, path: str, *, set
             if (index := tokenizer.id(piece)) != UNK:
                 rows[index] = _numbers(fields[-width:], path, number)
     found = marked | exact
-    for number, count in numbers.items():
-        if not found and count > width:  # the first numbers of each vector were read as a part of its piece
-            raise _wrong_width(setting, width, path, number, count)
     if not found:
+        if first is not None and first[1] > width:  # the first numbers of each vector were read as a part of its piece
+            raise _wrong_width(setting, width, path, *first)
         raise ValueError(f"{setting} must name vectors of pieces of the vocabulary, but {path} has none of them")
     embedding.weight[list(found)] = torch.tensor(list(found.values())).to(embedding.weight)
     return len(found)
