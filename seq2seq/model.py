@@ -22,7 +22,7 @@ from seq2seq.layers.decoder import Decoder, DecoderState, RecurrentDecoder, Step
 from seq2seq.layers.distribution import MAX_LOGITS, Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import EncodedSentences, Encoder, RecurrentEncoder
-from seq2seq.layers.fast.next_token import FastNextToken
+from seq2seq.layers.fast.next_token import FastNextToken, half_weights
 from seq2seq.layers.fast.output import BANNED_LOGIT, output_loss
 from seq2seq.layers.fast.short import ShortNextToken, ShortOutput, without_refused
 from seq2seq.layers.hierarchical import HierarchicalEncoder
@@ -43,9 +43,7 @@ class Decoding(NamedTuple):
     size: int  # size of the extended vocabulary
     step: StepOfDecoder[Any]  # the decoder's step, prepared for this search
     short: ShortOutput | None = None  # the output layer of a search that may choose from some ids only
-    half: Tensor | None = (
-        None  # without ``short``: the weights of the output layer in bf16, for a search in this precision
-    )
+    half: Tensor | None = None  # without ``short``: the ``half_weights`` of the output layer, for a search in bf16
 
     @property
     def weights(self) -> Tensor:
@@ -205,8 +203,9 @@ class Seq2Seq(nn.Module):
         if allowed is not None:
             short = ShortOutput.of(layer, banned=banned, allowed=allowed.to(self.device), in_bf16=in_bf16)
         elif in_bf16:
-            half = layer.weight.to(torch.bfloat16)
-        return Decoding(memory, state, self._extended_size(batch), self.decoder.search_step(), short, half)
+            half = half_weights(layer, banned)
+        step = self.decoder.search_step(self.tgt_embedding.weight)
+        return Decoding(memory, state, self._extended_size(batch), step, short, half)
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         """Compute the loss of a batch, summed over its target tokens.
@@ -271,10 +270,10 @@ class Seq2Seq(nn.Module):
         """
         memory, state, size, advance, short, half = decoding
         tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
-        embedded = self._embed_target(tokens)
-        output, state = advance(embedded, state, memory)
+        output, state = advance(self._known(tokens), state, memory)
         copying = first = None
         if self.pointer is not None:
+            embedded = self._embed_target(tokens)
             # (N, ...) -> (B, K, ...)
             queries = (
                 x.unflatten(0, (len(memory.mask), -1)) for x in (output, state.context, embedded, state.log_weights)
@@ -371,9 +370,11 @@ class Seq2Seq(nn.Module):
 
     def _embed_target(self, tokens: Tensor) -> Tensor:
         """Embed target ids; OOV pieces are embedded as UNK."""
-        if self.pointer is not None:
-            tokens = tokens.masked_fill(tokens >= self.vocab_size, UNK)
-        return self.tgt_embedding(tokens)
+        return self.tgt_embedding(self._known(tokens))
+
+    def _known(self, tokens: Tensor) -> Tensor:
+        """Replace OOV pieces by UNK."""
+        return tokens if self.pointer is None else tokens.masked_fill(tokens >= self.vocab_size, UNK)
 
 
 def _ignore(part: str, tensor: Tensor) -> None:

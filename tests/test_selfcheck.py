@@ -325,8 +325,8 @@ def test_coverage_that_does_not_follow_the_beam_fails(monkeypatch):
     translator = make(coverage="sum", attention="dot")
     original = translator.model.decoder.search_step
 
-    def search_step():
-        return lambda embedded, state, memory: rolled(*original()(embedded, state, memory))
+    def search_step(embeddings):
+        return lambda tokens, state, memory: rolled(*original(embeddings)(tokens, state, memory))
 
     def rolled(output, after):
         return output, after._replace(coverage=after.coverage.roll(1, dims=0))

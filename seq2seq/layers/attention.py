@@ -22,6 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seq2seq.layers import fast
+from seq2seq.layers.fast.energies import additive_energies
+
 MAX_FERTILITY = 2.0  # N of Tu et al. 2016, the value of their experiments
 MIN_FERTILITY = 1e-4  # keeps coverage finite where the sigmoid underflows
 MASKED = torch.finfo(torch.float32).min  # an energy or log-weight whose weight is 0
@@ -332,7 +335,12 @@ class Additive(Attention):
         return self.key(values)
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
-        compared = self.query(query).unsqueeze(2) + keys.unsqueeze(1)  # (B, Q, 1, A) + (B, 1, S, A)
+        queries = self.query(query)
+        if fast.enabled() and keys.device.type == "cpu" and not torch.is_grad_enabled():
+            covers = self.coverage != "none"
+            weight = self.coverage_weight if covers else None
+            return additive_energies(queries, keys, self.energy.weight[0], coverage if covers else None, weight)
+        compared = queries.unsqueeze(2) + keys.unsqueeze(1)  # (B, Q, 1, A) + (B, 1, S, A)
         if self.coverage != "none":
             compared = torch.addcmul(compared, coverage.to(keys.dtype).unsqueeze(3), self.coverage_weight)
         return F.linear(torch.tanh(compared), self.energy.weight).squeeze(3)

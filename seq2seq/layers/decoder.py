@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seq2seq.layers import fast
 from seq2seq.layers.attention import MASKED, Attention, Memory
@@ -42,7 +43,12 @@ class DecoderState(Protocol):
 
 
 State = TypeVar("State", bound=DecoderState)
-StepOfDecoder = Callable[[Tensor, State, Memory], tuple[Tensor, State]]  # see ``Decoder.step``
+StepOfDecoder = Callable[[Tensor, State, Memory], tuple[Tensor, State]]  # see ``Decoder.search_step``
+
+
+def step_of_tokens(step: StepOfDecoder[State], embeddings: Tensor) -> StepOfDecoder[State]:
+    """Return a step that takes tokens (N,), given one that takes their embeddings (N, E); see ``Decoder.search_step``."""
+    return lambda tokens, state, memory: step(F.embedding(tokens, embeddings), state, memory)
 
 
 class Unrolled(NamedTuple):
@@ -90,8 +96,14 @@ class Decoder(Protocol[State]):
     def step(self, embedded: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """Advance by one step: embeddings of the previous tokens (N, E) -> outputs s_t (N, H) and the next state."""
 
-    def search_step(self) -> StepOfDecoder[State]:
-        """Return a function with the results of ``step`` for the steps of one search; the weights must not change."""
+    def search_step(self, embeddings: Tensor) -> StepOfDecoder[State]:
+        """Return a function for the steps of one search, during which the weights must not change.
+
+        It takes the previous tokens (N,) instead of their embeddings, and otherwise is ``step``.
+
+        Args:
+            embeddings: those of all ids (V, E).
+        """
 
     def unroll(self, embedded: Tensor, state: State, memory: Memory) -> Unrolled:
         """Run the teacher-forced unroll over the embedded input tokens (B, T, E)."""
@@ -171,16 +183,17 @@ class RecurrentDecoder(nn.Module):
         gates = self.stack.project(embedded)
         return self._advance(gates, state, memory, self.stack.prepare(len(embedded)))
 
-    def search_step(self) -> StepOfDecoder[RecurrentState]:
-        """Return ``step``, or its fast twin in evaluation mode without gradients, if the cells have one."""
+    def search_step(self, embeddings: Tensor) -> StepOfDecoder[RecurrentState]:
+        """See ``Decoder.search_step``. The step is fast in evaluation mode without gradients, if the cells have a twin."""
+        plain = step_of_tokens(self.step, embeddings)
         if not fast.enabled() or torch.is_grad_enabled() or self.training or not self.stack.has_fast_twin:
-            return self.step
-        stack = self._fast_stack()
+            return plain
+        stack = self._fast_stack(embeddings)
 
-        def step(embedded: Tensor, state: RecurrentState, memory: Memory) -> tuple[Tensor, RecurrentState]:
+        def step(tokens: Tensor, state: RecurrentState, memory: Memory) -> tuple[Tensor, RecurrentState]:
             if torch.is_grad_enabled():
-                return self.step(embedded, state, memory)
-            output, hidden = stack(embedded, state.context, state.hidden)
+                return plain(tokens, state, memory)
+            output, hidden = stack(tokens, state.context, state.hidden)
             return self._attend(output, hidden, state, memory)
 
         return step
@@ -226,15 +239,16 @@ class RecurrentDecoder(nn.Module):
             coverage = coverage + log_weights.exp() / memory.fertility.unsqueeze(1)
         return output, RecurrentState(hidden, context.flatten(0, 1), log_weights.flatten(0, 1), coverage.flatten(0, 1))
 
-    def _fast_stack(self) -> FastStack:
+    def _fast_stack(self, embeddings: Tensor) -> FastStack:
         stack, cell = self.stack, self.stack.cell.fast
         assert cell is not None
         layers: list[CellWeights] = []
         for linear, hh, bias_hh in zip(stack.inputs, stack.weight_hh, stack.bias_hh, strict=True):
             assert isinstance(linear, nn.Linear)
-            ih = linear.weight if layers else torch.cat((linear.weight, self.context_gates.weight), dim=1)
-            layers.append(CellWeights(ih, hh, linear.bias, bias_hh))
-        return FastStack(cell, layers, residual=stack.residual)
+            layers.append(CellWeights(linear.weight, hh, linear.bias, bias_hh))
+        embedded = layers[0].ih
+        layers[0] = layers[0]._replace(ih=self.context_gates.weight)
+        return FastStack(cell, embeddings, embedded, layers, residual=stack.residual)
 
     def _unroll_fast(
         self, embedded: Tensor, state: RecurrentState, memory: Memory, constants: StepConstants

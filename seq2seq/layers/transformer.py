@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.layers.attention import MASKED, Memory, masked_log_softmax
-from seq2seq.layers.decoder import StepOfDecoder, Unrolled
+from seq2seq.layers.decoder import StepOfDecoder, Unrolled, step_of_tokens
 from seq2seq.layers.dropout import SequenceDropout
 from seq2seq.layers.encoder import Encoded, Source
 
@@ -305,9 +305,9 @@ class TransformerDecoder(nn.Module):
         output = outputs.squeeze(1)
         return output, TransformerState(past, output[:, :0], log_weights.squeeze(1))
 
-    def search_step(self) -> StepOfDecoder[TransformerState]:
-        """Return ``step``."""
-        return self.step
+    def search_step(self, embeddings: Tensor) -> StepOfDecoder[TransformerState]:
+        """See ``Decoder.search_step``."""
+        return step_of_tokens(self.step, embeddings)
 
     def unroll(self, embedded: Tensor, state: TransformerState, memory: Memory) -> Unrolled:
         """Run the teacher-forced unroll over the embedded input tokens (B, T, E), all of them at once."""

@@ -24,6 +24,7 @@ from seq2seq.layers.attention import Memory
 from seq2seq.layers.decoder import RecurrentDecoder
 from seq2seq.layers.distribution import as_fp32
 from seq2seq.layers.encoder import Encoded, RecurrentEncoder
+from seq2seq.layers.fast import plain_layers
 from seq2seq.model import Seq2Seq
 from seq2seq.model_dir import Settings
 from seq2seq.sharing.onnx_search import ENCODER_GRAPH, STEP_GRAPH, OnnxTranslator
@@ -176,7 +177,7 @@ def export_onnx(path: str | Path, folder: Path) -> None:
     model = translator.model
     make_folder(folder)
     model_dir.save_settings(folder, settings, tokenizers)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), plain_layers(), _quiet():
         _write_graphs(model, settings.model.cell, folder)
     _check_translations(translator, folder)
 

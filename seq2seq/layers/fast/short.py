@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.layers.distribution import NEVER, Copying
-from seq2seq.layers.fast.next_token import FastNextToken
+from seq2seq.layers.fast.next_token import FastNextToken, half_weights
 from seq2seq.layers.fast.output import BANNED_LOGIT
 
 
@@ -29,7 +29,7 @@ class ShortOutput(NamedTuple):
     banned: Tensor  # places that are never produced
     allowed: Tensor  # (B, U), whether a sentence may choose an id
     is_single: bool  # whether the rows are those of one sentence, which may choose all of them
-    half: Tensor | None  # the weights in bf16, for a search in this precision
+    half: Tensor | None  # the ``half_weights``, for a search in bf16
 
     @classmethod
     def of(cls, layer: nn.Linear, *, banned: Tensor, allowed: Tensor, in_bf16: bool) -> ShortOutput:
@@ -44,17 +44,17 @@ class ShortOutput(NamedTuple):
         ids = chosen.nonzero().squeeze(1)
         places = chosen.cumsum(0) - 1
         places = places.where(chosen, places[banned[0]])
-        weight = layer.weight[ids]
-        return cls(
-            weight=weight,
+        output = cls(
+            weight=layer.weight[ids],
             bias=layer.bias[ids],
             ids=ids,
             places=places,
             banned=places[banned],
             allowed=allowed[:, ids],
             is_single=len(allowed) == 1,
-            half=weight.to(torch.bfloat16) if in_bf16 else None,
+            half=None,
         )
+        return output._replace(half=half_weights(output, output.banned)) if in_bf16 else output
 
     def keep(self, sentences: Tensor) -> ShortOutput:
         """Select sentences."""

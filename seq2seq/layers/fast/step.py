@@ -1,7 +1,8 @@
 """Fast twin of the cells of the recurrent decoder in search, without gradients.
 
-The weights that act on the embedding, the context and the previous h are joined once per search, so that each layer of a
-step is one product. The GRU keeps the part of h separate, which makes two. The gates are computed in place.
+The weights that act on the context and on the previous h are joined once per search, so that each layer of a step is one
+product. The GRU keeps the part of h separate, which makes two. The gates are computed in place. Many hypotheses of a batch
+have the same previous token, whose embedding is projected once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seq2seq.layers.fast.cells import FastCell, StepTensors
+
+MANY_ROWS = 32  # with fewer rows, finding equal tokens takes longer than projecting all embeddings
 
 
 class CellWeights(NamedTuple):
@@ -29,31 +32,44 @@ class FastStack:
     """One step of L layers of cells, as ``StackedCell`` computes it in evaluation mode.
 
     Args:
-        layers: their weights; those of the first layer act on the embedding and the context, in this order.
+        embeddings: those of all ids (V, E).
+        embedded: the weights of the first layer that act on the embedding (G*H, E).
+        layers: the other weights; those of the first layer act on the context.
         residual: add its input to the output of every layer except the first.
     """
 
-    def __init__(self, cell: FastCell, layers: Sequence[CellWeights], *, residual: bool) -> None:
-        self._cell, self._residual = cell, residual
+    def __init__(
+        self, cell: FastCell, embeddings: Tensor, embedded: Tensor, layers: Sequence[CellWeights], *, residual: bool
+    ) -> None:
+        self._cell, self._embeddings, self._embedded, self._residual = cell, embeddings, embedded, residual
         self._layers = layers if cell.separate else [_joined(weights) for weights in layers]
 
-    def __call__(self, embedded: Tensor, context: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance by one step: (N, E), (N, M), packed states (N, L, W) -> output (N, H), next packed states (N, L, W)."""
+    def __call__(self, tokens: Tensor, context: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Advance by one step: (N,), (N, M), packed states (N, L, W) -> output (N, H), next packed states (N, L, W)."""
         after = torch.empty_like(hidden)
-        inputs: tuple[Tensor, ...] = (embedded, context)
+        inputs = context
         for number, weights in enumerate(self._layers):
             width = weights.hh.shape[1]
             last, last_cell = hidden[:, number, :width], hidden[:, number, width:]
             output, cell = after[:, number, :width], after[:, number, width:]
-            if self._cell.separate:
-                gates = F.linear(torch.cat(inputs, dim=1), weights.ih, weights.bias_ih)
-                hidden_gates = F.linear(last, weights.hh, weights.bias_hh)
+            joined = inputs if self._cell.separate else torch.cat((inputs, last), dim=1)
+            if number == 0:
+                gates = self._project(tokens, weights.bias_ih).addmm_(joined, weights.ih.t())
             else:
-                gates = F.linear(torch.cat((*inputs, last), dim=1), weights.ih, weights.bias_ih)
-                hidden_gates = gates[:, :0]
+                gates = F.linear(joined, weights.ih, weights.bias_ih)
+            hidden_gates = gates[:, :0]
+            if self._cell.separate:
+                hidden_gates = F.linear(last, weights.hh, weights.bias_hh)
             self._cell.forward(StepTensors(gates, hidden_gates, last, last_cell, output, cell))
-            inputs = (output + inputs[0] if self._residual and number > 0 else output,)
-        return inputs[0], after
+            inputs = output + inputs if self._residual and number > 0 else output
+        return inputs, after
+
+    def _project(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """Project the embeddings of tokens (N,) and add the bias: (N, G*H)."""
+        if tokens.device.type != "cpu" or len(tokens) < MANY_ROWS:
+            return F.linear(F.embedding(tokens, self._embeddings), self._embedded, bias)
+        ids, rows = tokens.unique(return_inverse=True)
+        return F.linear(F.embedding(ids, self._embeddings), self._embedded, bias).index_select(0, rows)
 
 
 def _joined(weights: CellWeights) -> CellWeights:

@@ -11,7 +11,7 @@ from torch import nn
 
 from seq2seq.layers.distribution import NEVER, Copying, Distribution
 from seq2seq.layers.fast import output
-from seq2seq.layers.fast.next_token import FastNextToken, _largest
+from seq2seq.layers.fast.next_token import FastNextToken, _largest, _log_sum, half_weights
 from seq2seq.layers.fast.output import BANNED_LOGIT
 from seq2seq.layers.pointer import first_positions
 from seq2seq.search.next_token import LogProbs
@@ -53,7 +53,7 @@ def make(
         gate = None if copying.gate is None else copying.gate.to(device)
         copying = Copying(gate, copying.energies.to(device), copying.ids.to(device))
         first = first.to(device)
-    rounded = layer.weight.to(torch.bfloat16) if half else None
+    rounded = half_weights(layer, banned) if half else None
     fast = FastNextToken(layer, features, banned=banned, copying=copying, first=first, size=extended, half=rounded)
     logits = layer(features).index_fill(1, banned, BANNED_LOGIT)
     return fast, LogProbs(Distribution(logits, banned, copying).log_probs(extended))
@@ -106,6 +106,24 @@ def test_the_largest_logits_do_not_depend_on_the_number_of_blocks(k: int) -> Non
     expected, expected_ids = logits.t().topk(k, dim=1)
     assert torch.equal(largest, expected)
     assert torch.equal(ids, expected_ids)
+
+
+@pytest.mark.parametrize("shift", [0.0, 39.0, -39.0, 41.0, -41.0, 1e4, -1e4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("has_refused", [False, True])
+@torch.no_grad()
+def test_the_normaliser_neither_overflows_nor_underflows(shift: float, dtype: torch.dtype, has_refused: bool) -> None:
+    torch.manual_seed(1)
+    logits = 5 * torch.randn(400, 3, dtype=dtype) + torch.tensor([shift, 0.0, -shift], dtype=dtype)
+    if has_refused:
+        logits[7] = BANNED_LOGIT
+    expected = logits.logsumexp(dim=0)
+    found = _log_sum(logits.clone(), logits.amax(dim=0), has_refused=has_refused)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    alone = torch.full((400, 1), BANNED_LOGIT, dtype=dtype)
+    alone[3] = -30.0
+    found = _log_sum(alone, alone.amax(dim=0), has_refused=True)
+    torch.testing.assert_close(found, alone.new_tensor([-30.0]), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("copy", ["none", "pointer", "copynet"])
