@@ -22,8 +22,9 @@ from seq2seq.layers.decoder import Decoder, DecoderState, RecurrentDecoder, Step
 from seq2seq.layers.distribution import MAX_LOGITS, Copying, Distribution, TargetProb
 from seq2seq.layers.dropout import SequenceDropout, WordDropout
 from seq2seq.layers.encoder import EncodedSentences, Encoder, RecurrentEncoder
-from seq2seq.layers.fast.next_token import FastNextToken, half_weights
+from seq2seq.layers.fast.next_token import FEW_ROWS, FastNextToken, OutputWeights, half_weights
 from seq2seq.layers.fast.output import BANNED_LOGIT, output_loss
+from seq2seq.layers.fast.prepared import Prepared
 from seq2seq.layers.fast.short import ShortNextToken, ShortOutput, without_refused
 from seq2seq.layers.hierarchical import HierarchicalEncoder
 from seq2seq.layers.pointer import POINTERS, CopyNet, Pointer, first_positions
@@ -42,8 +43,7 @@ class Decoding(NamedTuple):
     state: DecoderState
     size: int  # size of the extended vocabulary
     step: StepOfDecoder[Any]  # the decoder's step, prepared for this search
-    short: ShortOutput | None = None  # the output layer of a search that may choose from some ids only
-    half: Tensor | None = None  # without ``short``: the ``half_weights`` of the output layer, for a search in bf16
+    output: OutputWeights | ShortOutput  # the output layer; short if the search may choose from some ids only
 
     @property
     def weights(self) -> Tensor:
@@ -64,8 +64,10 @@ class Decoding(NamedTuple):
         """Select sentences with all their hypotheses."""
         beam = len(self.state.log_weights) // len(self.memory.mask)
         rows = beam * sentences.unsqueeze(1) + torch.arange(beam, device=sentences.device)
-        short = self.short and self.short.keep(sentences)
-        return self._replace(memory=self.memory.select(sentences), state=self.state.select(rows.flatten()), short=short)
+        output = self.output.keep(sentences) if isinstance(self.output, ShortOutput) else self.output
+        return self._replace(
+            memory=self.memory.select(sentences), state=self.state.select(rows.flatten()), output=output
+        )
 
 
 class _Forced(NamedTuple):
@@ -153,6 +155,7 @@ class Seq2Seq(nn.Module):
         if config.tie_embeddings in ("inputs", "all"):
             self.src_embedding.weight = self.tgt_embedding.weight
         self.part_ended: Callable[[str, Tensor], None] = _ignore
+        self._prepared = Prepared()
 
     @property
     def has_attention(self) -> bool:
@@ -198,14 +201,15 @@ class Seq2Seq(nn.Module):
         """
         memory, state = self._start(batch)
         memory = memory._replace(copy_first=first_positions(memory.copy_ids))
-        layer, banned, in_bf16 = self.readout.logits, self.readout.banned, precision == "bf16"
-        short = half = None
-        if allowed is not None:
-            short = ShortOutput.of(layer, banned=banned, allowed=allowed.to(self.device), in_bf16=in_bf16)
-        elif in_bf16:
-            half = half_weights(layer, banned)
+        in_bf16 = precision == "bf16"
+        output: OutputWeights | ShortOutput
+        if allowed is None:
+            output = self._output_weights(in_bf16=in_bf16, has_few_rows=len(batch.src) < FEW_ROWS)
+        else:
+            layer, banned = self.readout.logits, self.readout.banned
+            output = ShortOutput.of(layer, banned=banned, allowed=allowed.to(self.device), in_bf16=in_bf16)
         step = self.decoder.search_step(self.tgt_embedding.weight)
-        return Decoding(memory, state, self._extended_size(batch), step, short, half)
+        return Decoding(memory, state, self._extended_size(batch), step, output)
 
     def forward(self, batch: Batch, *, smoothing: float = 0.0, coverage_weight: float = 0.0) -> Loss:
         """Compute the loss of a batch, summed over its target tokens.
@@ -268,7 +272,7 @@ class Seq2Seq(nn.Module):
         Returns:
             The distribution of the next token, and the next state.
         """
-        memory, state, size, advance, short, half = decoding
+        memory, state, size, advance, weights = decoding
         tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
         output, state = advance(self._known(tokens), state, memory)
         copying = first = None
@@ -287,18 +291,27 @@ class Seq2Seq(nn.Module):
         next_token: NextToken
         if not fast.enabled() or torch.is_grad_enabled():
             logits = self.readout(features)
-            if short is not None:
-                logits = logits.masked_fill(short.mask(len(logits) // len(memory.mask)), BANNED_LOGIT)
+            if isinstance(weights, ShortOutput):
+                logits = logits.masked_fill(weights.mask(len(logits) // len(memory.mask)), BANNED_LOGIT)
             table = Distribution(logits, banned, copying).log_probs(size)
-            next_token = LogProbs(table if short is None else without_refused(table))
-        elif short is not None:
-            next_token = ShortNextToken(short, features, copying=copying, first=first, size=size)
+            next_token = LogProbs(without_refused(table) if isinstance(weights, ShortOutput) else table)
+        elif isinstance(weights, ShortOutput):
+            next_token = ShortNextToken(weights, features, copying=copying, first=first, size=size)
         else:
-            layer = self.readout.logits
-            next_token = FastNextToken(
-                layer, features, banned=banned, copying=copying, first=first, size=size, half=half
-            )
+            next_token = FastNextToken(weights, features, banned=banned, copying=copying, first=first, size=size)
         return next_token, decoding._replace(state=state)
+
+    def _output_weights(self, *, in_bf16: bool, has_few_rows: bool) -> OutputWeights:
+        """Return the weights of the output layer for a search; ``has_few_rows``: whether it may have few rows."""
+        layer, kept = self.readout.logits, self._prepared
+        parameters = (layer.weight, layer.bias)
+        bias = kept.get("bias", parameters, lambda: layer.bias.index_fill(0, self.readout.banned, BANNED_LOGIT))
+        transposed = half = None
+        if in_bf16:
+            half = kept.get("half", parameters, lambda: half_weights(layer.weight, bias))
+        elif has_few_rows and self.device.type == "cpu":
+            transposed = kept.get("transposed", parameters, lambda: layer.weight.t().contiguous())
+        return OutputWeights(layer.weight, bias, transposed, half)
 
     def _extended_size(self, batch: Batch) -> int:
         """Return V, or with copying the size of the largest extended vocabulary of the batch."""

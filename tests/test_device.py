@@ -100,7 +100,8 @@ def test_all_tensors_are_on_the_device_of_the_model(
         model.eval()
         results = [loss.total, loss.nll, model.log_probs(batch), *model.provenance(batch)]
         step = model.decoder.search_step(model.tgt_embedding.weight)
-        decoding = Decoding(*model._start(batch), V + OOV, step)
+        output = model._output_weights(in_bf16=False, has_few_rows=False)
+        decoding = Decoding(*model._start(batch), V + OOV, step, output)
         for beam in (1, 2):
             next_token, decoding = model.step(torch.zeros(2 * beam, dtype=torch.long), decoding)
             results += [next_token.log_probs(), decoding.weights, decoding.mask]

@@ -23,6 +23,7 @@ from seq2seq.layers.attention import MASKED, Attention, Memory
 from seq2seq.layers.cells import StackedCell, StepConstants, init_inputs
 from seq2seq.layers.encoder import Encoded
 from seq2seq.layers.fast.decoder import FAST_ATTENTIONS, AttentionWeights, FastUnroll, UnrollOptions
+from seq2seq.layers.fast.prepared import Prepared
 from seq2seq.layers.fast.stack import LayerWeights
 from seq2seq.layers.fast.step import CellWeights, FastStack
 
@@ -140,6 +141,7 @@ class RecurrentDecoder(nn.Module):
         self.context_gates = nn.Linear(memory_size, stack.cell.gates * stack.hidden_size, bias=False)
         init_inputs(stack.cell_name, self.context_gates.weight)
         self.context_size = memory_size
+        self._prepared = Prepared()
 
     @property
     def attends(self) -> bool:
@@ -188,7 +190,8 @@ class RecurrentDecoder(nn.Module):
         plain = step_of_tokens(self.step, embeddings)
         if not fast.enabled() or torch.is_grad_enabled() or self.training or not self.stack.has_fast_twin:
             return plain
-        stack = self._fast_stack(embeddings)
+        parameters = (*self.stack.parameters(), self.context_gates.weight, embeddings)
+        stack = self._prepared.get("stack", parameters, lambda: self._fast_stack(embeddings))
 
         def step(tokens: Tensor, state: RecurrentState, memory: Memory) -> tuple[Tensor, RecurrentState]:
             if torch.is_grad_enabled():

@@ -13,7 +13,9 @@ With copying, the k best ids are among the k best ids of the vocabulary and the 
 probability p_gen P_vocab, and k ids of the vocabulary have at least that. The probability of a source piece is that of
 ``Distribution.log_probs``, with the weights of the positions that hold the same id added at the first of them.
 
-With ``half_weights``, the product is computed in bf16, which is two to nine times as fast on a CPU with instructions for it.
+A few rows of a search on a CPU are computed as x W^T with a contiguous copy of W^T, which takes half the time of W x^T there.
+
+With ``OutputWeights.half``, the product is computed in bf16, which is two to nine times as fast on a CPU with instructions for it.
 Its error is that of rounding a logit to 8 bits, for example 0.03 at a logit of 8. The logits of the ``EXTRA`` + k best ids of
 this product are then computed again in the precision of the model, so what search compares is not rounded, and log Z
 contains rounded logits of improbable ids only.
@@ -22,7 +24,7 @@ contains rounded logits of improbable ids only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +34,7 @@ from seq2seq.layers.distribution import NEVER, Copying, Distribution, as_fp32
 from seq2seq.layers.fast.output import BANNED_LOGIT, rows_of_a_slice
 
 BLOCKS = 16  # the largest number; topk of a row is several times as fast if the row has at least 64 k entries
+FEW_ROWS = 16  # with fewer rows, the product with a contiguous W^T is faster
 EXTRA = 4  # ids after the k best of a product in bf16 that are computed again, since rounding can change their order
 _MODERATE = 40.0  # between -40 and 40, the exponentials of the largest logits are summed without overflow or underflow
 _LEAST = -80.0  # its exponential changes no sum of these; that of the logits of refused ids is slow
@@ -48,28 +51,24 @@ class _Slice(NamedTuple):
     log_sum: Tensor  # (n,), log Z
 
 
-class OutputLayer(Protocol):
-    """The weights (V, E) and the bias (V,) of an output layer."""
+class OutputWeights(NamedTuple):
+    """The parameters of an output layer, prepared for a search."""
 
-    @property
-    def weight(self) -> Tensor:
-        """(V, E)."""
-
-    @property
-    def bias(self) -> Tensor:
-        """(V,)."""
+    weight: Tensor  # (V, E), W
+    bias: Tensor  # (V,), ``BANNED_LOGIT`` for ids that are never produced
+    transposed: Tensor | None = None  # (E, V), contiguous, for the products of few rows
+    half: Tensor | None = None  # (V, E'), weights and bias in bf16 for all products, see ``half_weights``
 
 
-def half_weights(layer: OutputLayer, banned: Tensor) -> Tensor:
-    """Return weights and bias in bf16, for the products of a search: (V, E'), where E' is E + 2 rounded up to a multiple of 32.
+def half_weights(weight: Tensor, bias: Tensor) -> Tensor:
+    """Join weights and bias in bf16: (V, E), (V,) -> (V, E'), where E' is E + 2 rounded up to a multiple of 32.
 
     The bias has two columns, its value in bf16 and the rest, which are multiplied by ones; zeros follow.
     """
-    bias = layer.bias.index_fill(0, banned, BANNED_LOGIT)
     rounded = bias.to(torch.bfloat16)
-    V, E = layer.weight.shape
+    V, E = weight.shape
     joined = rounded.new_zeros(V, (E + 2 + 31) // 32 * 32)  # products of other widths are slower
-    joined[:, :E] = layer.weight
+    joined[:, :E] = weight
     joined[:, E], joined[:, E + 1] = rounded, bias - rounded
     return joined
 
@@ -87,18 +86,17 @@ class FastNextToken:
     """The distribution of the next token of N rows, as ``seq2seq.search.next_token.NextToken``; without gradients.
 
     Args:
-        layer: maps features (N, E) to logits (N, V).
+        weights: those of the layer that maps features (N, E) to logits (N, V).
         banned: ids that are never produced.
         copying: the copy weights of the rows, or None.
         first: for each source position, the first one with the same id (N, S); None without copying.
         size: V plus the largest number of OOV pieces in one source of the batch.
         refused: ids that single rows never produce, (V, N); None: there are none.
-        half: the ``half_weights`` of ``layer``, for a search in bf16; else None.
     """
 
     def __init__(
         self,
-        layer: OutputLayer,
+        weights: OutputWeights,
         features: Tensor,
         *,
         banned: Tensor,
@@ -106,11 +104,9 @@ class FastNextToken:
         first: Tensor | None,
         size: int,
         refused: Tensor | None = None,
-        half: Tensor | None = None,
     ) -> None:
-        self._half = half
-        self._weight, self._bias = layer.weight, layer.bias.index_fill(0, banned, BANNED_LOGIT)
-        self._features = features.to(layer.weight.dtype)
+        self._weight, self._bias, self._transposed, self._half = weights
+        self._features = features.to(self._weight.dtype)
         self._banned, self._copying, self._first, self._size = banned, copying, first, size
         self._refused = refused
         self._log_sum: Tensor | None = None
@@ -210,9 +206,23 @@ class FastNextToken:
 
     def _reduce(self, k: int) -> _Slice:
         """Compute the logits of all rows, slice by slice; return the k largest of each row, with their ids, and log Z."""
-        found = _Slice(*(torch.cat(parts) for parts in zip(*self._slices(k), strict=True)))
+        if self._transposed is not None and self._refused is None and len(self._features) < FEW_ROWS:
+            found = self._reduce_few(self._transposed, k)
+        else:
+            found = _Slice(*(torch.cat(parts) for parts in zip(*self._slices(k), strict=True)))
         self._log_sum = found.log_sum
         return found
+
+    def _reduce_few(self, transposed: Tensor, k: int) -> _Slice:
+        """Compute the results of all rows at once, row by row in memory."""
+        logits = torch.addmm(self._bias, self._features, transposed)
+        largest, ids = logits.topk(k, dim=1)
+        of_source = self._features[:, :0]
+        if self._copying is not None:
+            of_source = logits.gather(1, self._copying.ids.clamp(max=len(self._weight) - 1))
+        top = largest[:, :1]
+        log_sum = logits.sub_(top).exp_().sum(dim=1).log_() + top.squeeze(1)
+        return _Slice(largest, ids, of_source, log_sum)
 
     def _slices(self, k: int) -> Iterator[_Slice]:
         N, V = len(self._features), len(self._weight)

@@ -15,21 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.layers.distribution import NEVER, Copying
-from seq2seq.layers.fast.next_token import FastNextToken, half_weights
+from seq2seq.layers.fast.next_token import FastNextToken, OutputWeights, half_weights
 from seq2seq.layers.fast.output import BANNED_LOGIT
 
 
 class ShortOutput(NamedTuple):
     """The rows of the output layer that the sentences of a batch need."""
 
-    weight: Tensor  # (U, E)
-    bias: Tensor  # (U,)
+    weights: OutputWeights  # of U rows
     ids: Tensor  # (U,), in increasing order
     places: Tensor  # (V,), the place of each id; that of a banned id for ids without a row
     banned: Tensor  # places that are never produced
     allowed: Tensor  # (B, U), whether a sentence may choose an id
     is_single: bool  # whether the rows are those of one sentence, which may choose all of them
-    half: Tensor | None  # the ``half_weights``, for a search in bf16
 
     @classmethod
     def of(cls, layer: nn.Linear, *, banned: Tensor, allowed: Tensor, in_bf16: bool) -> ShortOutput:
@@ -44,17 +42,15 @@ class ShortOutput(NamedTuple):
         ids = chosen.nonzero().squeeze(1)
         places = chosen.cumsum(0) - 1
         places = places.where(chosen, places[banned[0]])
-        output = cls(
-            weight=layer.weight[ids],
-            bias=layer.bias[ids],
+        weight, bias = layer.weight[ids], layer.bias[ids].index_fill(0, places[banned], BANNED_LOGIT)
+        return cls(
+            weights=OutputWeights(weight, bias, half=half_weights(weight, bias) if in_bf16 else None),
             ids=ids,
             places=places,
             banned=places[banned],
             allowed=allowed[:, ids],
             is_single=len(allowed) == 1,
-            half=None,
         )
-        return output._replace(half=half_weights(output, output.banned)) if in_bf16 else output
 
     def keep(self, sentences: Tensor) -> ShortOutput:
         """Select sentences."""
@@ -96,14 +92,13 @@ class ShortNextToken:
         if copying is not None:
             copying = copying._replace(ids=output.place_of(copying.ids))
         self._places = FastNextToken(
-            output,
+            output.weights,
             features,
             banned=output.banned,
             copying=copying,
             first=first,
             size=size + len(output.ids) - len(output.places),
             refused=refused,
-            half=output.half,
         )
 
     def best(self, k: int, banned: Sequence[int] = ()) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from seq2seq.layers.distribution import NEVER, Copying, Distribution
 from seq2seq.layers.fast import output
-from seq2seq.layers.fast.next_token import FastNextToken, _largest, _log_sum, half_weights
+from seq2seq.layers.fast.next_token import FastNextToken, OutputWeights, _largest, _log_sum, half_weights
 from seq2seq.layers.fast.output import BANNED_LOGIT
 from seq2seq.layers.pointer import first_positions
 from seq2seq.search.next_token import LogProbs
@@ -30,6 +30,7 @@ def make(
     scale: float = 1.0,
     device: str = "cpu",
     half: bool = False,
+    few_rows: bool = False,
 ) -> tuple[FastNextToken, LogProbs]:
     """Return the fast and the plain distribution of the same rows; the source holds repeated, OOV and padding ids."""
     torch.manual_seed(size)
@@ -53,8 +54,14 @@ def make(
         gate = None if copying.gate is None else copying.gate.to(device)
         copying = Copying(gate, copying.energies.to(device), copying.ids.to(device))
         first = first.to(device)
-    rounded = half_weights(layer, banned) if half else None
-    fast = FastNextToken(layer, features, banned=banned, copying=copying, first=first, size=extended, half=rounded)
+    bias = layer.bias.index_fill(0, banned, BANNED_LOGIT)
+    weights = OutputWeights(
+        layer.weight,
+        bias,
+        layer.weight.t().contiguous() if few_rows else None,
+        half_weights(layer.weight, bias) if half else None,
+    )
+    fast = FastNextToken(weights, features, banned=banned, copying=copying, first=first, size=extended)
     logits = layer(features).index_fill(1, banned, BANNED_LOGIT)
     return fast, LogProbs(Distribution(logits, banned, copying).log_probs(extended))
 
@@ -64,8 +71,8 @@ def make(
 @pytest.mark.parametrize("banned", [(), (1,), (1, 3)])
 @torch.no_grad()
 def test_the_best_ids_are_those_of_the_plain_table(copy: str, size: int, banned: tuple[int, ...]) -> None:
-    for k, dtype in itertools.product((1, 5, 12), (torch.float32, torch.float64)):
-        fast, plain = make(copy, size=size, dtype=dtype)
+    for k, dtype, few_rows in itertools.product((1, 5, 12), (torch.float32, torch.float64), (False, True)):
+        fast, plain = make(copy, size=size, dtype=dtype, few_rows=few_rows)
         (log_probs, ids), (expected, expected_ids) = fast.best(k, banned), plain.best(k, banned)
         torch.testing.assert_close(log_probs, expected, rtol=1e-5, atol=1e-5)
         possible = expected > NEVER
@@ -129,8 +136,8 @@ def test_the_normaliser_neither_overflows_nor_underflows(shift: float, dtype: to
 @pytest.mark.parametrize("copy", ["none", "pointer", "copynet"])
 @torch.no_grad()
 def test_single_values_and_the_table_are_those_of_the_plain_table(copy: str) -> None:
-    for scanned, size in itertools.product((False, True), (503, 9)):
-        fast, plain = make(copy, size=size)
+    for scanned, size, few_rows in itertools.product((False, True), (503, 9), (False, True)):
+        fast, plain = make(copy, size=size, few_rows=few_rows)
         if scanned:
             fast.best(3)
         everything = torch.arange(plain.table.shape[1]).expand(len(plain.table), -1)
@@ -166,11 +173,9 @@ def test_large_logits_do_not_overflow() -> None:
 
 
 def test_equal_logits_give_distinct_ids() -> None:
-    layer = nn.Linear(E, 503)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    weights = OutputWeights(torch.zeros(503, E), torch.zeros(503).index_fill(0, BANNED, BANNED_LOGIT))
     with torch.no_grad():
-        fast = FastNextToken(layer, torch.randn(3, E), banned=BANNED, copying=None, first=None, size=503)
+        fast = FastNextToken(weights, torch.randn(3, E), banned=BANNED, copying=None, first=None, size=503)
         log_probs, ids = fast.best(20)
     assert all(len(set(row)) == 20 and not {0, 2} & set(row) for row in ids.tolist())
     torch.testing.assert_close(log_probs, torch.full((3, 20), -math.log(501)))

@@ -1,0 +1,51 @@
+"""Tensors that searches compute from parameters, kept until a parameter changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+class Prepared(nn.Module):
+    """Values that depend on parameters.
+
+    They are dropped in training mode, since ``Parameter.data`` can be changed without a trace. A copy of this module holds
+    none, since its owner has other parameters.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[str, tuple[Any, Any]] = {}  # of each name, the state of its parameters and the value
+
+    def get(self, name: str, parameters: Iterable[Tensor], make: Callable[[], T]) -> T:
+        """Return the value that ``make`` computes without gradients; it is called again after a parameter was changed in place."""
+        state = tuple((id(each), _version(each), each.dtype, each.device) for each in parameters)
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != state:
+            with torch.no_grad():
+                kept = self._kept[name] = (state, make())
+        value: T = kept[1]
+        return value
+
+    def train(self, mode: bool = True) -> Prepared:
+        """Set the mode; drop all values in training mode."""
+        if mode:
+            self._kept.clear()
+        super().train(mode)
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Prepared:
+        return Prepared().train(self.training)
+
+    def __reduce__(self) -> tuple[type[Prepared], tuple[()]]:
+        return Prepared, ()
+
+
+def _version(tensor: Tensor) -> int:
+    """Return how often a tensor was changed in place; tensors of ``torch.inference_mode`` cannot be changed."""
+    return 0 if tensor.is_inference() else tensor._version
