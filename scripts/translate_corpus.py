@@ -11,6 +11,7 @@ chunk is translated again by another one, with the same result. Search settings 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -88,10 +89,11 @@ def translated(rows: list[dict[str, Any]], workers: int, threads: int, arguments
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     if not ray.is_initialized():
-        ray.init(num_cpus=workers * threads, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(num_cpus=workers * threads, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     data = ray.data.from_items(rows, override_num_blocks=min(len(rows), MAX_BLOCKS))
     pool = ActorPoolStrategy(size=workers)
-    done = data.map(ChunkWorker, compute=pool, num_cpus=threads, fn_constructor_kwargs=arguments)
+    worker: Any = ChunkWorker  # Ray's types know functions only
+    done = data.map(worker, compute=pool, num_cpus=threads, fn_constructor_kwargs=arguments)
     yield from done.iter_rows()
 
 

@@ -341,24 +341,31 @@ class Translator:
         """The number of hypotheses that the search finds for a source, of which n-best are returned."""
         return self.search_config.samples or self.search_config.beam_size
 
-    def score(self, src: Iterable[str], tgt: Iterable[str]) -> list[list[float]]:
+    def score(self, src: Iterable[str], tgt: Iterable[str], *, first_line: int = 1) -> list[list[float]]:
         """Return the natural log-probability of every target piece and of the end of the sentence, one list per line.
 
         Long sources are cut, targets never; a blank line is a sentence without pieces.
 
+        Args:
+            first_line: number of the first line, for messages.
+
         Raises:
             ValueError: the numbers of lines differ, a line is not a text, or a target has more than 65,536 pieces.
         """
-        src, tgt = as_texts(src, "the source lines"), as_texts(tgt, "the target lines")
+        src = as_texts(src, "the source lines", first_line)
+        tgt = as_texts(tgt, "the target lines", first_line)
         if len(src) != len(tgt):
             raise ValueError(
                 f"there are {len(src)} source lines but {len(tgt)} target lines; they must match line by line"
             )
-        pairs = zip(self._read(src), segment_targets(self.tokenizers.tgt, tgt), strict=True)
+        targets = segment_targets(self.tokenizers.tgt, tgt, range(first_line, first_line + len(tgt)))
+        pairs = zip(self._read(src, first_line), targets, strict=True)
         groups = group_by_size(pairs, lambda pair: len(pair[0].ids) + len(pair[1].ids), _MAX_PIECES)
         return [log_probs for group in groups for log_probs in self._score_group(group)]
 
-    def rescore(self, src: Iterable[str], translations: Iterable[Sequence[str]]) -> list[list[Translation]]:
+    def rescore(
+        self, src: Iterable[str], translations: Iterable[Sequence[str]], *, first_line: int = 1
+    ) -> list[list[Translation]]:
         """Score several given translations of every line as if the search had found them.
 
         Long sources are cut. The translations of a blank line are not scored and have the status empty.
@@ -366,6 +373,7 @@ class Translator:
         Args:
             src: the source lines.
             translations: the translations of each line.
+            first_line: number of the first line, for messages.
 
         Returns:
             The translations with their scores, in the given order.
@@ -373,15 +381,17 @@ class Translator:
         Raises:
             ValueError: the numbers of lines differ, or see ``score``.
         """
-        src, lists = as_texts(src, "the source lines"), [as_texts(some, "the translations") for some in translations]
+        src = as_texts(src, "the source lines", first_line)
+        lists = [as_texts(some, "the translations") for some in translations]
         if len(src) != len(lists):
             raise ValueError(
                 f"there are {len(src)} source lines but {len(lists)} lists of translations; they must match line by line"
             )
-        sources = list(self._read(src))
-        filled = [(source, texts) for source, texts in zip(sources, lists, strict=True) if source.ids]
-        targets = segment_targets(self.tokenizers.tgt, [text for _, texts in filled for text in texts])
-        pairs = zip((source for source, texts in filled for _ in texts), targets, strict=True)
+        sources = list(self._read(src, first_line))
+        filled = [(source, text) for source, texts in zip(sources, lists, strict=True) if source.ids for text in texts]
+        numbers = [first_line + source.row for source, _ in filled]
+        targets = segment_targets(self.tokenizers.tgt, [text for _, text in filled], numbers)
+        pairs = zip((source for source, _ in filled), targets, strict=True)
         groups = group_by_size(pairs, lambda pair: len(pair[0].ids) + len(pair[1].ids), _MAX_PIECES)
         scored = iter([translation for group in groups for translation in self._rescore_group(group)])
         return [

@@ -35,13 +35,16 @@ def read_n_best(path: Path) -> Iterator[list[Entry]]:
         yield entries
 
 
-def rescore_n_best(translator: Translator, sources: list[str], lists: list[list[Entry]]) -> Iterator[list[Entry]]:
+def rescore_n_best(
+    translator: Translator, sources: list[str], lists: list[list[Entry]], *, first_line: int
+) -> Iterator[list[Entry]]:
     """Score n-best lists by a model; yield each list with the new values, best score first.
 
     The score before is kept as first_score, and values that the model does not compute are kept; an explanation of the
     first search is removed.
     """
-    scored = translator.rescore(sources, [[entry["translation"] for entry in entries] for entries in lists])
+    texts = [[entry["translation"] for entry in entries] for entries in lists]
+    scored = translator.rescore(sources, texts, first_line=first_line)
     for entries, found in zip(lists, scored, strict=True):
         changed = []
         for entry, translation in zip(entries, found, strict=True):

@@ -22,6 +22,7 @@ from seq2seq.commands.options import (
     named_path,
 )
 from seq2seq.commands.streams import check_line_counts
+from seq2seq.data.stream import CHUNK
 
 
 def score(
@@ -68,10 +69,12 @@ def score(
     targets = list(read_texts(tgt, tgt_field, "--tgt-field", "tgt")) if tgt else []
     check_line_counts(src, sources, tgt or nbest or src, targets if tgt else lists)
     translator = load_translator(model, device, threads, tag, weights=weight, mixture=mixture)
-    if nbest:
-        for entries in rescore_n_best(translator, sources, lists):
-            typer.echo(json.dumps(entries, ensure_ascii=False))
-    else:
-        for token_log_probs in translator.score(sources, targets):
-            typer.echo(f"{sum(token_log_probs):.6f}")
+    for start in range(0, len(sources), CHUNK):
+        part = slice(start, start + CHUNK)
+        if nbest:
+            for entries in rescore_n_best(translator, sources[part], lists[part], first_line=start + 1):
+                typer.echo(json.dumps(entries, ensure_ascii=False))
+        else:
+            for token_log_probs in translator.score(sources[part], targets[part], first_line=start + 1):
+                typer.echo(f"{sum(token_log_probs):.6f}")
     translator.log_notices()

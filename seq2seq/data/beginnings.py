@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from seq2seq.data.batching import group_by_size
@@ -41,15 +41,17 @@ def segment_beginnings(tokenizer: Tokenizer, texts: Sequence[str], most: int) ->
             yield Beginning(first, len(segments.ids), len(part) == len(text))
 
 
-def segment_targets(tokenizer: Tokenizer, lines: Sequence[str]) -> Iterator[Segments]:
+def segment_targets(tokenizer: Tokenizer, lines: Sequence[str], numbers: Iterable[int]) -> Iterator[Segments]:
     """Segment target lines whose probability is asked for; they are never cut.
+
+    Args:
+        numbers: the number of each line, for messages.
 
     Raises:
         ValueError: a line has more than 65,536 pieces.
     """
-    for number, (segments, length, exact) in enumerate(
-        segment_beginnings(tokenizer, lines, MAX_SCORED_PIECES), start=1
-    ):
+    beginnings = segment_beginnings(tokenizer, lines, MAX_SCORED_PIECES)
+    for number, (segments, length, exact) in zip(numbers, beginnings, strict=True):
         if length > MAX_SCORED_PIECES:
             raise ValueError(
                 f"a target line must have at most {MAX_SCORED_PIECES:,} pieces, but line {number} has "

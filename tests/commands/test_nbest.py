@@ -61,6 +61,37 @@ def test_lists_are_ranked_by_the_new_scores_and_other_values_are_kept(tmp_path: 
     assert [each["id"] for each in found[2]] == [0]
 
 
+def test_a_large_file_is_scored_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    src = write(tmp_path / "src", "w1\nw2 w1\n\nw3\n" + "w1 " * 300 + "\n")
+    tgt = write(tmp_path / "tgt", "w1\n\nw2\nw3 w3\nw1\n")
+    entries = [[{"translation": text}, {"translation": "w9"}] for text in tgt.read_text("utf-8").splitlines()]
+    lists = write(tmp_path / "lists", "".join(json.dumps(some) + "\n" for some in entries))
+    commands = [("score", MODEL, "--src", src, *given) for given in (("--tgt", tgt), ("--nbest", lists))]
+    whole = [run(*command) for command in commands]
+    sizes: list[int] = []
+    for name in ("score", "rescore"):
+        method = getattr(Translator, name)
+
+        def counted(self: Translator, src: list[str], *given: Any, method: Any = method, **numbers: Any) -> Any:
+            sizes.append(len(src))
+            return method(self, src, *given, **numbers)
+
+        monkeypatch.setattr(Translator, name, counted)
+    monkeypatch.setattr("seq2seq.commands.score.CHUNK", 2)
+    for before, command in zip(whole, commands, strict=True):
+        result = run(*command)
+        assert result.exit_code == before.exit_code == 0, result.output
+        found, expected = (read(each.stdout) for each in (result, before))
+        if "--tgt" in command:
+            assert found == pytest.approx(expected, abs=1e-4)
+        else:
+            texts, before_texts = ([[one["translation"] for one in some] for some in each] for each in (found, expected))
+            assert texts == before_texts
+        assert result.stderr == before.stderr
+        assert "line 5" in result.stderr
+    assert sizes == 2 * [2, 2, 1]
+
+
 def test_wrong_lists_are_refused(tmp_path: Path, lines: Path) -> None:
     file = tmp_path / "list"
     for number, (wrong, shown) in enumerate(
