@@ -9,7 +9,8 @@ The model has random weights and the size S or M of ``train_speed.py``; the sour
 Multi30k, or all the given length. Every hypothesis has exactly ``--length`` pieces with the end of sentence, so that the
 work does not depend on the weights. The ways are run in turn, several times; use a quiet machine. "plain" is the same
 model without the fast twins of ``seq2seq.layers.fast``. The floor is the speed if decoding consisted of the products of
-the output layer alone. "short" is the speed if every sentence chooses from its own random candidates (``--candidates``).
+the output layer alone; "products" is the share of all matrix products in the time of the fast search, by torch's profiler.
+"short" is the speed if every sentence chooses from its own random candidates (``--candidates``).
 The latency is that of one sentence at a time; the cold start is that of the command translate with a trained ``--model``.
 The peak of the memory is that of the process until the row was measured. A peer's script is called with ``translate SIZE
 KIND UPDATES BEAM BATCH THREADS LENGTH``, as for ``train_speed.py``. Prints a table and a line of JSON.
@@ -40,6 +41,7 @@ from seq2seq.search.beam import SearchOptions, beam_search
 from seq2seq.text.tokenizer import BOS, EOS
 
 SIZES = {"S": Size(256), "M": Size(512)}
+PRODUCTS = {f"aten::{name}" for name in ("mm", "addmm", "addmm_", "bmm", "baddbmm", "mv", "addmv")}
 
 
 def make_batches(lengths: np.ndarray, kind: str, batch_tokens: int) -> list[Batch]:
@@ -87,6 +89,14 @@ def products_rate(model: Seq2Seq, rows: int) -> float:
             float(out[0, 0])
             done += rows
     return done / seconds
+
+
+def products_share(run: Callable[[], float]) -> float:
+    """Return the share of matrix products in the time of all operators."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run()
+    times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    return sum(time for key, time in times.items() if key in PRODUCTS) / sum(times.values())
 
 
 def peer_speed(arguments: argparse.Namespace, kind: str, beam: int) -> float:
@@ -140,6 +150,8 @@ def measure(
         if way != "fast":
             ratios = [fast / value for fast, value in zip(found["fast"], values, strict=True)]
             row[f"to_{way}"] = round(statistics.median(ratios), 2)
+    if arguments.device == "cpu":
+        row["products"] = round(products_share(lambda: decode(model, batches, beam, arguments.length)), 2)
     row["tokens"] = round(statistics.median(found["fast"]) * arguments.length)
     row["line_p50_ms"], row["line_p95_ms"] = (round(1000 * float(np.quantile(latencies, q)), 1) for q in (0.5, 0.95))
     row["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

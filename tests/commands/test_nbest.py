@@ -85,7 +85,9 @@ def test_a_large_file_is_scored_part_by_part(tmp_path: Path, monkeypatch: pytest
         if "--tgt" in command:
             assert found == pytest.approx(expected, abs=1e-4)
         else:
-            texts, before_texts = ([[one["translation"] for one in some] for some in each] for each in (found, expected))
+            texts, before_texts = (
+                [[one["translation"] for one in some] for some in each] for each in (found, expected)
+            )
             assert texts == before_texts
         assert result.stderr == before.stderr
         assert "line 5" in result.stderr
