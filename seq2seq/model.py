@@ -309,7 +309,7 @@ class Seq2Seq(nn.Module):
         transposed = half = None
         if in_bf16:
             half = kept.get("half", parameters, lambda: half_weights(layer.weight, bias))
-        elif has_few_rows and self.device.type == "cpu":
+        if has_few_rows and self.device.type == "cpu":
             transposed = kept.get("transposed", parameters, lambda: layer.weight.t().contiguous())
         return OutputWeights(layer.weight, bias, transposed, half)
 

@@ -9,11 +9,12 @@ import torch
 from command_line import run
 
 from seq2seq.device import choose_search_precision
+from seq2seq.layers.fast.next_token import FEW_ROWS
 from seq2seq.translator import Translator
 
 FIXTURES = Path(__file__).parent / "fixtures"
 MODEL = FIXTURES / "model"
-LINES = (FIXTURES / "lines.src").read_text().splitlines()[:12]
+LINES = 2 * (FIXTURES / "lines.src").read_text().splitlines()  # at least FEW_ROWS, since fewer rows stay in fp32
 CPU = torch.device("cpu")
 NEW = "search.precision=auto: bf16, because the CPU has instructions for bf16, with which it is faster"
 OLD = "search.precision=auto: fp32, because the CPU has no instructions for bf16, without which it is slower"
@@ -39,6 +40,16 @@ def test_a_search_in_bf16_gives_nearly_the_same_scores(search: dict[str, float],
     for a, b in same:
         assert b.token_log_probs == pytest.approx(a.token_log_probs, abs=0.01)
         assert b.score == pytest.approx(a.score, abs=0.05)
+
+
+@pytest.mark.parametrize("search", [{"beam_size": 1}, {"samples": 1}])
+def test_few_rows_are_searched_in_fp32(search: dict[str, int]) -> None:
+    translator = Translator.load(MODEL, device="cpu").with_search(**search)
+    before, after = (
+        [best for (best,) in each.search(LINES[: FEW_ROWS - 1])]
+        for each in (translator, translator.with_search(precision="bf16"))
+    )
+    assert [one.token_log_probs for one in before] == [one.token_log_probs for one in after]
 
 
 def test_a_shortlist_is_searched_in_bf16(tmp_path: Path) -> None:

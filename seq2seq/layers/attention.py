@@ -336,7 +336,7 @@ class Additive(Attention):
 
     def energies(self, query: Tensor, keys: Tensor, coverage: Tensor) -> Tensor:
         queries = self.query(query)
-        if fast.enabled() and keys.device.type == "cpu" and not torch.is_grad_enabled():
+        if keys.device.type == "cpu" and fast.enabled_without_gradients(keys.device):
             covers = self.coverage != "none"
             weight = self.coverage_weight if covers else None
             return additive_energies(queries, keys, self.energy.weight[0], coverage if covers else None, weight)

@@ -187,14 +187,14 @@ class RecurrentDecoder(nn.Module):
 
     def search_step(self, embeddings: Tensor) -> StepOfDecoder[RecurrentState]:
         """See ``Decoder.search_step``. The step is fast in evaluation mode without gradients, if the cells have a twin."""
-        plain = step_of_tokens(self.step, embeddings)
-        if not fast.enabled() or torch.is_grad_enabled() or self.training or not self.stack.has_fast_twin:
+        plain, device = step_of_tokens(self.step, embeddings), embeddings.device
+        if self.training or not self.stack.has_fast_twin or not fast.enabled_without_gradients(device):
             return plain
         parameters = (*self.stack.parameters(), self.context_gates.weight, embeddings)
         stack = self._prepared.get("stack", parameters, lambda: self._fast_stack(embeddings))
 
         def step(tokens: Tensor, state: RecurrentState, memory: Memory) -> tuple[Tensor, RecurrentState]:
-            if torch.is_grad_enabled():
+            if not fast.enabled_without_gradients(device):
                 return plain(tokens, state, memory)
             output, hidden = stack(tokens, state.context, state.hidden)
             return self._attend(output, hidden, state, memory)

@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 _enabled = True
 
 
 def enabled() -> bool:
     """Whether layers may use their fast twins."""
     return _enabled
+
+
+def enabled_without_gradients(device: torch.device) -> bool:
+    """Whether layers may use twins that have no backward pass; not under autocast, which would mix their types."""
+    return _enabled and not torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type)
 
 
 @contextmanager

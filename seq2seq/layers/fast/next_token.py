@@ -106,6 +106,10 @@ class FastNextToken:
         refused: Tensor | None = None,
     ) -> None:
         self._weight, self._bias, self._transposed, self._half = weights
+        if len(features) < FEW_ROWS and self._transposed is not None and refused is None:
+            self._half = None  # fp32 is faster
+        else:
+            self._transposed = None
         self._features = features.to(self._weight.dtype)
         self._banned, self._copying, self._first, self._size = banned, copying, first, size
         self._refused = refused
@@ -206,7 +210,7 @@ class FastNextToken:
 
     def _reduce(self, k: int) -> _Slice:
         """Compute the logits of all rows, slice by slice; return the k largest of each row, with their ids, and log Z."""
-        if self._transposed is not None and self._refused is None and len(self._features) < FEW_ROWS:
+        if self._transposed is not None:
             found = self._reduce_few(self._transposed, k)
         else:
             found = _Slice(*(torch.cat(parts) for parts in zip(*self._slices(k), strict=True)))

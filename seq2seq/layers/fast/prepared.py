@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
 class Prepared(nn.Module):
@@ -22,14 +22,14 @@ class Prepared(nn.Module):
         super().__init__()
         self._kept: dict[str, tuple[Any, Any]] = {}  # of each name, the state of its parameters and the value
 
-    def get(self, name: str, parameters: Iterable[Tensor], make: Callable[[], T]) -> T:
+    def get(self, name: str, parameters: Iterable[Tensor], make: Callable[[], Value]) -> Value:
         """Return the value that ``make`` computes without gradients; it is called again after a parameter was changed in place."""
         state = tuple((id(each), _version(each), each.dtype, each.device) for each in parameters)
         kept = self._kept.get(name)
         if kept is None or kept[0] != state:
             with torch.no_grad():
                 kept = self._kept[name] = (state, make())
-        value: T = kept[1]
+        value: Value = kept[1]
         return value
 
     def train(self, mode: bool = True) -> Prepared:
