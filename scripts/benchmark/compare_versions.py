@@ -3,6 +3,7 @@
 python scripts/benchmark/compare_versions.py OLD NEW
 python scripts/benchmark/compare_versions.py OLD NEW --setting plain --setting deep
 python scripts/benchmark/compare_versions.py OLD NEW --speed 5
+python scripts/benchmark/compare_versions.py OLD NEW --model runs/one --src test.en.gz --lines 1000 --speed 3
 
 OLD and NEW are checkouts. Each runs in a separate process, through its command line only, so that the two may have
 different modules. Both train on the phrasebook of OLD, with one thread, and translate the first lines of its test file.
@@ -11,14 +12,21 @@ a setting does not state, so that a changed default counts as a difference.
 
 Prints a table and exits with 1 if anything differs by more than the tolerance. Takes about a minute for each setting.
 With --speed the two versions train in turn; use a quiet machine for it.
+
+With --model, nothing is trained: both versions translate the lines of --src with each model, which the new version trained. The
+old one gets a copy without the settings that it does not know or that are null. Texts may then differ only where scores
+do by less than 1e-4. With --speed, all lines at once and single lines are translated in turn, by beams of 5 and 1, with
+two threads.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -31,6 +39,8 @@ from typing import Any, NamedTuple
 from machine import machine
 
 SCORE_TOLERANCE = 1e-5  # relative
+TIE = 1e-4  # two texts with such a difference of their scores may replace each other
+SINGLE_LINES = 100  # that are also translated one by one
 WARM_UP = 5  # updates at the start of a training that do not count for its speed
 SIZES = ("model.embedding_size=96", "model.hidden_size=128", "tokenizer.vocab_size=1000", "train.batch_tokens=768")
 
@@ -85,6 +95,33 @@ SETTINGS = {
 }
 
 
+KNOWN_SETTINGS = """
+import dataclasses, json
+from seq2seq import config
+groups = {"model": config.ModelConfig, "tokenizer": config.TokenizerConfig, "search": config.SearchConfig}
+print(json.dumps({name: [field.name for field in dataclasses.fields(kind)] for name, kind in groups.items()}))
+"""
+TRANSLATION_SPEED = """
+import json, statistics, sys, time
+import torch
+from seq2seq.translator import Translator
+model, beam, src, singles = sys.argv[1:]
+torch.set_num_threads(2)
+translator = Translator.load(model, device="cpu").with_search(beam_size=int(beam))
+lines = open(src, encoding="utf-8", newline="\\n").read().splitlines()
+translator.translate(lines[:5])
+times = []
+for line in lines[: int(singles)]:
+    started = time.perf_counter()
+    translator.translate([line])
+    times.append(1000 * (time.perf_counter() - started))
+started = time.perf_counter()
+translator.translate(lines)
+speed = len(lines) / (time.perf_counter() - started)
+print(json.dumps([speed, statistics.median(times), sorted(times)[int(0.95 * len(times))]]))
+"""
+
+
 class Version:
     """A checkout of the project that is used through its command line.
 
@@ -128,6 +165,33 @@ class Version:
                 f"the {self.name} version failed ({done.returncode}): {' '.join(command)}\n{done.stderr[-3000:]}"
             )
 
+    def run_code(self, code: str, *arguments: str) -> Any:
+        """Run Python code with this version and return the JSON that it prints."""
+        environment = {name: value for name, value in self.environment.items() if name != "OMP_NUM_THREADS"}
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"the {self.name} version failed ({done.returncode}):\n{done.stderr[-3000:]}")
+        return json.loads(done.stdout)
+
+    def copy_known(self, model: Path, name: str) -> Path:
+        """Copy a model without the settings that this version does not know, and without those that are null."""
+        copied = self.folder / name
+        shutil.copytree(model / "model" if (model / "model").is_dir() else model, copied)
+        settings = json.loads((copied / "config.json").read_text("utf-8"))
+        for group, known in self.run_code(KNOWN_SETTINGS).items():
+            settings[group] = {
+                key: value for key, value in settings[group].items() if key in known and value is not None
+            }
+        (copied / "config.json").write_text(json.dumps(settings), "utf-8")
+        return copied
+
     def train(self, name: str, overrides: Sequence[str]) -> list[dict[str, Any]]:
         """Train and return the records of metrics.jsonl."""
         self.call("train", f"name={name}", f"run_dir={name}", *overrides)
@@ -146,6 +210,8 @@ class Agreement(NamedTuple):
     equal: int  # texts
     lines: int
     scores: float  # the largest relative difference
+
+    ties: int  # texts that differ although their scores do by less than ``TIE``
 
     @property
     def holds(self) -> bool:
@@ -186,10 +252,12 @@ def compare_losses(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]])
 def compare_translations(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> Agreement:
     """Compare the texts and the scores of translations of the same lines."""
     if len(old) != len(new):
-        return Agreement(0, max(len(old), len(new)), math.inf)
+        return Agreement(0, max(len(old), len(new)), math.inf, 0)
     pairs = list(zip(old, new, strict=True))
-    equal = sum(one["translation"] == two["translation"] for one, two in pairs)
-    return Agreement(equal, len(pairs), max(difference(one["score"], two["score"]) for one, two in pairs))
+    differing = [(one, two) for one, two in pairs if one["translation"] != two["translation"]]
+    ties = sum(abs(one["score"] - two["score"]) < TIE for one, two in differing)
+    worst = max(difference(one["score"], two["score"]) for one, two in pairs)
+    return Agreement(len(pairs) - len(differing), len(pairs), worst, ties)
 
 
 def overrides_of(setting: Setting, data: Path, updates: int) -> list[str]:
@@ -245,6 +313,31 @@ def measure(name: str, old: Version, new: Version, *, updates: int, turns: int) 
     print(f"{name:<8} {' '.join(medians)} {statistics.median(ratios):>10.3f}  {listed}", flush=True)
 
 
+def compare_models(arguments: argparse.Namespace, old: Version, new: Version, lines: Path) -> bool:
+    """Translate with every model by both versions, print one row for each and return whether they agree."""
+    agreed = True
+    print(f"\n{'model':<20} {'lines':>6} {'equal texts':>12} {'ties':>6} {'scores':>9}")
+    for number, model in enumerate(arguments.model):
+        copied = old.copy_known(model, f"model{number}")
+        written = (old.translate(copied, lines, f"{number}.jsonl"), new.translate(model, lines, f"{number}.jsonl"))
+        found = compare_translations(*written)
+        agreed = agreed and found.equal + found.ties == found.lines
+        print(f"{model.name:<20} {found.lines:>6} {found.equal:>12} {found.ties:>6} {found.scores:>9.1e}", flush=True)
+        for beam in ("5", "1") if arguments.speed else ():
+            speeds: dict[str, list[list[float]]] = {"old": [], "new": []}
+            for _ in range(arguments.speed):
+                for version, path in ((old, copied), (new, model)):
+                    given = (str(path), beam, str(lines), str(SINGLE_LINES))
+                    speeds[version.name].append(version.run_code(TRANSLATION_SPEED, *given))
+            for name, turns in speeds.items():
+                speed, middle, slow = (statistics.median(each) for each in zip(*turns, strict=True))
+                print(
+                    f"  beam {beam}, {name}: {speed:,.0f} lines/s; one line {middle:.1f} ms, 95 % {slow:.1f} ms",
+                    flush=True,
+                )
+    return agreed
+
+
 def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -257,6 +350,15 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--lines", type=int, default=50, help="lines to translate; default 50")
     parser.add_argument(
         "--speed", type=int, default=0, metavar="TURNS", help="also measure the training speed, so many times"
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        type=lambda path: Path(path).resolve(),
+        help="a trained model; may be given several times",
+    )
+    parser.add_argument(
+        "--src", type=Path, help="file of source lines, also .gz; default: the test file of the phrasebook"
     )
     arguments = parser.parse_args()
     for key, least in (("updates", 1), ("lines", 1), ("speed", 0)):
@@ -276,8 +378,11 @@ def main() -> None:
         print(f"{facts['date']}, {facts['machine']}, {facts['cores']} cores, 1 thread used, torch {facts['torch']}")
         print(old.describe(), new.describe(), sep="\n")
         lines = folder / "lines"
-        with (old.checkout / "data" / "phrasebook" / "test.en").open("rb") as stream:
+        src: Path = arguments.src or old.checkout / "data" / "phrasebook" / "test.en"
+        with gzip.open(src) if src.suffix == ".gz" else src.open("rb") as stream:
             lines.write_bytes(b"".join(islice(stream, arguments.lines)))
+        if arguments.model:
+            sys.exit(0 if compare_models(arguments, old, new, lines) else 1)
         print(
             f"\n{arguments.updates} updates, {arguments.lines} lines; largest relative differences of losses and scores"
         )

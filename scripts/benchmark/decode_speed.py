@@ -150,11 +150,11 @@ def measure(
         if way != "fast":
             ratios = [fast / value for fast, value in zip(found["fast"], values, strict=True)]
             row[f"to_{way}"] = round(statistics.median(ratios), 2)
+    row["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     if arguments.device == "cpu":
         row["products"] = round(products_share(lambda: decode(model, batches, beam, arguments.length)), 2)
     row["tokens"] = round(statistics.median(found["fast"]) * arguments.length)
     row["line_p50_ms"], row["line_p95_ms"] = (round(1000 * float(np.quantile(latencies, q)), 1) for q in (0.5, 0.95))
-    row["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return row
 
 
