@@ -22,6 +22,7 @@ from seq2seq.search.constraints import constrained_values
 
 BORDER = 1e-4  # difference of probabilities, or of log-probabilities at the truncation by rank
 _ROWS = 256  # rows that are drawn at once, so that their probabilities stay in the cache
+_HEAD = 256  # probabilities that are sorted first; those of most rows sum to more than a usual top-p
 
 
 class Truncation(NamedTuple):
@@ -136,11 +137,9 @@ def draw(values: Tensor, numbers: Tensor, truncation: Truncation) -> tuple[Tenso
         weights = weights.masked_fill(weights < last.unsqueeze(1), 0.0)
     if top_p < 1:
         weights = weights / weights.sum(dim=1, keepdim=True)
-        best = weights.sort(dim=1, descending=True).values
-        before = best.cumsum(dim=1) - best  # the sum of the more probable ids
-        near |= (((before - top_p).abs() < BORDER) & (best > BORDER)).any(dim=1)
-        places = (before < top_p).sum(dim=1, keepdim=True).clamp(min=1) - 1
-        weights = weights.masked_fill(weights < best.gather(1, places), 0.0)
+        least, is_near = _least_of_top_p(weights, top_p)
+        near |= is_near
+        weights = weights.masked_fill(weights < least.unsqueeze(1), 0.0)
     sums = weights.cumsum(dim=1)
     totals = sums[:, -1]
     points = torch.minimum(numbers * totals, torch.nextafter(totals, torch.zeros_like(totals)))
@@ -150,6 +149,28 @@ def draw(values: Tensor, numbers: Tensor, truncation: Truncation) -> tuple[Tenso
     width = BORDER * totals
     near |= ((points - low < width) & (low > width)) | ((high - points < width) & (totals - high > width))
     return ids.squeeze(1), near
+
+
+def _least_of_top_p(weights: Tensor, top_p: float, head: int = _HEAD) -> tuple[Tensor, Tensor]:
+    """Find the smallest of the most probable ids whose probabilities sum to ``top_p``.
+
+    Only the largest ``head`` probabilities of a row are sorted, and all of them where these sum to less.
+
+    Args:
+        weights: probabilities (N, V').
+
+    Returns:
+        Its probability (N,), and whether another id is within ``BORDER`` of this border (N,).
+    """
+    best = weights.topk(min(head, weights.shape[1]), dim=1).values
+    before = best.cumsum(dim=1) - best  # the sum of the more probable ids
+    near = (((before - top_p).abs() < BORDER) & (best > BORDER)).any(dim=1)
+    places = (before < top_p).sum(dim=1, keepdim=True).clamp(min=1) - 1
+    least = best.gather(1, places).squeeze(1)
+    rest = (best.sum(dim=1) < top_p + BORDER).nonzero().squeeze(1)
+    if len(rest) and head < weights.shape[1]:
+        least[rest], near[rest] = _least_of_top_p(weights[rest], top_p, weights.shape[1])
+    return least, near
 
 
 def _draw_rows(values: Tensor, numbers: Tensor, truncation: Truncation) -> tuple[Tensor, Tensor]:

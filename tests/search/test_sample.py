@@ -15,7 +15,7 @@ from seq2seq.data.uniforms import LinePart, uniform_numbers
 from seq2seq.search.beam import SearchOptions
 from seq2seq.search.constraints import Forbidden, NoRepeatNgram, RepetitionPenalty
 from seq2seq.search.penalties import Penalties
-from seq2seq.search.sample import Samples, Truncation, draw, sample
+from seq2seq.search.sample import Samples, Truncation, _least_of_top_p, draw, sample
 
 PLAIN = Truncation()
 
@@ -174,6 +174,18 @@ def test_a_seed_gives_other_samples():
     one, again, other = (run(chain, [0, 1, 2], [6] * 3, 5, seed=seed).hypotheses for seed in (1, 1, 2))
     assert one == again != other
     assert len({tuple(map(tuple, ids_of(hypotheses))) for hypotheses in one}) == 3
+
+
+@pytest.mark.parametrize("top_p", [0.0, 0.1, 0.5, 0.9, 0.9999, 1 - 1e-9])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 8.0])
+def test_the_border_of_top_p_does_not_depend_on_how_many_are_sorted_first(top_p: float, spread: float) -> None:
+    torch.manual_seed(1)
+    weights = torch.softmax(spread * torch.randn(40, 30, dtype=torch.float64), dim=1)
+    expected, near = _least_of_top_p(weights, top_p, 30)
+    for head in (1, 2, 5, 29, 100):
+        least, is_near = _least_of_top_p(weights, top_p, head)
+        assert torch.equal(least, expected)
+        assert torch.equal(is_near, near)
 
 
 @pytest.mark.parametrize("truncation", [Truncation(temperature=0.01), Truncation(top_k=1), Truncation(top_p=0.0)])
