@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
 
 Value = TypeVar("Value")
+
+
+class _Seen(NamedTuple):
+    """A parameter as it was when a value was computed."""
+
+    tensor: ReferenceType[Tensor]  # weak, so that a replaced parameter is freed
+    version: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Seen:
+        return cls(ref(tensor), _version(tensor), tensor.dtype, tensor.device)
+
+    def is_now(self, tensor: Tensor) -> bool:
+        """Whether this is the given parameter, unchanged."""
+        return self.tensor() is tensor and self[1:] == (_version(tensor), tensor.dtype, tensor.device)
 
 
 class Prepared(nn.Module):
@@ -20,15 +38,15 @@ class Prepared(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: dict[str, tuple[Any, Any]] = {}  # of each name, the state of its parameters and the value
+        self._kept: dict[str, tuple[list[_Seen], Any]] = {}  # of each name, its parameters and the value
 
     def get(self, name: str, parameters: Iterable[Tensor], make: Callable[[], Value]) -> Value:
         """Return the value that ``make`` computes without gradients; it is called again after a parameter was changed in place."""
-        state = tuple((id(each), _version(each), each.dtype, each.device) for each in parameters)
+        given = list(parameters)
         kept = self._kept.get(name)
-        if kept is None or kept[0] != state:
+        if kept is None or len(kept[0]) != len(given) or not all(map(_Seen.is_now, kept[0], given)):
             with torch.no_grad():
-                kept = self._kept[name] = (state, make())
+                kept = self._kept[name] = ([_Seen.of(each) for each in given], make())
         value: Value = kept[1]
         return value
 

@@ -49,6 +49,17 @@ def test_a_value_is_computed_again_after_a_change_only() -> None:
     assert torch.equal(doubled(), layer.weight)
 
 
+def test_another_parameter_at_the_same_address_is_another_one() -> None:
+    kept, layer = Prepared(), nn.Linear(2, 3)
+    addresses = set()
+    for number in range(20):
+        del layer.weight
+        layer.weight = nn.Parameter(torch.full((3, 2), float(number)))
+        addresses.add(id(layer.weight))
+        assert torch.equal(kept.get("sum", [layer.weight], layer.weight.sum), torch.tensor(6.0 * number))
+    assert len(addresses) < 20, "no address was used twice"
+
+
 def test_copies_hold_no_value() -> None:
     kept = Prepared()
     kept.get("one", (), lambda: 1)
