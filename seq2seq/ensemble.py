@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from seq2seq import model_dir
 from seq2seq.data.batching import Batch
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
+from seq2seq.layers.fast.output import SLICE_ROWS
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.search.next_token import LogProbs, NextToken
@@ -159,13 +160,22 @@ class Ensemble:
         Returns:
             The mixture of the distributions of the next token, and the next state.
         """
-        tables, states = [], []
+        members, states = [], []
         counts = decoding.oov_counts.repeat_interleave(len(tokens) // len(decoding.oov_counts))
         for model, member in zip(self.models, decoding.members, strict=True):
             next_token, state = model.step(self._tokens_of(model, tokens), member)
-            tables.append(self._extended(model, next_token.log_probs(), counts, decoding.size))
+            members.append(next_token)
             states.append(state)
-        return LogProbs(self._mix(tables, self.member_weights)), decoding._replace(members=tuple(states))
+
+        def mix(rows: slice) -> LogProbs:
+            tables = [
+                self._extended(model, member.part(rows).log_probs(), counts[rows], decoding.size)
+                for model, member in zip(self.models, members, strict=True)
+            ]
+            return LogProbs(self._mix(tables, self.member_weights))
+
+        most = SLICE_ROWS if self.device.type == "cpu" else len(tokens)
+        return MixedNextToken(mix, len(tokens), most), decoding._replace(members=tuple(states))
 
     def log_probs(self, batch: Batch) -> Tensor:
         """Return the natural log-probability of each real target token: (R,), sentence after sentence."""
@@ -241,6 +251,37 @@ class Ensemble:
         has_number = numbers < oov_counts.unsqueeze(1)
         extended[:, self.vocab_size :] = torch.where(has_number, share.unsqueeze(1), -math.inf)
         return extended
+
+
+class MixedNextToken:
+    """The mixture of distributions of N rows, as a ``NextToken``. Its table is computed in slices that fit the cache.
+
+    Args:
+        mix: computes the mixture of some rows.
+        count: N.
+        most: the largest number of rows of a slice.
+    """
+
+    def __init__(self, mix: Callable[[slice], LogProbs], count: int, most: int) -> None:
+        self._mix = mix
+        self._slices = [slice(start, min(start + most, count)) for start in range(0, count, most)]
+
+    def best(self, k: int, banned: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """See ``NextToken.best``."""
+        log_probs, ids = zip(*(self._mix(rows).best(k, banned) for rows in self._slices), strict=True)
+        return torch.cat(log_probs), torch.cat(ids)
+
+    def at(self, ids: Tensor) -> Tensor:
+        """See ``NextToken.at``."""
+        return torch.cat([self._mix(rows).at(ids[rows]) for rows in self._slices])
+
+    def log_probs(self) -> Tensor:
+        """See ``NextToken.log_probs``."""
+        return torch.cat([self._mix(rows).table for rows in self._slices])
+
+    def part(self, rows: slice) -> LogProbs:
+        """See ``NextToken.part``."""
+        return self._mix(rows)
 
 
 def _log_linear(tables: Sequence[Tensor], weights: Sequence[float]) -> Tensor:

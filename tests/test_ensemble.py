@@ -210,6 +210,18 @@ def test_the_next_token_of_an_ensemble_has_three_consistent_views(mixture: str) 
     assert torch.equal(best[:, 0], table.index_fill(1, torch.tensor([EOS]), -math.inf).amax(dim=1))
 
 
+def test_the_mixture_does_not_depend_on_the_size_of_its_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kinds in GROUPS:
+        translator = Translator(Ensemble([make_member(kind) for kind in kinds]), tokenizers(), SEARCH)
+        whole = translator.search(LINES)
+        for rows in (1, 3):
+            monkeypatch.setattr(ensemble_module, "SLICE_ROWS", rows)
+            for before, after in zip(whole, translator.search(LINES), strict=True):
+                assert after[0].translation == before[0].translation
+                assert after[0].token_log_probs == pytest.approx(before[0].token_log_probs, abs=1e-9)
+        monkeypatch.undo()
+
+
 def test_weights_move_the_mixture_towards_a_member() -> None:
     members = [make_member("plain"), make_member("wide", seed=2)]
     alone = [translator_of(member).search(FILLED)[0][0].log_prob for member in members]

@@ -28,6 +28,9 @@ class NextToken(Protocol):
     def log_probs(self) -> Tensor:
         """Return all log-probabilities: (N, V')."""
 
+    def part(self, rows: slice) -> NextToken:
+        """Return the distribution of some of the rows."""
+
 
 class LogProbs(NamedTuple):
     """The plain ``NextToken``: a table of all log-probabilities."""
@@ -51,3 +54,7 @@ class LogProbs(NamedTuple):
     def log_probs(self) -> Tensor:
         """See ``NextToken.log_probs``."""
         return self.table
+
+    def part(self, rows: slice) -> LogProbs:
+        """See ``NextToken.part``."""
+        return LogProbs(self.table[rows])

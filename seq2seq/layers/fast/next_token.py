@@ -105,6 +105,7 @@ class FastNextToken:
         size: int,
         refused: Tensor | None = None,
     ) -> None:
+        self._weights = weights
         self._weight, self._bias, self._transposed, self._half = weights
         if len(features) < FEW_ROWS and self._transposed is not None and refused is None:
             self._half = None  # fp32 is faster
@@ -162,6 +163,22 @@ class FastNextToken:
         if self._refused is not None:
             logits = logits.masked_fill_(self._refused.t(), BANNED_LOGIT)
         return Distribution(logits, self._banned, self._copying).log_probs(self._size)
+
+    def part(self, rows: slice) -> FastNextToken:
+        """See ``NextToken.part``."""
+        copying, first, refused = self._copying, self._first, self._refused
+        if copying is not None:
+            gate = None if copying.gate is None else copying.gate[rows]
+            copying = Copying(gate, copying.energies[rows], copying.ids[rows])
+        return FastNextToken(
+            self._weights,
+            self._features[rows],
+            banned=self._banned,
+            copying=copying,
+            first=None if first is None else first[rows],
+            size=self._size,
+            refused=None if refused is None else refused[:, rows],
+        )
 
     def _logits_at(self, ids: Tensor, features: Tensor) -> Tensor:
         """Return the logits of n given ids per row: (N, n), (N, E) -> (N, n)."""

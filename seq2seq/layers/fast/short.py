@@ -8,6 +8,7 @@ normalised over the ids of its sentence.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -116,6 +117,12 @@ class ShortNextToken:
         table = without_refused(self._places.log_probs())
         ids = self._output.id_of(torch.arange(table.shape[1], device=table.device))
         return table.new_full((len(table), self._size), NEVER).index_copy_(1, ids, table)
+
+    def part(self, rows: slice) -> ShortNextToken:
+        """See ``NextToken.part``."""
+        part = copy.copy(self)
+        part._places = self._places.part(rows)
+        return part
 
 
 def without_refused(log_probs: Tensor) -> Tensor:

@@ -146,6 +146,24 @@ def test_single_values_and_the_table_are_those_of_the_plain_table(copy: str) -> 
         torch.testing.assert_close(fast.log_probs(), plain.table, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("copy", ["none", "pointer", "copynet"])
+@torch.no_grad()
+def test_a_part_is_the_distribution_of_its_rows(copy: str) -> None:
+    for size, few_rows in itertools.product((503, 9), (False, True)):
+        fast, plain = make(copy, size=size, few_rows=few_rows)
+        for rows in (slice(0, 5), slice(1, 3), slice(4, 5)):
+            for whole in (fast, plain):
+                part = whole.part(rows)
+                torch.testing.assert_close(part.log_probs(), plain.table[rows], rtol=1e-9, atol=1e-9)
+                torch.testing.assert_close(part.best(3)[0], plain.best(3)[0][rows], rtol=1e-9, atol=1e-9)
+                torch.testing.assert_close(
+                    part.at(torch.ones(len(plain.table[rows]), 1, dtype=torch.long)),
+                    plain.table[rows, 1:2],
+                    rtol=1e-9,
+                    atol=1e-9,
+                )
+
+
 @pytest.mark.parametrize("k", [10**4, 3])
 @torch.no_grad()
 def test_there_are_no_more_columns_than_ids(k: int) -> None:

@@ -58,6 +58,17 @@ def test_every_value_is_that_of_the_plain_layers(copy: str) -> None:
         assert torch.equal(ids, expected_ids)
 
 
+@pytest.mark.parametrize("copy", ["none", "pointer", "copynet"])
+@torch.no_grad()
+def test_a_part_is_the_distribution_of_its_rows(copy: str) -> None:
+    model, decoding, _ = make(copy)
+    whole = model.step(torch.tensor([5, 6, 7, 8, 9, 10]), decoding)[0]
+    for rows in (slice(0, 6), slice(2, 5)):
+        part = whole.part(rows)
+        torch.testing.assert_close(part.log_probs(), whole.log_probs()[rows], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(part.best(4)[0], whole.best(4)[0][rows], rtol=1e-9, atol=1e-9)
+
+
 @torch.no_grad()
 def test_without_copying_the_table_is_the_whole_one_renormalised() -> None:
     model, decoding, allowed = make("none")
