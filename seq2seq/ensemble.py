@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from seq2seq import model_dir
 from seq2seq.data.batching import Batch
 from seq2seq.data.limits import STANDARD_LIMIT, LengthLimit
-from seq2seq.layers.fast.output import SLICE_ROWS
+from seq2seq.layers.fast.output import rows_of_a_slice
 from seq2seq.model import Decoding, Seq2Seq
 from seq2seq.model_dir import Settings, Tokenizers
 from seq2seq.search.next_token import LogProbs, NextToken
@@ -174,7 +174,7 @@ class Ensemble:
             ]
             return LogProbs(self._mix(tables, self.member_weights))
 
-        most = SLICE_ROWS if self.device.type == "cpu" else len(tokens)
+        most = rows_of_a_slice(counts, decoding.size)
         return MixedNextToken(mix, len(tokens), most), decoding._replace(members=tuple(states))
 
     def log_probs(self, batch: Batch) -> Tensor:

@@ -274,10 +274,11 @@ class Seq2Seq(nn.Module):
         """
         memory, state, size, advance, weights = decoding
         tokens = tokens.to(self.device)  # the first tokens of a search are on the CPU
-        output, state = advance(self._known(tokens), state, memory)
+        known = self._known(tokens)
+        output, state = advance(known, state, memory)
         copying = first = None
         if self.pointer is not None:
-            embedded = self._embed_target(tokens)
+            embedded = self.tgt_embedding(known)
             # (N, ...) -> (B, K, ...)
             queries = (
                 x.unflatten(0, (len(memory.mask), -1)) for x in (output, state.context, embedded, state.log_weights)

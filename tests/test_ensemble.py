@@ -215,7 +215,7 @@ def test_the_mixture_does_not_depend_on_the_size_of_its_slices(monkeypatch: pyte
         translator = Translator(Ensemble([make_member(kind) for kind in kinds]), tokenizers(), SEARCH)
         whole = translator.search(LINES)
         for rows in (1, 3):
-            monkeypatch.setattr(ensemble_module, "SLICE_ROWS", rows)
+            monkeypatch.setattr(ensemble_module, "rows_of_a_slice", lambda *_, rows=rows: rows)
             for before, after in zip(whole, translator.search(LINES), strict=True):
                 assert after[0].translation == before[0].translation
                 assert after[0].token_log_probs == pytest.approx(before[0].token_log_probs, abs=1e-9)

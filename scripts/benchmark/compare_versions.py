@@ -156,29 +156,22 @@ class Version:
 
     def call(self, *arguments: str) -> None:
         """Run a command of the project, and end this program if it fails."""
-        command = [sys.executable, "-m", self.module, *arguments]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(
-                f"the {self.name} version failed ({done.returncode}): {' '.join(command)}\n{done.stderr[-3000:]}"
-            )
+        self._run(["-m", self.module, *arguments], self.environment)
 
     def run_code(self, code: str, *arguments: str) -> Any:
         """Run Python code with this version and return the JSON that it prints."""
         environment = {name: value for name, value in self.environment.items() if name != "OMP_NUM_THREADS"}
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return json.loads(self._run(["-c", code, *arguments], environment))
+
+    def _run(self, arguments: Sequence[str], environment: dict[str, str]) -> str:
+        """Run Python and return what it prints; end this program if it fails."""
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"the {self.name} version failed ({done.returncode}):\n{done.stderr[-3000:]}")
-        return json.loads(done.stdout)
+            raise SystemExit(
+                f"the {self.name} version failed ({done.returncode}): {' '.join(command)}\n{done.stderr[-3000:]}"
+            )
+        return done.stdout
 
     def copy_known(self, model: Path, name: str) -> Path:
         """Copy a model without the settings that this version does not know, and without those that are null."""
@@ -210,7 +203,6 @@ class Agreement(NamedTuple):
     equal: int  # texts
     lines: int
     scores: float  # the largest relative difference
-
     ties: int  # texts that differ although their scores do by less than ``TIE``
 
     @property

@@ -12,16 +12,17 @@ words of the lines. Prints a table and a line of JSON.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from machine import machine
 
+from seq2seq.data.lines import read_lines
 from seq2seq.threads import set_threads
 from seq2seq.translator import Translator
 
@@ -43,9 +44,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names of the options to measure")
     arguments = parser.parse_args()
     set_threads(arguments.threads, name="--threads")
-    opened = gzip.open if arguments.src.suffix == ".gz" else open
-    with opened(arguments.src, "rt", encoding="utf-8") as stream:
-        lines = [line.rstrip("\n") for line, _ in zip(stream, range(arguments.lines), strict=False)]
+    lines = list(islice(read_lines(arguments.src), arguments.lines))
     plain = Translator.load(arguments.model, device="cpu")
     base = plain.translate(lines)
     options = make_options(plain, lines, base, [arguments.model, *arguments.ensemble])

@@ -166,18 +166,14 @@ class FastNextToken:
 
     def part(self, rows: slice) -> FastNextToken:
         """See ``NextToken.part``."""
-        copying, first, refused = self._copying, self._first, self._refused
-        if copying is not None:
-            gate = None if copying.gate is None else copying.gate[rows]
-            copying = Copying(gate, copying.energies[rows], copying.ids[rows])
         return FastNextToken(
             self._weights,
             self._features[rows],
             banned=self._banned,
-            copying=copying,
-            first=None if first is None else first[rows],
+            copying=None if self._copying is None else self._copying.select(rows),
+            first=None if self._first is None else self._first[rows],
             size=self._size,
-            refused=None if refused is None else refused[:, rows],
+            refused=None if self._refused is None else self._refused[:, rows],
         )
 
     def _logits_at(self, ids: Tensor, features: Tensor) -> Tensor:

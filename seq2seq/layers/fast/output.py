@@ -47,9 +47,9 @@ class CopyTerms(NamedTuple):
     total: Tensor  # (R,), log T: logsumexp of all energies
 
 
-def rows_of_a_slice(features: Tensor, vocab_size: int) -> int:
-    """Return the number of rows whose logits are computed at once."""
-    return max(SLICE_ROWS, MAX_LOGITS // vocab_size) if features.is_cuda else SLICE_ROWS
+def rows_of_a_slice(rows: Tensor, vocab_size: int) -> int:
+    """Return the number of rows whose logits are computed at once, on the device of a tensor of all rows."""
+    return max(SLICE_ROWS, MAX_LOGITS // vocab_size) if rows.is_cuda else SLICE_ROWS
 
 
 def output_loss(
