@@ -353,6 +353,9 @@ def read_arguments() -> argparse.Namespace:
         "--src", type=Path, help="file of source lines, also .gz; default: the test file of the phrasebook"
     )
     arguments = parser.parse_args()
+    for model in arguments.model or ():
+        if not model.is_dir():
+            parser.error(f"--model must be a folder of a model or of a run, but {model} is not a folder")
     for key, least in (("updates", 1), ("lines", 1), ("speed", 0)):
         if getattr(arguments, key) < least:
             parser.error(f"--{key} must be at least {least}, but is {getattr(arguments, key)}")
